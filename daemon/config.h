@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The configuration: one libconfig file → one immutable value. Unknown keys, wrong types, numbers out
+ * of range and settings without effect are errors that name file, line and key. */
+#ifndef FETTLE_DAEMON_CONFIG_H
+#define FETTLE_DAEMON_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/log.h"
+
+/* Where Redis is. From redis.url: redis://[user[:password]@]host[:port][/db] or
+ * unix:///path?db=N. Passwords also from redis.password_file or the credential `redis-password`
+ * ($CREDENTIALS_DIRECTORY). */
+struct ftl__address {
+    char *socket; /* a path, or NULL */
+    char *host;   /* or NULL */
+    uint16_t port;
+    uint32_t db;
+    char *user, *password; /* may be NULL */
+    char *shown;           /* for logs: no password */
+};
+
+enum ftl__order { FTL__ORDER_STRICT, FTL__ORDER_WEIGHTED };
+
+struct ftl__queue_config {
+    char *name;
+    uint32_t concurrency; /* 0 = no bound of its own */
+    uint32_t weight;      /* ≥ 1; 1 unless order = "weighted" */
+    unsigned line;
+};
+
+enum ftl__handler_type { FTL__HANDLER_MODULE, FTL__HANDLER_COMMAND };
+
+struct ftl__handler_config {
+    enum ftl__handler_type type;
+    char *class;
+    char *module;            /* MODULE */
+    char **command;          /* COMMAND: argv, NULL-terminated */
+    char **env;              /* "NAME=value", NULL-terminated; never NULL for COMMAND */
+    char *cwd;               /* or NULL */
+    int *dead_exit;          /* default { 65 } */
+    size_t dead_exit_count;
+    double timeout;          /* 0 = none */
+    double kill_after;       /* default 5 */
+    uint32_t concurrency;    /* 0 = none */
+    size_t stack_size;       /* 0 = default */
+    unsigned line;           /* where it stands, for later errors */
+};
+
+struct ftl__config {
+    char *file; /* as given, or "--dev" */
+    struct ftl__address redis;
+    char *prefix; /* "" by default; ends with nothing: keys are prefix + name */
+    uint32_t concurrency;
+    uint32_t workers; /* 0 = one per core */
+    enum ftl__order order;
+    struct ftl__queue_config *queues;
+    size_t queue_count;
+    char **module_path;
+    size_t module_path_count;
+    struct ftl__handler_config *handlers;
+    size_t handler_count;
+    double shutdown_timeout, lease_ttl, unroutable_ttl; /* seconds */
+    size_t max_payload;
+    uint32_t dead_max_jobs; /* 0 = never trimmed */
+    double dead_max_age;    /* seconds; 0 = never trimmed */
+    enum ftl__level log_level;
+    enum ftl__log_format log_format;
+    enum ftl__log_jobs log_jobs;
+};
+
+/* Reads and checks `file`. 0: *ret_config, freed with ftl__config_free(). FTL_EINVAL (also: the file
+ * cannot be read), FTL_ENOMEM: `error` has one line "FILE:LINE: KEY: reason". */
+int ftl__config_read(const char *file, struct ftl__config **ret_config, char *error,
+                     size_t error_size);
+
+/* The same from a text; `name` stands for the file in errors. */
+int ftl__config_parse(const char *text, const char *name, struct ftl__config **ret_config,
+                      char *error, size_t error_size);
+void ftl__config_free(struct ftl__config *config); /* NULL-safe; wipes the password */
+
+/* What a reload may not change: the name of the first such key that differs (static), or NULL. */
+const char *ftl__config_fixed_difference(const struct ftl__config *old,
+                                         const struct ftl__config *new);
+
+struct ftl__registry;
+/* Loads the modules and finds the commands of the handlers. Errors as above, with the handler's
+ * line. */
+int ftl__config_handlers(const struct ftl__config *config, struct ftl__registry **ret_registry,
+                         char *error, size_t error_size);
+
+#endif

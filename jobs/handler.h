@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A handler: what runs a class of jobs, and where. Native (a function of a C module, in a task) and
+ * command (a child process per run); further kinds are further vtables. */
+#ifndef FETTLE_JOBS_HANDLER_H
+#define FETTLE_JOBS_HANDLER_H
+
+#include <stdatomic.h>
+
+#include "jobs/run.h"
+
+struct ftl__handler;
+
+struct ftl__handler_kind {
+    const char *name;      /* "module", "command" */
+    bool migratable;       /* scheduling class of its runs */
+    int (*run)(struct ftl__handler *handler, struct ftl_run *run); /* in the run's task: 0 or not */
+    bool (*serves)(const struct ftl__handler *handler, const char *class, size_t size); /* NULL: all
+                                                                     that the pattern matches */
+    void (*destroy)(struct ftl__handler *handler);
+};
+
+/* As configured; all strings are copied by the constructors. */
+struct ftl__handler_settings {
+    const char *pattern; /* shell pattern on the class */
+    double timeout;      /* seconds; 0 = none */
+    uint32_t concurrency; /* 0 = no bound of its own */
+    size_t stack_size;    /* 0 = default */
+};
+
+struct ftl__handler {
+    const struct ftl__handler_kind *kind;
+    _Atomic uint32_t refs;
+    char *pattern;
+    bool exact; /* the pattern has no wildcard: a string compare will do */
+    double timeout;
+    uint32_t concurrency;
+    size_t stack_size;
+};
+
+/* One more / one less reference; the last one destroys. Any thread. */
+struct ftl__handler *ftl__handler_ref(struct ftl__handler *handler);
+void ftl__handler_unref(struct ftl__handler *handler); /* NULL-safe */
+
+/* ---- native.c ---- Loads `module` (NAME.so on the path, or a path with a slash; dlopen RTLD_NOW |
+ * RTLD_LOCAL), checks its ABI, and takes the class table. A handler serves each class of the module
+ * that the pattern matches. Errors: text into `error`, one line. A module stays loaded. */
+int ftl__native_new(const struct ftl__handler_settings *settings, const char *module,
+                    const char *const *module_path, size_t module_path_count,
+                    struct ftl__handler **ret_handler, char *error, size_t error_size);
+
+/* ---- command.c ---- */
+struct ftl__command_settings {
+    const char *const *argv; /* NULL-terminated, argv[0] found at once: absolute or in PATH */
+    const char *const *env;  /* "NAME=value", NULL-terminated; on top of a clean environment
+                                (PATH=/usr/local/bin:/usr/bin:/bin, LANG=C.UTF-8, HOME=/, FETTLE_*) */
+    const char *cwd;         /* NULL = "/" */
+    const int *dead_exit;    /* exit codes that mean never again */
+    size_t dead_exit_count;
+    double kill_after; /* seconds between TERM and KILL; default 5 */
+    double later;      /* seconds for exit 75; default 60 */
+};
+int ftl__command_new(const struct ftl__handler_settings *settings,
+                     const struct ftl__command_settings *command, struct ftl__handler **ret_handler,
+                     char *error, size_t error_size);
+
+#endif
