@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""A private redis-server: on a Unix socket in a directory of its own, no TCP port.
+
+    with Redisd() as redisd:
+        redisd.client.call("PING")
+
+It can be killed and started again on the same files. Its log is shown when the test fails."""
+
+import os
+import shutil
+import tempfile
+
+import child
+from resp import Redis, RedisError
+from wait import patient, until
+
+PROGRAM = os.environ.get("REDIS_SERVER", "redis-server")
+
+
+def available():
+    return shutil.which(PROGRAM) is not None
+
+
+class Redisd:
+    """`options` are redis.conf directives: appendonly="yes", maxmemory="10mb", …; a list value repeats
+    its directive (user=["a on …", "b on …"])."""
+
+    def __init__(self, start=True, **options):
+        self.directory = tempfile.mkdtemp(prefix="fettle-redis-")
+        self.socket = os.path.join(self.directory, "redis.sock")
+        self.log = os.path.join(self.directory, "redis.log")
+        self.url = "unix://" + self.socket
+        self.process = None
+        self._client = None
+        self._options = {"port": "0", "unixsocket": self.socket, "dir": self.directory,
+                         "logfile": self.log, "save": '""', "daemonize": "no",
+                         "appendfsync": "always", "aof-use-rdb-preamble": "no"}
+        self._options.update((k.replace("_", "-"), v) for k, v in options.items())
+        self._write_config()
+        if start:
+            self.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _write_config(self):
+        self._config = os.path.join(self.directory, "redis.conf")
+        with open(self._config, "w") as file:
+            for name, value in self._options.items():
+                for one in value if isinstance(value, list) else [value]:
+                    file.write("%s %s\n" % (name, one))
+
+    def start(self, timeout=20):
+        """Returns when it answers."""
+        assert self.process is None
+        self.process = child.start([PROGRAM, self._config])
+        until(self._answers, timeout, "redis-server to answer")
+
+    def _answers(self):
+        assert self.process.poll() is None, "redis-server ended:\n" + self.tail()
+        try:
+            with Redis(self.socket, timeout=1) as redis:
+                redis.call("PING")
+        except (OSError, RedisError) as error:
+            return isinstance(error, RedisError) and error.code in ("NOAUTH", "NOPERM")
+        return True
+
+    @property
+    def client(self):
+        """A connection that is kept, made anew after a restart."""
+        if self._client is None:
+            self._client = self.connect()
+        return self._client
+
+    def connect(self, **options):
+        options.setdefault("timeout", patient(30))
+        return Redis(self.socket, **options)
+
+    def _forget_client(self):
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def kill(self):
+        """SIGKILL: what is not on its disk is lost."""
+        self._forget_client()
+        self.process.kill()
+        child.finish(self.process, 10)
+        self.process = None
+
+    def stop(self):
+        """SIGTERM: an orderly end."""
+        self._forget_client()
+        self.process.terminate()
+        child.finish(self.process, 10)
+        self.process = None
+
+    def restart(self, timeout=20):
+        self.kill()
+        self.start(timeout)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def close(self):
+        if self.process is not None:
+            self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def tail(self, lines=30):
+        try:
+            with open(self.log, errors="replace") as file:
+                return "".join(file.readlines()[-lines:])
+        except OSError:
+            return ""
+
+    def diagnose(self):
+        return "redis-server %s:\n%s" % (self.socket, self.tail())
