@@ -15,15 +15,18 @@ struct ftl_process;
 enum ftl_stdio { FTL_STDIO_NULL, FTL_STDIO_PIPE, FTL_STDIO_INHERIT };
 
 struct ftl_process_options {
-    const char *const *argv; /* argv[0] is looked up in PATH if it has no slash; NULL-terminated */
+    const char *const *argv; /* argv[0] without a slash is looked up in the PATH of `envp`;
+                                NULL-terminated                                                   */
     const char *const *envp; /* the whole environment; NULL-terminated                            */
     const char *cwd;         /* NULL = ours                                                       */
     enum ftl_stdio in, out, err;
 };
 
 /* Starts the child: no descriptor but 0, 1, 2, default signal dispositions, empty signal mask, a
- * process group of its own. `runtime` drives its pipes and its pidfd.
- * FTL_ESYS with *ret_errno (ENOENT: no such program): nothing was started. FTL_ENOMEM. */
+ * process group of its own. `runtime` drives its pipes and its pidfd. Takes the calling thread until the
+ * child executes its program (a millisecond or so).
+ * FTL_ESYS with *ret_errno (ENOENT: no such program or cwd; ECHILD: this program ignores SIGCHLD),
+ * FTL_ENOMEM: nothing is left running. ret_errno may be NULL. */
 FTL_API int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_options *options,
                               struct ftl_process **ret_process, int *ret_errno);
 
@@ -42,16 +45,18 @@ struct ftl_exit {
     bool core_dumped;
 };
 
-/* Waits for the child's end and reaps it; repeatable, the same answer each time. One waiter at a
- * time. FTL_ETIMEDOUT, FTL_ECANCELED. */
+/* Waits for the child's end; repeatable, the same answer each time. One waiter at a time.
+ * FTL_ETIMEDOUT, FTL_ECANCELED. The zombie stays until ftl_process_free(), so that the number of the
+ * group stays taken. */
 FTL_API int ftl_process_wait(struct ftl_process *process, int64_t deadline, struct ftl_exit *ret_exit);
 
 /* Sends `signal` to the whole process group (to what is left of it after the leader's end, too, as
- * long as the process object was not freed). Never signals a recycled pid. */
+ * long as the process object was not freed). Never signals a recycled pid. Any thread. */
 FTL_API void ftl_process_kill(struct ftl_process *process, int signal);
 
-/* Kills the group with SIGKILL if the child has not been reaped, reaps it, closes the pipes, frees.
- * Does not wait for more than the kill takes. NULL-safe. Usable as a defer. */
+/* Kills what is left of the group with SIGKILL (members that outlived the child, too), reaps the
+ * child, closes the pipes, frees. Does not wait for more than the kill takes. No task may be waiting on
+ * a pipe of it. NULL-safe. */
 FTL_API void ftl_process_free(struct ftl_process *process);
 
 #endif

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * A child is started with posix_spawn(3): no memory is copied, and nothing of ours runs between fork
+ * and exec. The spawn closes every descriptor from 3 on, so that a child inherits none of ours, even one
+ * that was opened without close-on-exec in a library; it undoes our signal mask and dispositions, and
+ * puts the child in a process group of its own.
+ *
+ * The end of the child is an edge on its pidfd, which is registered with the runtime's driver like any
+ * other descriptor. Its status is looked at with WNOWAIT: the zombie stays, and keeps the number of
+ * the process and of its group from being given out again, until ftl_process_free() reaps it. Until
+ * then a signal to the group cannot hit a stranger.
+ *
+ * One task uses a process object at a time, except for its pipes, each of which may have a task of
+ * its own, and ftl_process_kill(), which any thread may call. No SIGCHLD handler is needed or made; a
+ * program that ignores SIGCHLD loses its children's ends, so there no child is started.
+ *
+ * It does not limit what the child uses, and a member that leaves the group is out of reach. */
+#include <fettle/process.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fettle/task.h>
+#include <fettle/time.h>
+
+#include "runtime/program.h"
+
+struct ftl_process {
+    pid_t pid;
+    struct ftl_fd *pidfd;
+    struct ftl_fd *stdio[3]; /* our ends; NULL where there is no pipe */
+    bool ended;              /* `exit` is set; the zombie is still there */
+    struct ftl_exit exit;
+};
+
+/* What a start needs for as long as it lasts. */
+struct start {
+    const struct ftl_process_options *options;
+    int child_end[3]; /* of the pipes; -1 = none */
+    int our_end[3];
+    char file[PATH_MAX];
+};
+
+/* ---- start ------------------------------------------------------------------------------ */
+
+static enum ftl_stdio stdio_mode(const struct ftl_process_options *options, int n)
+{
+    return n == 0 ? options->in : n == 1 ? options->out : options->err;
+}
+
+/* Moves a descriptor out of 0..2, where dup2() in the child would step on it. */
+static int above_stdio(int *fd)
+{
+    int moved;
+
+    if (*fd > STDERR_FILENO) {
+        return 0;
+    }
+    moved = fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (moved < 0) {
+        return errno;
+    }
+    close(*fd);
+    *fd = moved;
+    return 0;
+}
+
+static int open_pipes(struct start *start)
+{
+    for (int n = 0; n < 3; n++) {
+        int ends[2], rc;
+
+        if (stdio_mode(start->options, n) != FTL_STDIO_PIPE) {
+            continue;
+        }
+        if (pipe2(ends, O_CLOEXEC) != 0) {
+            return errno;
+        }
+        start->child_end[n] = n == 0 ? ends[0] : ends[1];
+        start->our_end[n] = n == 0 ? ends[1] : ends[0];
+        rc = above_stdio(&start->child_end[n]);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static void close_ends(int ends[3])
+{
+    for (int n = 0; n < 3; n++) {
+        if (ends[n] >= 0) {
+            close(ends[n]);
+            ends[n] = -1;
+        }
+    }
+}
+
+static int add_stdio(const struct start *start, posix_spawn_file_actions_t *actions, int n)
+{
+    switch (stdio_mode(start->options, n)) {
+    case FTL_STDIO_NULL:
+        return posix_spawn_file_actions_addopen(actions, n, "/dev/null", n == 0 ? O_RDONLY : O_WRONLY,
+                                                0);
+    case FTL_STDIO_PIPE:
+        return posix_spawn_file_actions_adddup2(actions, start->child_end[n], n);
+    case FTL_STDIO_INHERIT:
+        return posix_spawn_file_actions_adddup2(actions, n, n); /* takes close-on-exec off */
+    }
+    return EINVAL;
+}
+
+static int fill_actions(const struct start *start, posix_spawn_file_actions_t *actions)
+{
+    int rc = 0;
+
+    for (int n = 0; n < 3 && rc == 0; n++) {
+        rc = add_stdio(start, actions, n);
+    }
+    if (rc == 0) {
+        rc = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
+    }
+    if (rc == 0 && start->options->cwd != NULL) {
+        rc = posix_spawn_file_actions_addchdir_np(actions, start->options->cwd);
+    }
+    return rc;
+}
+
+static int fill_attributes(posix_spawnattr_t *attributes)
+{
+    sigset_t set;
+    int rc;
+
+    rc = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
+                                                  POSIX_SPAWN_SETSIGMASK);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = posix_spawnattr_setpgroup(attributes, 0);
+    if (rc != 0) {
+        return rc;
+    }
+    sigemptyset(&set);
+    rc = posix_spawnattr_setsigmask(attributes, &set);
+    if (rc != 0) {
+        return rc;
+    }
+    sigfillset(&set);
+    return posix_spawnattr_setsigdefault(attributes, &set);
+}
+
+/* posix_spawn() wants pointers to char that it does not write through. */
+static char *const *unconst(const char *const *strings)
+{
+    union {
+        const char *const *in;
+        char *const *out;
+    } cast = {.in = strings};
+
+    return cast.out;
+}
+
+/* 0 and *ret_pid, or an errno value. Takes the thread for as long as the child needs to exec. */
+static int spawn_child(const struct start *start, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    int rc;
+
+    rc = posix_spawn_file_actions_init(&actions);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = posix_spawnattr_init(&attributes);
+    if (rc != 0) {
+        goto out_actions;
+    }
+    rc = fill_actions(start, &actions);
+    if (rc == 0) {
+        rc = fill_attributes(&attributes);
+    }
+    if (rc == 0) {
+        rc = posix_spawn(ret_pid, start->file, &actions, &attributes,
+                         unconst(start->options->argv), unconst(start->options->envp));
+    }
+    posix_spawnattr_destroy(&attributes);
+out_actions:
+    posix_spawn_file_actions_destroy(&actions);
+    return rc;
+}
+
+/* True if this program would never learn how a child ended. */
+static bool ends_are_lost(void)
+{
+    struct sigaction action;
+
+    return sigaction(SIGCHLD, NULL, &action) == 0 &&
+           (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT) != 0);
+}
+
+static int find_program(struct start *start)
+{
+    const char *path = ftl__environment_get(start->options->envp, "PATH");
+
+    return ftl__program_find(start->options->argv[0], path != NULL ? path : FTL__PROGRAM_PATH,
+                             start->file, sizeof(start->file));
+}
+
+/* Hands `fd` to the driver; closes it on an error. */
+static int adopt(struct ftl_runtime *runtime, int fd, struct ftl_fd **ret_fd, int *ret_errno)
+{
+    int rc = ftl_fd_open(runtime, fd, ret_fd);
+
+    if (rc != 0) {
+        *ret_errno = errno;
+        close(fd);
+    }
+    return rc;
+}
+
+static int adopt_pipes(struct ftl_runtime *runtime, struct start *start,
+                       struct ftl_process *process, int *ret_errno)
+{
+    for (int n = 0; n < 3; n++) {
+        int fd = start->our_end[n], rc;
+
+        if (fd < 0) {
+            continue;
+        }
+        start->our_end[n] = -1;
+        rc = adopt(runtime, fd, &process->stdio[n], ret_errno);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* The child runs already: a failure here kills it before anyone has heard of it. */
+static int adopt_pidfd(struct ftl_runtime *runtime, struct ftl_process *process, int *ret_errno)
+{
+    int fd = pidfd_open(process->pid, 0), rc;
+
+    if (fd < 0) {
+        *ret_errno = errno;
+        rc = FTL_ESYS;
+    } else {
+        rc = adopt(runtime, fd, &process->pidfd, ret_errno);
+    }
+    if (rc != 0) {
+        kill(-process->pid, SIGKILL);
+    }
+    return rc;
+}
+
+static int prepare(struct start *start)
+{
+    int rc;
+
+    if (ends_are_lost()) {
+        return ECHILD;
+    }
+    rc = find_program(start);
+    return rc != 0 ? rc : open_pipes(start);
+}
+
+/* Everything before the child exists is done first, so that little can go wrong after. */
+static int start_in(struct ftl_runtime *runtime, struct start *start, struct ftl_process *process,
+                    int *ret_errno)
+{
+    int rc, error;
+
+    error = prepare(start);
+    if (error != 0) {
+        *ret_errno = error;
+        return FTL_ESYS;
+    }
+    rc = adopt_pipes(runtime, start, process, ret_errno);
+    if (rc != 0) {
+        return rc;
+    }
+    error = spawn_child(start, &process->pid);
+    if (error != 0) {
+        process->pid = 0;
+        *ret_errno = error;
+        return error == ENOMEM ? FTL_ENOMEM : FTL_ESYS;
+    }
+    return adopt_pidfd(runtime, process, ret_errno);
+}
+
+int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_options *options,
+                      struct ftl_process **ret_process, int *ret_errno)
+{
+    struct ftl_process *process = calloc(1, sizeof(*process));
+    struct start *start = malloc(sizeof(*start)); /* too large for a small stack */
+    int rc = FTL_ENOMEM, error = ENOMEM;
+
+    if (process != NULL && start != NULL) {
+        *start = (struct start){
+            .options = options, .child_end = {-1, -1, -1}, .our_end = {-1, -1, -1}};
+        rc = start_in(runtime, start, process, &error);
+        close_ends(start->child_end);
+        close_ends(start->our_end);
+    }
+    free(start);
+    if (rc == 0) {
+        *ret_process = process;
+        return 0;
+    }
+    if (process != NULL) {
+        ftl_process_free(process);
+    }
+    if (ret_errno != NULL) {
+        *ret_errno = error;
+    }
+    return rc;
+}
+
+/* ---- use -------------------------------------------------------------------------------- */
+
+pid_t ftl_process_pid(const struct ftl_process *process)
+{
+    return process->pid;
+}
+
+struct ftl_fd *ftl_process_stdin(struct ftl_process *process)
+{
+    return process->stdio[STDIN_FILENO];
+}
+
+struct ftl_fd *ftl_process_stdout(struct ftl_process *process)
+{
+    return process->stdio[STDOUT_FILENO];
+}
+
+struct ftl_fd *ftl_process_stderr(struct ftl_process *process)
+{
+    return process->stdio[STDERR_FILENO];
+}
+
+void ftl_process_close_stdin(struct ftl_process *process)
+{
+    ftl_fd_close(process->stdio[STDIN_FILENO]);
+    process->stdio[STDIN_FILENO] = NULL;
+}
+
+void ftl_process_kill(struct ftl_process *process, int signal)
+{
+    /* ESRCH is impossible as long as the zombie is there; EPERM: a member changed its user. */
+    (void)kill(-process->pid, signal);
+}
+
+/* ---- end -------------------------------------------------------------------------------- */
+
+static void keep_exit(struct ftl_process *process, const siginfo_t *info)
+{
+    bool exited = info->si_code == CLD_EXITED;
+
+    process->exit = (struct ftl_exit){
+        .code = exited ? info->si_status : -1,
+        .signal = exited ? 0 : info->si_status,
+        .core_dumped = info->si_code == CLD_DUMPED,
+    };
+    process->ended = true;
+}
+
+/* Looks whether the child has ended and leaves the zombie. */
+static int look(struct ftl_process *process)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    while (waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
+        if (errno != EINTR) {
+            return FTL_ESYS;
+        }
+    }
+    if (info.si_pid == 0) {
+        return FTL_EAGAIN;
+    }
+    keep_exit(process, &info);
+    return 0;
+}
+
+int ftl_process_wait(struct ftl_process *process, int64_t deadline, struct ftl_exit *ret_exit)
+{
+    int rc = process->ended ? 0 : look(process);
+
+    while (rc == FTL_EAGAIN) {
+        rc = ftl_fd_wait(process->pidfd, FTL_READ, deadline);
+        if (rc != 0) {
+            return rc;
+        }
+        rc = look(process);
+    }
+    if (rc == 0) {
+        *ret_exit = process->exit;
+    }
+    return rc;
+}
+
+/* Takes the zombie away; the number may be given out again from here on. */
+static void reap(struct ftl_process *process)
+{
+    while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR) {
+        ;
+    }
+}
+
+static void end_child(struct ftl_process *process)
+{
+    struct ftl_exit exit;
+
+    ftl_process_kill(process, SIGKILL);
+    if (process->pidfd != NULL) {
+        /* Suspends the task rather than its thread; whatever it returns, reap() settles it. */
+        ftl_mask();
+        (void)ftl_process_wait(process, FTL_FOREVER, &exit);
+        ftl_unmask();
+    }
+    reap(process);
+}
+
+void ftl_process_free(struct ftl_process *process)
+{
+    if (process == NULL) {
+        return;
+    }
+    if (process->pid > 0) {
+        end_child(process);
+    }
+    ftl_fd_close(process->pidfd);
+    for (int n = 0; n < 3; n++) {
+        ftl_fd_close(process->stdio[n]);
+    }
+    free(process);
+}
