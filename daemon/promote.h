@@ -43,10 +43,6 @@ void ftl__promote_close(struct ftl__promote *promote); /* ends the task, waits f
 /* For a reload. */
 void ftl__promote_set_dead(struct ftl__promote *promote, uint64_t max_jobs, double max_age);
 
-/* What it knows of time: Redis' clock as epoch seconds, extrapolated from its last reply (the local clock
- * before the first). */
-double ftl__promote_clock(const struct ftl__promote *promote);
-
 struct ftl__promote_stats ftl__promote_stats(const struct ftl__promote *promote);
 
 #endif
