@@ -62,9 +62,11 @@ AC_DEFUN([FTL_HARDENING_FLAGS], [
                           -fstack-protector-strong -fcf-protection=full -mbranch-protection=standard
                           -fno-semantic-interposition -fno-common],
         [FTL_ADD_CFLAG([FTL_CFLAGS], flag)])
-    m4_foreach([flag], [[-Wl,-z,relro], [-Wl,-z,now], [-Wl,-z,noexecstack],
-                        [-Wl,-z,separate-code], [-Wl,--as-needed]],
-        [FTL_ADD_LDFLAG([FTL_LDFLAGS], flag)])
+    FTL_ADD_LDFLAG([FTL_LDFLAGS], [-Wl,-z,relro])
+    FTL_ADD_LDFLAG([FTL_LDFLAGS], [-Wl,-z,now])
+    FTL_ADD_LDFLAG([FTL_LDFLAGS], [-Wl,-z,noexecstack])
+    FTL_ADD_LDFLAG([FTL_LDFLAGS], [-Wl,-z,separate-code])
+    FTL_ADD_LDFLAG([FTL_LDFLAGS], [-Wl,--as-needed])
     FTL_ADD_CFLAG([FTL_PROGRAM_CFLAGS], [-fPIE])
     FTL_ADD_LDFLAG([FTL_PROGRAM_LDFLAGS], [-pie])
 
