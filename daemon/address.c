@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. Says which parts of a URL an address of Redis may have; jobs/url.c takes it apart. Passwords
+ * never appear in errors or in `shown`, and are wiped before their memory goes back. It does not
+ * connect or resolve anything. */
+#include "daemon/address.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "jobs/url.h"
+
+#define PASSWORD_MAX 1024
+#define DB_MAX 65535
+
+static int refuse(char *reason, size_t size, const char *why)
+{
+    snprintf(reason, size, "%s", why);
+    return FTL_EINVAL;
+}
+
+static int no_memory(char *reason, size_t size)
+{
+    snprintf(reason, size, "%s", ftl_error_text(FTL_ENOMEM));
+    return FTL_ENOMEM;
+}
+
+static bool parse_db(const char *text, uint32_t *ret)
+{
+    uint32_t db = 0;
+    if (*text == '\0' || strlen(text) > 5)
+        return false;
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9')
+            return false;
+        db = db * 10 + (uint32_t)(*text - '0');
+    }
+    if (db > DB_MAX)
+        return false;
+    *ret = db;
+    return true;
+}
+
+/* The database is the path of redis://, and the only query item of unix://. */
+static const char *check_tcp(const struct ftl__url *url, struct ftl__address *address)
+{
+    if (url->query_count > 0)
+        return "redis:// takes no options behind a \"?\"";
+    if (url->path[0] == '/' && url->path[1] != '\0' && !parse_db(url->path + 1, &address->db))
+        return "what follows the host must be the number of a database, as in redis://host/0";
+    address->port = url->port != 0 ? url->port : 6379;
+    return NULL;
+}
+
+static const char *check_unix(const struct ftl__url *url, struct ftl__address *address)
+{
+    if (url->host != NULL || url->port != 0)
+        return "unix:// takes a path and no host, as in unix:///run/redis.sock";
+    if (url->path[0] != '/' || url->path[1] == '\0')
+        return "unix:// needs the path of a socket";
+    if (strlen(url->path) > 107)
+        return "the path of a socket has at most 107 bytes";
+    for (size_t i = 0; i < url->query_count; i++)
+        if (strcmp(url->query[i].name, "db") != 0 || i > 0)
+            return "unix:// takes one option, db=N";
+    if (url->query_count > 0 && !parse_db(url->query[0].value, &address->db))
+        return "db must be the number of a database";
+    return NULL;
+}
+
+static const char *check_scheme(const struct ftl__url *url, struct ftl__address *address)
+{
+    if (strcmp(url->scheme, "redis") == 0)
+        return check_tcp(url, address);
+    if (strcmp(url->scheme, "unix") == 0)
+        return check_unix(url, address);
+    if (strcmp(url->scheme, "rediss") == 0)
+        return "rediss://: TLS is not supported yet";
+    if (strstr(url->scheme, "sentinel") != NULL)
+        return "Sentinel is not supported yet";
+    return "must begin with redis:// or unix://";
+}
+
+static char *copy(const char *text, bool *failed)
+{
+    char *made = text != NULL ? strdup(text) : NULL;
+    *failed |= text != NULL && made == NULL;
+    return made;
+}
+
+static void show(struct ftl__address *address, bool *failed)
+{
+    const char *host = address->host;
+    int n = address->socket != NULL
+                ? asprintf(&address->shown, "unix://%s?db=%u", address->socket, address->db)
+                : asprintf(&address->shown, strchr(host, ':') != NULL ? "redis://[%s]:%u/%u"
+                                                                      : "redis://%s:%u/%u",
+                           host, address->port, address->db);
+    if (n < 0) {
+        address->shown = NULL;
+        *failed = true;
+    }
+}
+
+static int fill(const struct ftl__url *url, struct ftl__address *address)
+{
+    bool failed = false;
+    if (strcmp(url->scheme, "unix") == 0)
+        address->socket = copy(url->path, &failed);
+    else
+        address->host = copy(url->host != NULL ? url->host : "127.0.0.1", &failed);
+    address->user = copy(url->user, &failed);
+    if (url->password != NULL && url->password[0] != '\0')
+        address->password = copy(url->password, &failed);
+    if (!failed)
+        show(address, &failed);
+    return failed ? FTL_ENOMEM : 0;
+}
+
+int ftl__address_parse(const char *text, struct ftl__address *ret_address, char *reason,
+                       size_t reason_size)
+{
+    struct ftl__address address = {.db = 0};
+    struct ftl__url *url;
+    const char *why;
+    int rc = ftl__url_parse(text, &url, &why);
+    if (rc != 0) {
+        snprintf(reason, reason_size, "%s", why);
+        return rc;
+    }
+    why = check_scheme(url, &address);
+    if (why != NULL)
+        rc = refuse(reason, reason_size, why);
+    else if ((rc = fill(url, &address)) != 0)
+        no_memory(reason, reason_size);
+    ftl__url_free(url);
+    if (rc == 0)
+        *ret_address = address;
+    else
+        ftl__address_clear(&address);
+    return rc;
+}
+
+/* A password that everybody can read is none. */
+static int check_file(int fd, char *reason, size_t reason_size)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return refuse(reason, reason_size, "is no regular file");
+    if ((st.st_mode & 07) != 0) {
+        snprintf(reason, reason_size,
+                 "has mode %04o: others than its owner and group must have no access (chmod 0640)",
+                 (unsigned)(st.st_mode & 07777));
+        return FTL_EINVAL;
+    }
+    return 0;
+}
+
+static int take_password(struct ftl__address *address, int fd, char *reason, size_t reason_size)
+{
+    char text[PASSWORD_MAX + 2];
+    int rc = 0;
+    ssize_t size = read(fd, text, sizeof(text) - 1);
+    if (size < 0)
+        return refuse(reason, reason_size, strerror(errno));
+    text[size] = '\0';
+    text[strcspn(text, "\r\n")] = '\0';
+    if (text[0] == '\0' || strlen(text) > PASSWORD_MAX)
+        rc = refuse(reason, reason_size, "its first line must be a password of 1 to 1024 bytes");
+    else if ((address->password = strdup(text)) == NULL)
+        rc = no_memory(reason, reason_size);
+    explicit_bzero(text, sizeof(text));
+    return rc;
+}
+
+int ftl__address_read_password(struct ftl__address *address, const char *file, char *reason,
+                               size_t reason_size)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0) {
+        snprintf(reason, reason_size, "%s: %s", file, strerror(errno));
+        return errno == ENOENT ? FTL_ENOENT : FTL_EINVAL;
+    }
+    char why[256];
+    int rc = check_file(fd, why, sizeof(why));
+    if (rc == 0)
+        rc = take_password(address, fd, why, sizeof(why));
+    if (rc != 0)
+        snprintf(reason, reason_size, "%s %s", file, why);
+    close(fd);
+    return rc;
+}
+
+void ftl__address_clear(struct ftl__address *address)
+{
+    if (address->password != NULL)
+        explicit_bzero(address->password, strlen(address->password));
+    free(address->password);
+    free(address->user);
+    free(address->socket);
+    free(address->host);
+    free(address->shown);
+    *address = (struct ftl__address){.db = 0};
+}
+
+static bool same(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool ftl__address_equal(const struct ftl__address *a, const struct ftl__address *b)
+{
+    return same(a->socket, b->socket) && same(a->host, b->host) && a->port == b->port &&
+           a->db == b->db && same(a->user, b->user) && same(a->password, b->password);
+}

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. The tables below are the configuration: each key with its type, its range and its place in
+ * struct ftl__config. settings.c reads a file by them; what a table cannot say (two keys that exclude
+ * each other, a weight without weighted order, a handler that is never reached) is checked here, entry
+ * by entry. The result is a value: nobody changes it, a reload reads a new one. Used at start and by
+ * the task that reloads; no state. It opens no connection and loads no module (config_handlers.c). */
+#include "daemon/config.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/address.h"
+#include "daemon/settings.h"
+#include "daemon/source.h"
+#include "jobs/retry.h"
+#include "jobs/run.h"
+
+#define DAY 86400.0
+
+/* The texts of `redis` become an address once all of it has been read. */
+struct draft {
+    struct ftl__config config; /* first: the tables' offsets are those of struct ftl__config */
+    char *url;
+    char *password_file;
+};
+
+/* ---- the tables -------------------------------------------------------------------------- */
+
+static int check_queue(const struct ftl__settings *settings, const config_setting_t *at,
+                       void *record);
+static int check_handler(const struct ftl__settings *settings, const config_setting_t *at,
+                         void *record);
+
+static const char *const orders[] = {"strict", "weighted", NULL};
+static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
+static const char *const formats[] = {"auto", "logfmt", "json", "journal", NULL};
+static const char *const log_jobs[] = {"none", "failures", "all", NULL};
+
+#define MEMBER(type, member) .offset = offsetof(struct type, member)
+#define COUNT(type, member) .count_offset = offsetof(struct type, member)
+
+static const struct ftl__key redis_keys[] = {
+    {"url", FTL__KEY_TEXT, MEMBER(draft, url), .min = 1, .max = 4096},
+    {"password_file", FTL__KEY_TEXT, MEMBER(draft, password_file), .min = 1, .max = 4095},
+    {"prefix", FTL__KEY_TEXT, MEMBER(ftl__config, prefix), .min = 0, .max = 128},
+    {"sentinels", FTL__KEY_REFUSED, .why = "Sentinel is not supported yet"},
+    {"tls", FTL__KEY_REFUSED, .why = "TLS is not supported yet"},
+    {.name = NULL},
+};
+
+static const struct ftl__key queue_keys[] = {
+    {"name", FTL__KEY_TEXT, MEMBER(ftl__queue_config, name), .min = 1, .max = FTL__QUEUE_MAX},
+    {"concurrency", FTL__KEY_UINT, MEMBER(ftl__queue_config, concurrency), .min = 0, .max = 65536},
+    {"weight", FTL__KEY_UINT, MEMBER(ftl__queue_config, weight), .min = 1, .max = 10000},
+    {.name = NULL},
+};
+
+static const struct ftl__key handler_keys[] = {
+    {"class", FTL__KEY_TEXT, MEMBER(ftl__handler_config, class), .min = 1, .max = FTL__CLASS_MAX},
+    {"module", FTL__KEY_TEXT, MEMBER(ftl__handler_config, module), .min = 1, .max = 4095},
+    {"command", FTL__KEY_TEXTS, MEMBER(ftl__handler_config, command), .min = 1, .max = 256},
+    {"env", FTL__KEY_TEXTS, MEMBER(ftl__handler_config, env), .min = 0, .max = 256},
+    {"cwd", FTL__KEY_TEXT, MEMBER(ftl__handler_config, cwd), .min = 1, .max = 4095},
+    {"dead_exit", FTL__KEY_CODES, MEMBER(ftl__handler_config, dead_exit), .min = 1, .max = 255,
+     COUNT(ftl__handler_config, dead_exit_count)},
+    {"timeout", FTL__KEY_SECONDS, MEMBER(ftl__handler_config, timeout), .min = 0, .max = 365 * DAY},
+    {"kill_after", FTL__KEY_SECONDS, MEMBER(ftl__handler_config, kill_after), .min = 0,
+     .max = 3600},
+    {"concurrency", FTL__KEY_UINT, MEMBER(ftl__handler_config, concurrency), .min = 0,
+     .max = 65536},
+    {"stack_size", FTL__KEY_SIZE, MEMBER(ftl__handler_config, stack_size), .min = 16384,
+     .max = 1 << 30},
+    {"worker", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
+    {"processes", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
+    {"url", FTL__KEY_REFUSED, .why = "HTTP handlers are not supported yet"},
+    {"isolation", FTL__KEY_REFUSED, .why = "isolation is not supported yet"},
+    {.name = NULL},
+};
+
+static const struct ftl__key dead_keys[] = {
+    {"max_jobs", FTL__KEY_UINT, MEMBER(ftl__config, dead_max_jobs), .min = 0, .max = UINT32_MAX},
+    {"max_age", FTL__KEY_SECONDS, MEMBER(ftl__config, dead_max_age), .min = 0, .max = 36500 * DAY},
+    {.name = NULL},
+};
+
+static const struct ftl__key log_keys[] = {
+    {"level", FTL__KEY_WORD, MEMBER(ftl__config, log_level), .words = levels},
+    {"format", FTL__KEY_WORD, MEMBER(ftl__config, log_format), .words = formats},
+    {"jobs", FTL__KEY_WORD, MEMBER(ftl__config, log_jobs), .words = log_jobs},
+    {.name = NULL},
+};
+
+static const struct ftl__queue_config new_queue = {.weight = 1};
+static const struct ftl__handler_config new_handler = {.kill_after = 5};
+
+static const struct ftl__key config_keys[] = {
+    {"redis", FTL__KEY_GROUP, .keys = redis_keys},
+    {"concurrency", FTL__KEY_UINT, MEMBER(ftl__config, concurrency), .min = 1, .max = 65536},
+    {"workers", FTL__KEY_UINT, MEMBER(ftl__config, workers), .min = 0, .max = 1024},
+    {"order", FTL__KEY_WORD, MEMBER(ftl__config, order), .words = orders},
+    {"queues", FTL__KEY_LIST, MEMBER(ftl__config, queues), .max = 256,
+     COUNT(ftl__config, queue_count), .keys = queue_keys,
+     .record_size = sizeof(struct ftl__queue_config), .defaults = &new_queue, .check = check_queue},
+    {"module_path", FTL__KEY_TEXTS, MEMBER(ftl__config, module_path), .min = 0, .max = 64,
+     COUNT(ftl__config, module_path_count)},
+    {"handlers", FTL__KEY_LIST, MEMBER(ftl__config, handlers), .max = 1024,
+     COUNT(ftl__config, handler_count), .keys = handler_keys,
+     .record_size = sizeof(struct ftl__handler_config), .defaults = &new_handler,
+     .check = check_handler},
+    {"shutdown_timeout", FTL__KEY_SECONDS, MEMBER(ftl__config, shutdown_timeout), .min = 0,
+     .max = 7 * DAY},
+    {"lease_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, lease_ttl), .min = 1, .max = 3600},
+    {"max_payload", FTL__KEY_SIZE, MEMBER(ftl__config, max_payload), .min = 64, .max = 512 << 20},
+    {"unroutable_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, unroutable_ttl), .min = 0,
+     .max = 36500 * DAY},
+    {"dead", FTL__KEY_GROUP, .keys = dead_keys},
+    {"log", FTL__KEY_GROUP, .keys = log_keys},
+    {.name = NULL},
+};
+
+static const struct ftl__config defaults = {
+    .concurrency = 64,
+    .order = FTL__ORDER_STRICT,
+    .shutdown_timeout = 25,
+    .lease_ttl = 15,
+    .unroutable_ttl = DAY,
+    .max_payload = 1 << 20,
+    .log_level = FTL__INFO,
+    .log_format = FTL__LOG_AUTO,
+    .log_jobs = FTL__LOG_JOBS_FAILURES,
+};
+
+/* ---- one queue, one handler --------------------------------------------------------------- */
+
+static int check_queue(const struct ftl__settings *settings, const config_setting_t *at,
+                       void *record)
+{
+    struct ftl__queue_config *queue = record;
+    queue->line = config_setting_source_line(at);
+    if (queue->name == NULL)
+        return ftl__settings_fail(settings, at, "needs a name");
+    if (!ftl__queue_name_valid(queue->name, strlen(queue->name)))
+        return ftl__settings_fail(settings, config_setting_get_member(at, "name"),
+                                  "\"%s\" is no queue name: [A-Za-z0-9_:.-], at most %d",
+                                  queue->name, FTL__QUEUE_MAX);
+    return 0;
+}
+
+/* Keys that the other type of handler has. */
+static int check_effect(const struct ftl__settings *settings, const config_setting_t *at,
+                        enum ftl__handler_type type)
+{
+    static const char *const of_commands[] = {"env", "cwd", "dead_exit", "kill_after", NULL};
+    static const char *const of_modules[] = {"stack_size", NULL};
+    bool module = type == FTL__HANDLER_MODULE;
+    const char *const *name = module ? of_commands : of_modules;
+    for (; *name != NULL; name++) {
+        const config_setting_t *setting = config_setting_get_member(at, *name);
+        if (setting != NULL)
+            return ftl__settings_fail(settings, setting, "has no effect on a %s",
+                                      module ? "module" : "command");
+    }
+    return 0;
+}
+
+static bool environment_name(const char *text, size_t size)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    return size > 0 && strspn(text, letters) == size && (text[0] < '0' || text[0] > '9');
+}
+
+static int check_env(const struct ftl__settings *settings, const config_setting_t *at,
+                     char *const *env)
+{
+    for (unsigned i = 0; env[i] != NULL; i++) {
+        const config_setting_t *element = config_setting_get_elem(at, i);
+        size_t size = strcspn(env[i], "=");
+        if (env[i][size] != '=' || !environment_name(env[i], size))
+            return ftl__settings_fail(settings, element, "must be \"NAME=value\"");
+        if (strncmp(env[i], "FETTLE_", 7) == 0)
+            return ftl__settings_fail(settings, element, "names with FETTLE_ are fettled's own");
+        for (unsigned j = 0; j < i; j++)
+            if (strncmp(env[i], env[j], size + 1) == 0)
+                return ftl__settings_fail(settings, element, "%.*s is set twice", (int)size,
+                                          env[i]);
+    }
+    return 0;
+}
+
+/* What a command has where nothing is said. */
+static int complete_command(const struct ftl__settings *settings,
+                            struct ftl__handler_config *handler)
+{
+    if (handler->env == NULL)
+        handler->env = calloc(1, sizeof(*handler->env));
+    if (handler->dead_exit == NULL && (handler->dead_exit = malloc(sizeof(int))) != NULL) {
+        handler->dead_exit[0] = 65;
+        handler->dead_exit_count = 1;
+    }
+    return handler->env != NULL && handler->dead_exit != NULL ? 0
+                                                              : ftl__settings_no_memory(settings);
+}
+
+static int check_command(const struct ftl__settings *settings, const config_setting_t *at,
+                         struct ftl__handler_config *handler)
+{
+    int rc = complete_command(settings, handler);
+    if (rc != 0)
+        return rc;
+    if (handler->command[0][0] == '\0')
+        return ftl__settings_fail(settings, config_setting_get_member(at, "command"),
+                                  "the program's name is empty");
+    if (handler->cwd != NULL && handler->cwd[0] != '/')
+        return ftl__settings_fail(settings, config_setting_get_member(at, "cwd"),
+                                  "must be an absolute path");
+    for (size_t i = 0; i < handler->dead_exit_count; i++)
+        if (handler->dead_exit[i] == 75)
+            return ftl__settings_fail(settings, config_setting_get_member(at, "dead_exit"),
+                                      "75 means \"later\" and cannot mean \"never again\"");
+    return check_env(settings, config_setting_get_member(at, "env"), handler->env);
+}
+
+static int check_handler(const struct ftl__settings *settings, const config_setting_t *at,
+                         void *record)
+{
+    struct ftl__handler_config *handler = record;
+    handler->line = config_setting_source_line(at);
+    if (handler->class == NULL)
+        return ftl__settings_fail(settings, at, "needs a class");
+    if (handler->module == NULL && handler->command == NULL)
+        return ftl__settings_fail(settings, at, "needs a module or a command");
+    if (handler->module != NULL && handler->command != NULL)
+        return ftl__settings_fail(settings, at, "has a module and a command: one of them runs it");
+    handler->type = handler->module != NULL ? FTL__HANDLER_MODULE : FTL__HANDLER_COMMAND;
+    int rc = check_effect(settings, at, handler->type);
+    if (rc == 0 && handler->type == FTL__HANDLER_COMMAND)
+        rc = check_command(settings, at, handler);
+    return rc;
+}
+
+/* ---- the whole --------------------------------------------------------------------------- */
+
+static int check_queues(const struct ftl__settings *settings, const config_setting_t *root,
+                        const struct ftl__config *config)
+{
+    const config_setting_t *queues = config_setting_get_member(root, "queues");
+    if (queues != NULL && config->queue_count == 0)
+        return ftl__settings_fail(settings, queues, "at least one queue is needed");
+    for (size_t i = 0; i < config->queue_count; i++) {
+        const config_setting_t *at = config_setting_get_elem(queues, (unsigned)i);
+        const config_setting_t *weight = at != NULL ? config_setting_get_member(at, "weight") : NULL;
+        if (weight != NULL && config->order == FTL__ORDER_STRICT)
+            return ftl__settings_fail(settings, weight, "has no effect with order = \"strict\"");
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(config->queues[i].name, config->queues[j].name) == 0)
+                return ftl__settings_fail(settings, config_setting_get_member(at, "name"),
+                                          "\"%s\" is queues[%zu] already", config->queues[i].name,
+                                          j);
+    }
+    return 0;
+}
+
+/* A command takes every class that its pattern matches. (A module leaves those it does not have to the
+ * handlers behind it.) */
+static bool takes_all_of(const struct ftl__handler_config *first,
+                         const struct ftl__handler_config *later)
+{
+    if (first->type != FTL__HANDLER_COMMAND)
+        return false;
+    if (strcmp(first->class, "*") == 0 || strcmp(first->class, later->class) == 0)
+        return true;
+    return strpbrk(later->class, "*?[\\") == NULL && fnmatch(first->class, later->class, 0) == 0;
+}
+
+static int check_handlers(const struct ftl__settings *settings, const config_setting_t *root,
+                          const struct ftl__config *config)
+{
+    const config_setting_t *handlers = config_setting_get_member(root, "handlers");
+    for (size_t i = 0; i < config->handler_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (takes_all_of(&config->handlers[j], &config->handlers[i])) {
+                const config_setting_t *at = config_setting_get_elem(handlers, (unsigned)i);
+                return ftl__settings_fail(settings, config_setting_get_member(at, "class"),
+                                          "is never reached: handlers[%zu] takes it", j);
+            }
+    return 0;
+}
+
+static int add_default_queue(const struct ftl__settings *settings, struct ftl__config *config)
+{
+    config->queues = calloc(1, sizeof(*config->queues));
+    if (config->queues == NULL || (config->queues[0].name = strdup("default")) == NULL)
+        return ftl__settings_no_memory(settings);
+    config->queues[0].weight = 1;
+    config->queue_count = 1;
+    return 0;
+}
+
+static int complete(const struct ftl__settings *settings, struct ftl__config *config)
+{
+    if (config->queue_count == 0 && add_default_queue(settings, config) != 0)
+        return FTL_ENOMEM;
+    if (config->prefix == NULL && (config->prefix = strdup("")) == NULL)
+        return ftl__settings_no_memory(settings);
+    config->file = strdup(settings->file);
+    return config->file != NULL ? 0 : ftl__settings_no_memory(settings);
+}
+
+/* ---- redis ------------------------------------------------------------------------------- */
+
+static int add_password(const struct ftl__settings *settings, const config_setting_t *at,
+                        struct draft *draft)
+{
+    char reason[512], path[4096];
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+    struct ftl__address *address = &draft->config.redis;
+    int rc = 0;
+    if (draft->password_file != NULL) {
+        if (address->password != NULL)
+            return ftl__settings_fail(settings, at, "has no effect: the URL has a password");
+        if (draft->password_file[0] != '/')
+            return ftl__settings_fail(settings, at, "must be an absolute path");
+        rc = ftl__address_read_password(address, draft->password_file, reason, sizeof(reason));
+    } else if (address->password == NULL && directory != NULL) {
+        snprintf(path, sizeof(path), "%s/redis-password", directory);
+        rc = ftl__address_read_password(address, path, reason, sizeof(reason));
+        if (rc == FTL_ENOENT)
+            return 0; /* credentials, but not this one */
+    }
+    if (rc != 0)
+        ftl__settings_fail(settings, at, "%s", reason);
+    return rc == FTL_ENOENT ? FTL_EINVAL : rc;
+}
+
+static int check_prefix(const struct ftl__settings *settings, const config_setting_t *at,
+                        const char *prefix)
+{
+    for (const char *c = prefix; c != NULL && *c != '\0'; c++)
+        if (*c <= ' ' || *c > '~')
+            return ftl__settings_fail(settings, at, "must be printable ASCII without spaces");
+    return 0;
+}
+
+static int read_redis(const struct ftl__settings *settings, const config_setting_t *root,
+                      struct draft *draft)
+{
+    char reason[256];
+    const config_setting_t *redis = config_setting_get_member(root, "redis");
+    const config_setting_t *url = redis ? config_setting_get_member(redis, "url") : NULL;
+    const config_setting_t *password =
+        redis ? config_setting_get_member(redis, "password_file") : NULL;
+    const config_setting_t *prefix = redis ? config_setting_get_member(redis, "prefix") : NULL;
+    int rc = ftl__address_parse(draft->url != NULL ? draft->url : "redis://127.0.0.1:6379/0",
+                                &draft->config.redis, reason, sizeof(reason));
+    if (rc != 0) {
+        ftl__settings_fail(settings, url, "%s", reason);
+        return rc;
+    }
+    rc = add_password(settings, password, draft);
+    return rc != 0 ? rc : check_prefix(settings, prefix, draft->config.prefix);
+}
+
+/* ---- reading ----------------------------------------------------------------------------- */
+
+static int read_root(const struct ftl__settings *settings, const config_setting_t *root,
+                     struct draft *draft)
+{
+    int rc = ftl__settings_read(settings, root, config_keys, draft);
+    if (rc == 0)
+        rc = check_queues(settings, root, &draft->config);
+    if (rc == 0)
+        rc = check_handlers(settings, root, &draft->config);
+    if (rc == 0)
+        rc = read_redis(settings, root, draft);
+    if (rc == 0)
+        rc = complete(settings, &draft->config);
+    return rc;
+}
+
+/* `draft` owns what its configuration does. */
+static void clear(struct draft *draft)
+{
+    if (draft->url != NULL)
+        explicit_bzero(draft->url, strlen(draft->url));
+    ftl__settings_free(config_keys, draft);
+    ftl__address_clear(&draft->config.redis);
+    free(draft->config.file);
+}
+
+/* Takes the configuration out of the draft. */
+static int finish(const struct ftl__settings *settings, struct draft *draft,
+                  struct ftl__config **ret_config)
+{
+    struct ftl__config *config = malloc(sizeof(*config));
+    if (config == NULL)
+        return ftl__settings_no_memory(settings);
+    *config = draft->config;
+    memset(&draft->config, 0, sizeof(draft->config));
+    *ret_config = config;
+    return 0;
+}
+
+static int read_draft(const struct ftl__settings *settings, const config_setting_t *root,
+                      struct ftl__config **ret_config)
+{
+    struct draft draft = {.config = defaults};
+    int rc = read_root(settings, root, &draft);
+    if (rc == 0)
+        rc = finish(settings, &draft, ret_config);
+    clear(&draft);
+    return rc;
+}
+
+static int parse(const struct ftl__settings *settings, const char *text,
+                 struct ftl__config **ret_config)
+{
+    config_t file;
+    int rc = ftl__source_check(settings, text);
+    if (rc != 0)
+        return rc;
+    config_init(&file);
+    if (config_read_string(&file, text) == CONFIG_TRUE) {
+        rc = read_draft(settings, config_root_setting(&file), ret_config);
+    } else {
+        snprintf(settings->error, settings->error_size, "%s:%d: %s", settings->file,
+                 config_error_line(&file), config_error_text(&file));
+        rc = FTL_EINVAL;
+    }
+    config_destroy(&file);
+    return rc;
+}
+
+int ftl__config_parse(const char *text, const char *name, struct ftl__config **ret_config,
+                      char *error, size_t error_size)
+{
+    return parse(&(struct ftl__settings){name, error, error_size}, text, ret_config);
+}
+
+int ftl__config_read(const char *file, struct ftl__config **ret_config, char *error,
+                     size_t error_size)
+{
+    struct ftl__settings settings = {file, error, error_size};
+    char *text;
+    int rc = ftl__source_read(&settings, &text);
+    if (rc != 0)
+        return rc;
+    rc = parse(&settings, text, ret_config);
+    explicit_bzero(text, strlen(text));
+    free(text);
+    return rc;
+}
+
+void ftl__config_free(struct ftl__config *config)
+{
+    if (config == NULL)
+        return;
+    struct draft draft = {.config = *config};
+    clear(&draft);
+    free(config);
+}
+
+const char *ftl__config_fixed_difference(const struct ftl__config *old,
+                                         const struct ftl__config *new)
+{
+    if (!ftl__address_equal(&old->redis, &new->redis))
+        return "redis.url";
+    if (strcmp(old->prefix, new->prefix) != 0)
+        return "redis.prefix";
+    if (old->workers != new->workers)
+        return "workers";
+    if (old->lease_ttl != new->lease_ttl)
+        return "lease_ttl";
+    return NULL;
+}

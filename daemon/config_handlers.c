@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. The configured handlers made real: modules are loaded, commands looked for, and all of them
+ * stand in a registry in their order. What fails is an error with the handler's line, so that
+ * --check-config finds it, and a reload leaves the old registry as it is. A module that a failed
+ * attempt has loaded stays loaded: dlopen counts, and it is the same one next time. */
+#include "daemon/config.h"
+
+#include <stdio.h>
+
+#include "jobs/registry.h"
+
+#define LATER 60.0 /* seconds until a run that exited with 75 is tried again */
+
+static int make_native(const struct ftl__config *config, const struct ftl__handler_config *from,
+                       const struct ftl__handler_settings *settings, struct ftl__handler **ret,
+                       char *reason, size_t size)
+{
+    return ftl__native_new(settings, from->module, (const char *const *)config->module_path,
+                           config->module_path_count, ret, reason, size);
+}
+
+static int make_command(const struct ftl__handler_config *from,
+                        const struct ftl__handler_settings *settings, struct ftl__handler **ret,
+                        char *reason, size_t size)
+{
+    const struct ftl__command_settings command = {
+        .argv = (const char *const *)from->command,
+        .env = (const char *const *)from->env,
+        .cwd = from->cwd,
+        .dead_exit = from->dead_exit,
+        .dead_exit_count = from->dead_exit_count,
+        .kill_after = from->kill_after,
+        .later = LATER,
+    };
+    return ftl__command_new(settings, &command, ret, reason, size);
+}
+
+static int add(const struct ftl__config *config, const struct ftl__handler_config *from,
+               struct ftl__registry *registry, char *reason, size_t size)
+{
+    const struct ftl__handler_settings settings = {
+        .pattern = from->class,
+        .timeout = from->timeout,
+        .concurrency = from->concurrency,
+        .stack_size = from->stack_size,
+    };
+    struct ftl__handler *handler;
+    int rc = from->type == FTL__HANDLER_MODULE
+                 ? make_native(config, from, &settings, &handler, reason, size)
+                 : make_command(from, &settings, &handler, reason, size);
+    if (rc != 0)
+        return rc;
+    rc = ftl__registry_add(registry, handler);
+    if (rc != 0) {
+        ftl__handler_unref(handler);
+        snprintf(reason, size, "%s", ftl_error_text(rc));
+    }
+    return rc;
+}
+
+int ftl__config_handlers(const struct ftl__config *config, struct ftl__registry **ret_registry,
+                         char *error, size_t error_size)
+{
+    struct ftl__registry *registry = ftl__registry_new();
+    if (registry == NULL) {
+        snprintf(error, error_size, "%s: %s", config->file, ftl_error_text(FTL_ENOMEM));
+        return FTL_ENOMEM;
+    }
+    for (size_t i = 0; i < config->handler_count; i++) {
+        const struct ftl__handler_config *from = &config->handlers[i];
+        char reason[512];
+        int rc = add(config, from, registry, reason, sizeof(reason));
+        if (rc != 0) {
+            snprintf(error, error_size, "%s:%u: handlers[%zu].%s: %s", config->file, from->line, i,
+                     from->type == FTL__HANDLER_MODULE ? "module" : "command", reason);
+            ftl__registry_free(registry);
+            return rc;
+        }
+    }
+    *ret_registry = registry;
+    return 0;
+}
