@@ -1,0 +1,199 @@
+-- SPDX-License-Identifier: MIT
+-- claim: moves jobs from their queues into batches of the caller, each under a token of its own.
+--
+-- KEYS token owners batches:ID paused recoveries, then per queue: queue front batch:ID:SEQ
+-- ARGV ID max_jobs max_bytes, then per queue: NAME SEQ limit
+-- → [TIME µs, [place, TOKEN, state, [RAW…], [recoveries…]], …]
+--
+-- It first reads, and decides for all queues; then it writes. A queue that cannot be read or written
+-- is a row with the error's text and keeps its jobs; the others go on. Of a queue, the index and the
+-- batch are written before the jobs are cut off from where they were, and taken back if that fails.
+-- Jobs are read a few at a time, so that no more than that is read beyond the bounds.
+
+local CHUNK, UNPACK = 32, 4000
+local token_key, owners, batches, paused, recoveries = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local id = ARGV[1]
+
+local function whole(text)
+    local n = tonumber(text)
+    return n and n >= 0 and n < 2 ^ 53 and n == math.floor(n) and n or nil
+end
+
+local function failed(reply)
+    return type(reply) == 'table' and reply.err ~= nil
+end
+
+local max_jobs, max_bytes = whole(ARGV[2]), whole(ARGV[3])
+local queues = (#KEYS - 5) / 3
+if not max_jobs or not max_bytes or queues < 1 or #ARGV ~= 3 + 3 * queues then
+    return redis.error_reply('BADARG claim')
+end
+for q = 1, queues do
+    if not whole(ARGV[3 * q + 3]) then
+        return redis.error_reply('BADARG the limit of queue ' .. q)
+    end
+end
+if redis.call('HEXISTS', owners, id) == 0 then
+    return redis.error_reply('FENCED ' .. id)
+end
+redis.call('HLEN', batches) -- its type, before the first write
+local counting = redis.call('HLEN', recoveries) > 0
+local last = redis.call('GET', token_key) or '0'
+if not whole(last) then
+    return redis.error_reply('BADTYPE the last token is no number')
+end
+
+local bytes, largest, full = 0, 0, max_jobs == 0
+
+-- Reads from the right end of a list, after `jobs` that the caller has from elsewhere. Returns how
+-- many it added to them, or an error reply.
+local function read(key, jobs, limit, first)
+    local taken = 0
+    while #jobs < limit and not full do
+        local n = math.min(largest == 0 and 8 or CHUNK, limit - #jobs)
+        if largest > 0 then
+            n = math.min(n, math.max(1, math.floor((max_bytes - bytes) / largest)))
+        end
+        local some = redis.pcall('LRANGE', key, -taken - n, -taken - 1)
+        if some.err then
+            return some
+        end
+        for i = #some, 1, -1 do
+            local size = #some[i]
+            if bytes + size > max_bytes and not (first and #jobs == 0) then
+                full = true
+                return taken
+            end
+            bytes, largest = bytes + size, math.max(largest, size)
+            taken = taken + 1
+            jobs[#jobs + 1] = some[i]
+        end
+        if #some < n then
+            break
+        end
+    end
+    return taken
+end
+
+-- How often each job was recovered, or an error reply.
+local function recovered(jobs)
+    local counts = {}
+    for i = 1, counting and #jobs or 0, UNPACK do
+        local digests = {}
+        for j = i, math.min(i + UNPACK - 1, #jobs) do
+            digests[#digests + 1] = redis.sha1hex(jobs[j])
+        end
+        local some = redis.pcall('HMGET', recoveries, unpack(digests))
+        if some.err then
+            return some
+        end
+        for j = 1, #digests do
+            counts[#counts + 1] = tonumber(some[j] or '0') or 0
+        end
+    end
+    return counts
+end
+
+-- What to take from queue q: a row, or nil if there is nothing.
+local function decide(q, left, first)
+    local queue, front, batch = KEYS[3 * q + 3], KEYS[3 * q + 4], KEYS[3 * q + 5]
+    local row = { q = q, state = 'ok', jobs = {}, counts = {} }
+    local limit, before = math.min(left, tonumber(ARGV[3 * q + 3])), bytes
+    if redis.call('SISMEMBER', paused, ARGV[3 * q + 1]) == 1 then
+        row.state = 'paused'
+        return row
+    end
+    local from_front = read(front, row.jobs, limit, first)
+    local from_queue = failed(from_front) and from_front or read(queue, row.jobs, limit, first)
+    local counts = failed(from_queue) and from_queue or recovered(row.jobs)
+    if counts.err then
+        row.state, row.jobs, bytes = counts.err, {}, before
+        return row
+    end
+    if #row.jobs == 0 then
+        return nil
+    end
+    if redis.call('EXISTS', batch) == 1 then
+        row.state, row.jobs, bytes = 'BADARG the batch exists', {}, before
+        return row
+    end
+    row.from_front, row.from_queue, row.counts = from_front, from_queue, counts
+    return row
+end
+
+local function push(key, jobs)
+    for i = 1, #jobs, UNPACK do
+        local reply = redis.pcall('RPUSH', key, unpack(jobs, i, math.min(i + UNPACK - 1, #jobs)))
+        if failed(reply) then
+            return reply
+        end
+    end
+end
+
+-- Cuts the jobs off from where they were: nil or an error reply, with all of them still there.
+local function cut(row, queue, front)
+    local reply = row.from_front > 0 and redis.pcall('LTRIM', front, 0, -row.from_front - 1)
+    if failed(reply) then
+        return reply
+    end
+    reply = row.from_queue > 0 and redis.pcall('LTRIM', queue, 0, -row.from_queue - 1)
+    if failed(reply) then
+        local back = {}
+        for i = row.from_front, 1, -1 do
+            back[#back + 1] = row.jobs[i]
+        end
+        push(front, back)
+        return reply
+    end
+end
+
+-- Moves the jobs of a row: nil or an error reply, with all of them where they were.
+local function move(row, token)
+    local queue, front, batch = KEYS[3 * row.q + 3], KEYS[3 * row.q + 4], KEYS[3 * row.q + 5]
+    local seq = ARGV[3 * row.q + 2]
+    local entry = token .. ' ' .. #row.jobs .. ' ' .. ARGV[3 * row.q + 1]
+    local reply = redis.pcall('HSETNX', batches, seq, entry)
+    if failed(reply) or reply == 0 then
+        return failed(reply) and reply or { err = 'BADARG the SEQ is in use' }
+    end
+    reply = push(batch, row.jobs) or cut(row, queue, front)
+    if reply then
+        redis.pcall('DEL', batch)
+        redis.pcall('HDEL', batches, seq)
+    end
+    return reply
+end
+
+local rows, total = {}, 0
+for q = 1, queues do
+    if total >= max_jobs or full then
+        break
+    end
+    local row = decide(q, max_jobs - total, total == 0)
+    if row then
+        rows[#rows + 1] = row
+        total = total + #row.jobs
+    end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local token = math.max(tonumber(last) + 1, now)
+if total > 0 then
+    -- A write that changes nothing: it fails if HDEL is not permitted, and it is allowed when Redis
+    -- is full; those after it are then, too, so that a full Redis can be emptied.
+    redis.call('HDEL', batches, '')
+    redis.call('SET', token_key, string.format('%.0f', token + total - 1))
+end
+
+local result = { string.format('%.0f', now) }
+for _, row in ipairs(rows) do
+    local mine = string.format('%.0f', token)
+    local reply = #row.jobs > 0 and move(row, mine)
+    if reply then
+        row.state, row.jobs, row.counts = reply.err, {}, {}
+    end
+    result[#result + 1] = { row.q, mine, row.state, row.jobs, row.counts }
+    token = token + #row.jobs
+end
+return result
