@@ -57,9 +57,9 @@ AC_DEFUN([FTL_SANITIZER_FLAGS], [
                        [The sanitizers that were built in, or "none".])
 ])
 
+# No -fcf-protection: tasks switch stacks by themselves, which a shadow stack does not allow.
 AC_DEFUN([FTL_HARDENING_FLAGS], [
-    m4_foreach_w([flag], [-fno-omit-frame-pointer -fstack-clash-protection
-                          -fstack-protector-strong -fcf-protection=full -mbranch-protection=standard
+    m4_foreach_w([flag], [-fno-omit-frame-pointer -fstack-clash-protection -fstack-protector-strong
                           -fno-semantic-interposition -fno-common],
         [FTL_ADD_CFLAG([FTL_CFLAGS], flag)])
     FTL_ADD_LDFLAG([FTL_LDFLAGS], [-Wl,-z,relro])
