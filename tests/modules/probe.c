@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. A module for tests and benches: its jobs leave an effect outside fettle, in the file that
+ * $FTL_PROBE names, which the test has made, sized and mapped as well. A page of counters comes
+ * first, then 64-bit cells up to the end of the file. Nothing is logged and nothing is freed: the
+ * mapping lives as long as the process. All of it is atomic, since runs are parallel.
+ *
+ *     Count [i]           cell i is raised by one
+ *     Order [i]           cell i becomes the number of the run, from 1
+ *     Stamp [i]           cell i becomes the monotonic time of the run's first instruction
+ *     Hold [slot, s]      waits s seconds and counts in `slot` how many do so at once
+ *     Steps [i, n]        cell i is raised n times, with a yield between each
+ *     Later [s]           says: again in s seconds
+ *     Never [message]     says: never again */
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fettle/module.h>
+
+enum { PAGE = 4096, SLOTS = 16 };
+
+struct slot {
+    _Atomic int64_t running, most, started, done;
+};
+
+struct probe {
+    struct slot slots[SLOTS];
+    _Atomic int64_t order;
+};
+
+static struct probe *probe;
+static _Atomic int64_t *cells;
+static size_t cell_count;
+
+__attribute__((constructor)) static void map_probe(void)
+{
+    const char *path = getenv("FTL_PROBE");
+    int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    struct stat status;
+    if (fd < 0)
+        return;
+    if (fstat(fd, &status) == 0 && status.st_size >= PAGE) {
+        void *map = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (map != MAP_FAILED) {
+            probe = map;
+            cells = (_Atomic int64_t *)(void *)((char *)map + PAGE);
+            cell_count = ((size_t)status.st_size - PAGE) / sizeof *cells;
+        }
+    }
+    (void)close(fd);
+}
+
+/* The number at `index` of the args; a run without it, or without a probe, is the test's mistake. */
+static double number(struct ftl_run *run, size_t index)
+{
+    const json_t *value = json_array_get(ftl_run_args(run), index);
+    ftl_assert(probe != NULL);
+    ftl_assert(json_is_number(value));
+    return json_number_value(value);
+}
+
+static _Atomic int64_t *cell(struct ftl_run *run)
+{
+    size_t index = (size_t)number(run, 0);
+    ftl_assert(index < cell_count);
+    return &cells[index];
+}
+
+static int count(struct ftl_run *run)
+{
+    atomic_fetch_add(cell(run), 1);
+    return 0;
+}
+
+static int order(struct ftl_run *run)
+{
+    atomic_store(cell(run), atomic_fetch_add(&probe->order, 1) + 1);
+    return 0;
+}
+
+static int stamp(struct ftl_run *run)
+{
+    int64_t now = ftl_now();
+    atomic_store(cell(run), now);
+    return 0;
+}
+
+static void leave(void *arg)
+{
+    struct slot *slot = arg;
+    atomic_fetch_sub(&slot->running, 1);
+}
+
+static int hold(struct ftl_run *run)
+{
+    size_t index = (size_t)number(run, 0);
+    double seconds = number(run, 1);
+    ftl_assert(index < SLOTS);
+    struct slot *slot = &probe->slots[index];
+    atomic_fetch_add(&slot->started, 1);
+    int64_t now = atomic_fetch_add(&slot->running, 1) + 1;
+    FTL_DEFER(leave, slot);
+    int64_t most = atomic_load(&slot->most);
+    while (now > most && !atomic_compare_exchange_weak(&slot->most, &most, now))
+        ;
+    int status = ftl_sleep((int64_t)(seconds * (double)FTL_S));
+    if (status == 0)
+        atomic_fetch_add(&slot->done, 1);
+    return status;
+}
+
+static int steps(struct ftl_run *run)
+{
+    _Atomic int64_t *counter = cell(run);
+    int64_t rounds = (int64_t)number(run, 1);
+    for (int64_t i = 0; i < rounds; i++) {
+        atomic_fetch_add(counter, 1);
+        int status = ftl_yield();
+        if (status != 0)
+            return status;
+    }
+    return 0;
+}
+
+static int later(struct ftl_run *run)
+{
+    return ftl_run_later(run, number(run, 0));
+}
+
+static int never(struct ftl_run *run)
+{
+    const char *text = json_string_value(json_array_get(ftl_run_args(run), 0));
+    return ftl_run_fail_forever(run, "ProbeError", "%s", text != NULL ? text : "never");
+}
+
+FTL_MODULE("probe", {"Count", count}, {"Order", order}, {"Stamp", stamp}, {"Hold", hold},
+           {"Steps", steps}, {"Later", later}, {"Never", never});

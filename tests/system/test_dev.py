@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""fettled --dev: a private Redis, the sample modules, every job logged, and how to enqueue."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import child
+from fettled import FETTLED, job
+from redisd import available
+from resp import Redis
+from tap import equal, main
+from wait import RELAXED, Timeout, deadline, until
+
+
+class Dev:
+    """The daemon as a person starts it: what it prints, as lines with the time at which they came."""
+
+    def __init__(self, *words):
+        self.lines = []
+        self._news = threading.Condition()
+        self.process = child.start([FETTLED, "--dev", *words], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append((time.monotonic(), line.decode(errors="replace").rstrip("\n")))
+                self._news.notify_all()
+
+    def wait(self, pattern, timeout=20, since=0):
+        """The time and the match of the first line with this pattern."""
+        end = deadline(timeout)
+        with self._news:
+            while True:
+                for at, line in self.lines[since:]:
+                    match = re.search(pattern, line)
+                    if match:
+                        return at, match
+                if not self._news.wait(max(end - time.monotonic(), 0)):
+                    raise Timeout("no line with " + pattern)
+
+    def socket(self):
+        return self.wait(r"redis-cli -s '?([^ ']+)'? LPUSH")[1].group(1)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return child.finish(self.process, 10)
+
+    def diagnose(self):
+        return "\n".join(line for _, line in self.lines)
+
+
+def test_the_printed_line_runs_a_job(t):
+    """The printed redis-cli line runs the sample job; its log line is there within 100 ms."""
+    dev = t.use(Dev())
+    _, match = dev.wait(r"(redis-cli .*LPUSH .*)$")
+    dev.wait(r"daemon\.ready")
+    line = match.group(1)
+    if shutil.which("redis-cli") is None:
+        with Redis(dev.socket()) as client:
+            start = time.monotonic()
+            client.call("LPUSH", "queue:default", job("Hello", ["world"]))
+    else:
+        start = time.monotonic()
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=20)
+        equal(done.returncode, 0, done.stderr)
+    at, _ = dev.wait(r"event=job\.log .*hello, world|hello, world.*event=job\.log")
+    t.note("%.0f ms from the start of redis-cli to the log line" % ((at - start) * 1000))
+    assert RELAXED or at - start < 0.1 + 0.05, "%.0f ms" % ((at - start) * 1000)
+    dev.wait(r"event=job\.done .*class=Hello")
+    equal(dev.stop(), 0, "exit code")
+
+
+def test_it_cleans_up(t):
+    """Its redis-server ends with it, and nothing of its directory is left."""
+    dev = t.use(Dev())
+    socket = dev.socket()
+    dev.wait(r"daemon\.ready")
+    with Redis(socket) as client:
+        text = client.call("INFO", "server").decode()
+    pid = int(re.search(r"process_id:(\d+)", text).group(1))
+    equal(dev.stop(), 0, "exit code")
+    until(lambda: not os.path.exists("/proc/%d" % pid), 5, "redis-server to be gone")
+    assert not os.path.exists(socket), socket
+
+
+def test_killed_it_leaves_no_server(t):
+    """Also after SIGKILL no redis-server stays behind."""
+    dev = t.use(Dev())
+    socket = dev.socket()
+    dev.wait(r"daemon\.ready")
+    with Redis(socket) as client:
+        pid = int(re.search(r"process_id:(\d+)", client.call("INFO", "server").decode()).group(1))
+    dev.process.kill()
+    child.finish(dev.process, 5)
+    until(lambda: not os.path.exists("/proc/%d" % pid), 5, "redis-server to be gone")
+    shutil.rmtree(os.path.dirname(socket), ignore_errors=True)
+
+
+def test_a_directory_is_kept(t):
+    """--dev DIR keeps its jobs there from one start to the next."""
+    directory = tempfile.mkdtemp(prefix="fettle-dev-")
+    t.defer(shutil.rmtree, directory)
+    first = t.use(Dev(directory))
+    first.wait(r"daemon\.ready")
+    with Redis(first.socket()) as client:
+        client.call("LPUSH", "queue:later", job("Hello", ["kept"]))
+    equal(first.stop(), 0, "exit code")
+    second = t.use(Dev(directory))
+    second.wait(r"daemon\.ready")
+    with Redis(second.socket()) as client:
+        equal(client.call("LLEN", "queue:later"), 1, "jobs kept")
+    equal(second.stop(), 0, "exit code")
+
+
+def test_all_samples(t):
+    """Both modules are loaded; a failure is logged and the daemon goes on."""
+    dev = t.use(Dev())
+    dev.wait(r"daemon\.ready")
+    with Redis(dev.socket()) as client:
+        client.call("LPUSH", "queue:default", job("Fail", ["on purpose"]), job("Leak", [1000]))
+        dev.wait(r"event=job\.failed .*on purpose")
+        dev.wait(r"event=job\.done .*class=Leak")
+        for queue in "critical", "low":
+            client.call("LPUSH", "queue:" + queue, job("Hello", [queue]))
+            dev.wait("hello, " + queue)
+    equal(dev.stop(), 0, "exit code")
+
+
+main(None if available() else "there is no redis-server")

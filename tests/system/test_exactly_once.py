@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Each job runs exactly once where nothing fails, counted by an effect outside fettle."""
+
+import collections
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from fettled import Fettled, job
+from places import places
+from probe import Probe
+from redisd import Redisd, available
+from tap import equal, limit, main
+from wait import RELAXED, until
+
+QUIET = {"level": "info", "format": "json", "jobs": "failures"}
+
+
+def push(client, queues, first, last, bulk):
+    """Jobs first…last-1, `bulk` in each LPUSH, over the queues in turn."""
+    client.pipeline(
+        ["LPUSH", "queue:" + queues[start // bulk % len(queues)]] +
+        [job("Count", [i], jid="%024x" % i) for i in range(start, min(start + bulk, last))]
+        for start in range(first, last, bulk))
+
+
+def check(t, probe, client):
+    """Each cell is 1, and no key holds a job."""
+    until(lambda: all(probe.cells()), 60, "each job to run", pause=0.05)
+    until(lambda: not places(client), 10, "no job left in Redis")
+    equal(collections.Counter(probe.cells()), {1: probe.count}, "how often jobs ran")
+    left = [key for key in client.call("KEYS", "fettle:*") if b":batch" in key or b":front" in key]
+    equal(left, [], "in-flight keys")
+
+
+@limit(120)
+def test_100_000_jobs(t):
+    """Pushed while the daemon runs."""
+    count = 5000 if RELAXED else 100000
+    redisd, probe = t.use(Redisd()), t.use(Probe(count))
+    daemon = t.use(Fettled(redisd, concurrency=200, log=QUIET, **probe.settings()))
+    daemon.wait_ready()
+    start = time.monotonic()
+    push(redisd.client, ["default"], 0, count // 2, 100)
+    push(redisd.client, ["default"], count // 2, count, 1)
+    check(t, probe, redisd.client)
+    t.note("%.0f jobs/s, pushing included" % (count / (time.monotonic() - start)))
+    daemon.stop()
+    check(t, probe, redisd.client)
+
+
+@limit(120)
+def test_three_daemons_two_queues(t):
+    """Several daemons that come and go in good order change nothing about it."""
+    count = 3000 if RELAXED else 30000
+    redisd, probe = t.use(Redisd()), t.use(Probe(count))
+    queues = ["default", "low"]
+    settings = dict(probe.settings(), queues=[{"name": name} for name in queues], log=QUIET)
+    daemons = [t.use(Fettled(redisd, concurrency=n, **settings)) for n in (3, 50, 500)]
+    for daemon in daemons:
+        daemon.wait_ready()
+    third = count // 3
+    push(redisd.client, queues, 0, third, 7)
+    daemons[1].stop()
+    push(redisd.client, queues, third, 2 * third, 100)
+    daemons[1].start()
+    daemons[2].stop()
+    push(redisd.client, queues, 2 * third, count, 1000)
+    check(t, probe, redisd.client)
+
+
+@limit(120)
+def test_failures_among_them(t):
+    """Jobs that fail go to retry, each once; the others run once."""
+    count = 1000 if RELAXED else 10000
+    redisd, probe = t.use(Redisd()), t.use(Probe(count))
+    daemon = t.use(Fettled(redisd, concurrency=100, **probe.settings(),
+                           log={"level": "error", "format": "json", "jobs": "none"}))
+    texts = [job("Fail", [str(i)], jid="%024x" % i) if i % 10 == 3 else job("Count", [i])
+             for i in range(count)]
+    redisd.client.pipeline(["LPUSH", "queue:default"] + texts[i:i + 50]
+                           for i in range(0, count, 50))
+    until(lambda: sum(probe.cells()) >= count * 9 // 10 and
+          redisd.client.call("ZCARD", "retry") == count // 10, 60, "all jobs to end", pause=0.05)
+    until(lambda: list(places(redisd.client)) == ["retry"], what="nothing but retry")
+    equal([probe[i] for i in range(count)], [int(i % 10 != 3) for i in range(count)], "runs")
+    daemon.stop()
+    equal(redisd.client.call("ZCARD", "retry"), count // 10, "members of retry")
+
+
+main(None if available() else "there is no redis-server")

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A daemon dies or is taken for dead: its jobs are run by another, and it cannot settle any more."""
+
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from fettled import Fettled, job
+from places import inflight, member, places
+from probe import Probe
+from redisd import Redisd, available
+from tap import equal, limit, main
+from wait import RELAXED, patient, until
+
+TTL = 2
+
+
+def pair(t, redisd, probe, **settings):
+    """Two daemons that both were there all along; the first has the queue `default`, and both have
+    `shared`, which is how the second can be the one that recovers."""
+    settings = dict(probe.settings(), lease_ttl=TTL, shutdown_timeout=1, **settings)
+    first = t.use(Fettled(redisd, queues=[{"name": "default"}], **settings))
+    second = t.use(Fettled(redisd, queues=[{"name": "late"}, {"name": "default"}], **settings))
+    return first, second
+
+
+@limit(60)
+def test_sigkill_with_eight_jobs(t):
+    """SIGKILL with 8 jobs running: a second daemon claims them within lease_ttl + 5 s."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    first, second = pair(t, redisd, probe)
+    first.wait_ready()
+    second.wait_ready()
+    second.signal(signal.SIGSTOP)  # so that all eight are the first one's
+    t.defer(second.signal, signal.SIGCONT)
+    redisd.client.call("LPUSH", "queue:default", *[job("Hold", [0, 30], n=i) for i in range(8)])
+    until(lambda: probe.slot(0).running == 8 and inflight(redisd.client) == 8, what="8 runs")
+    second.signal(signal.SIGCONT)
+    first.kill()
+    start = time.monotonic()
+    claimed = second.wait_events(8, "job.start", TTL + 15)
+    took = max(event["_at"] for event in claimed) - start
+    t.note("SIGKILL to the 8th claim, lease_ttl %d: %.2f s" % (TTL, took))
+    assert RELAXED or took < TTL + 5, "%.2f s" % took
+    equal({event["attempt"] for event in claimed}, {2}, "attempts after one recovery")
+    equal(len(claimed), 8, "claims")
+    equal(sum(e["recovered"] for e in second.wait_events(1, "lease.reaped")), 8, "recovered")
+    equal(inflight(redisd.client), 8, "jobs in flight")
+
+
+@limit(60)
+def test_nobody_there(t):
+    """All daemons dead: the next that starts recovers, however late."""
+    redisd, probe = t.use(Redisd()), t.use(Probe(20))
+    settings = dict(probe.settings(), lease_ttl=TTL)
+    first = t.use(Fettled(redisd, **settings))
+    redisd.client.call("LPUSH", "queue:default", *[job("Hold", [0, 60])] * 8)
+    until(lambda: probe.slot(0).running == 8, what="8 runs")
+    first.kill()
+    redisd.client.call("LPUSH", "queue:default", *[job("Count", [i]) for i in range(20)])
+    time.sleep(TTL + 1)
+    last = t.use(Fettled(redisd, concurrency=50, shutdown_timeout=1, **settings))
+    last.wait_ready()
+    start = time.monotonic()
+    until(lambda: probe.slot(0).started == 16, TTL + 10, "the 8 to run again")
+    took = time.monotonic() - start
+    assert RELAXED or took < TTL + 5, "%.2f s" % took
+    until(lambda: all(probe.cells()), what="the others")
+
+
+@limit(60)
+def test_poison_job(t):
+    """A job whose runs kill their process three times is dead at the third; others live on."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    settings = dict(probe.settings(), lease_ttl=1)
+    daemon = t.use(Fettled(redisd, start=False, **settings))
+    redisd.client.call("LPUSH", "queue:default", job("Hold", [0, 60], jid="poison"))
+    for attempt in 1, 2, 3:
+        daemon.start()
+        until(lambda: probe.slot(0).started == attempt, 10, "attempt %d" % attempt)
+        daemon.kill()
+    daemon.start()
+    until(lambda: redisd.client.call("ZCARD", "dead") == 1, 10, "the job in dead")
+    equal(probe.slot(0).started, 3, "runs")
+    equal(list(places(redisd.client)), ["dead"], "places with jobs")
+
+
+@limit(60)
+def test_stopped_past_its_lease(t):
+    """A daemon paused for longer than its lease wakes up fenced: it settles nothing of what is no
+    longer its own, says so, and works on under a new identity."""
+    redisd, probe = t.use(Redisd()), t.use(Probe(3))
+    first, second = pair(t, redisd, probe)
+    first.wait_ready()
+    second.wait_ready()
+    second.signal(signal.SIGSTOP)
+    t.defer(second.signal, signal.SIGCONT)
+    redisd.client.call("LPUSH", "queue:default", job("Hold", [0, 4], jid="twice"))
+    until(lambda: probe.slot(0).running == 1, what="the run")
+    first.signal(signal.SIGSTOP)
+    second.signal(signal.SIGCONT)
+    second.wait_event("job.start", TTL + 15, jid="twice")
+    old = first.find("daemon.ready")[0]["id"]
+    first.signal(signal.SIGCONT)
+    first.wait_event("lease.fenced")
+    new = first.wait_events(2, "lease.registered")[-1]["id"]
+    assert new != old, new
+    first.wait_event("job.refused", 15, jid="twice")
+    second.wait_event("job.done", 15, jid="twice")
+    until(lambda: not places(redisd.client), what="no job left")
+    second.stop()
+    redisd.client.call("LPUSH", "queue:default", job("Count", [0]))
+    until(lambda: probe[0] == 1, what="the first daemon to work again")
+
+
+@limit(90)
+def test_killed_again_and_again(t):
+    """Daemons killed at random moments under load: no job is lost, all are run at least once."""
+    count = 600 if RELAXED else 4000
+    redisd, probe = t.use(Redisd()), t.use(Probe(count))
+    settings = dict(probe.settings(), lease_ttl=1, concurrency=50, shutdown_timeout=2,
+                    log={"level": "info", "format": "json", "jobs": "failures"})
+    steady = t.use(Fettled(redisd, **dict(settings, concurrency=2)))
+    victim = t.use(Fettled(redisd, **settings))
+    steady.wait_ready()
+    step = count // 8
+    for start in range(0, count, step):
+        for i in range(start, min(start + step, count), 20):
+            redisd.client.call("LPUSH", "queue:default", *[
+                job("Fail" if n % 50 == 7 else "Count", [n], jid="%024x" % n)
+                for n in range(i, min(i + 20, count))])
+        time.sleep(t.random.uniform(0.0, 0.1))
+        victim.kill()
+        victim.start()
+        victim.wait_ready()
+    fails = len([n for n in range(count) if n % 50 == 7])
+    until(lambda: sum(map(bool, probe.cells())) + redisd.client.call("ZCARD", "retry") >= count, 30,
+          "each job to end", pause=0.1)
+    until(lambda: list(places(redisd.client)) == ["retry"], 15, "nothing but retry")
+    equal(redisd.client.call("ZCARD", "retry"), fails, "members of retry")
+    twice = sum(1 for n in probe.cells() if n > 1)
+    t.note("%d of %d jobs ran more than once" % (twice, count))
+
+
+@limit(60)
+def test_outage_expires_nobody(t):
+    """Redis away for longer than the lease: nobody is fenced, no job runs twice."""
+    redisd, probe = t.use(Redisd(appendonly="yes")), t.use(Probe())
+    first, second = pair(t, redisd, probe)
+    first.wait_ready()
+    second.wait_ready()
+    redisd.client.call("LPUSH", "queue:default", *[job("Hold", [0, 6], n=i) for i in range(4)])
+    until(lambda: probe.slot(0).running == 4, what="4 runs")
+    redisd.signal(signal.SIGSTOP)
+    time.sleep(TTL + 1)
+    redisd.signal(signal.SIGCONT)
+    redisd.kill()
+    time.sleep(patient(0.5))
+    redisd.start()
+    until(lambda: probe.slot(0).done >= 4, 20, "4 ends")
+    until(lambda: not places(redisd.client), 20, "no job left")
+    equal(probe.slot(0).started, 4, "runs begun")
+    for daemon in first, second:
+        equal(daemon.find("lease.fenced"), [], "fenced daemons")
+
+
+@limit(60)
+def test_put_backs_do_not_count(t):
+    """Shutdowns that cut a job off do not bring it nearer to dead, nor raise its attempt."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, start=False, shutdown_timeout=0.1, **probe.settings()))
+    redisd.client.call("LPUSH", "queue:default", job("Hold", [0, 60], jid="patient"))
+    for attempt in range(1, 6):
+        daemon.start()
+        until(lambda: probe.slot(0).started == attempt, 10, "run %d" % attempt)
+        daemon.stop()
+    equal({e["attempt"] for e in daemon.find("job.start")}, {1}, "attempts")
+    equal(member(redisd.client, "dead", "patient"), None, "dead job")
+    equal(list(places(redisd.client)), ["queue:default"], "places with jobs")
+
+
+main(None if available() else "there is no redis-server")

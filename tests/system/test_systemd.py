@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The notify protocol, as the service manager sees it."""
+
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from fettled import BUILDDIR, Fettled, job
+from notify import Notify
+from probe import Probe
+from redisd import Redisd, available
+from tap import equal, main
+from wait import RELAXED, until
+
+
+def built_with_systemd():
+    with open(os.path.join(BUILDDIR, "config.h")) as file:
+        return "#define HAVE_SYSTEMD 1" in file.read()
+
+
+def test_ready_and_stopping(t):
+    """READY when it works, STOPPING when it is told to stop; a status at both."""
+    redisd, manager = t.use(Redisd()), t.use(Notify())
+    daemon = t.use(Fettled(redisd, environment=manager.environment))
+    manager.wait("READY", "1")
+    daemon.wait_ready()
+    manager.wait("STATUS")
+    since = manager.mark()
+    daemon.stop()
+    manager.wait("STOPPING", "1", since=since)
+
+
+def test_no_manager(t):
+    """Without NOTIFY_SOCKET, or with one that nobody listens on, it works as well."""
+    redisd = t.use(Redisd())
+    daemon = t.use(Fettled(redisd, environment={"NOTIFY_SOCKET": "/nowhere/notify"}))
+    redisd.client.call("LPUSH", "queue:default", job("Hello", ["alone"]))
+    daemon.wait_event("job.log", line="hello, alone")
+
+
+def test_time_to_drain(t):
+    """While it drains it asks for the time it needs."""
+    redisd, manager, probe = t.use(Redisd()), t.use(Notify()), t.use(Probe())
+    settings = probe.settings()
+    settings["environment"].update(manager.environment)
+    daemon = t.use(Fettled(redisd, shutdown_timeout=3, **settings))
+    redisd.client.call("LPUSH", "queue:default", job("Hold", [0, 1.5]))
+    until(lambda: probe.slot(0).running == 1, what="one run")
+    since = manager.mark()
+    daemon.stop()
+    stopping = manager.wait("STOPPING", "1", since=since)
+    extended = manager.wait("EXTEND_TIMEOUT_USEC", since=since)
+    assert int(extended["EXTEND_TIMEOUT_USEC"]) >= 2000000, extended
+    assert extended["_at"] - stopping["_at"] < 1, "too late"
+
+
+def test_reload(t):
+    """RELOADING with the time of its begin, and READY when it is done."""
+    redisd, manager = t.use(Redisd()), t.use(Notify())
+    daemon = t.use(Fettled(redisd, environment=manager.environment))
+    manager.wait("READY", "1")
+    since = manager.mark()
+    daemon.reload(concurrency=3)
+    begun = manager.wait("RELOADING", "1", since=since)
+    assert abs(int(begun["MONOTONIC_USEC"]) / 1e6 - time.monotonic()) < 60, begun
+    manager.wait("READY", "1", since=since)
+
+
+def test_watchdog(t):
+    """With WATCHDOG_USEC it reports at least twice in that time, also while Redis is away, but not
+    for somebody else's pid."""
+    redisd, manager = t.use(Redisd()), t.use(Notify())
+    daemon = t.use(Fettled(redisd, environment=dict(manager.environment, WATCHDOG_USEC="1000000")))
+    manager.wait("READY", "1")
+
+    def beats(seconds):
+        since, end = manager.mark(), time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            manager.mark()
+        return sum(1 for m in manager.messages[since:] if m.get("WATCHDOG") == "1")
+    assert beats(3) >= (2 if RELAXED else 5), manager.messages
+    redisd.kill()
+    daemon.wait_event("redis.lost")
+    assert beats(3) >= (2 if RELAXED else 5), manager.messages
+    redisd.start()
+    manager.mark()
+    other = t.use(Notify())
+    t.use(Fettled(redisd, environment=dict(other.environment, WATCHDOG_USEC="1000000",
+                                           WATCHDOG_PID="1"))).wait_ready()
+    other.wait("READY", "1")
+    time.sleep(1.5)
+    other.mark()
+    equal(other.find("WATCHDOG"), None, "a watchdog that is meant for pid 1")
+
+
+def test_watchdog_of_stuck_workers(t):
+    """When no worker of the jobs runtime comes back, the watchdog is not fed."""
+    from fettled import native
+    redisd, manager, probe = t.use(Redisd()), t.use(Notify()), t.use(Probe())
+    settings = probe.settings(native("BlockInSyscall", "faults"))
+    settings["environment"].update(manager.environment, WATCHDOG_USEC="1000000")
+    daemon = t.use(Fettled(redisd, workers=1, shutdown_timeout=0.2, **settings))
+    manager.wait("WATCHDOG", "1")
+    redisd.client.call("LPUSH", "queue:default", job("BlockInSyscall", [30]))
+    daemon.wait_event("job.start")
+    time.sleep(1.5)
+    since = manager.mark()
+    time.sleep(2)
+    manager.mark()
+    equal(manager.find("WATCHDOG", since=since), None, "a watchdog fed while all workers are stuck")
+    daemon.kill()
+
+
+main("there is no redis-server" if not available() else
+     None if built_with_systemd() else "built without libsystemd")
