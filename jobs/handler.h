@@ -42,9 +42,16 @@ struct ftl__handler {
 struct ftl__handler *ftl__handler_ref(struct ftl__handler *handler);
 void ftl__handler_unref(struct ftl__handler *handler); /* NULL-safe */
 
+/* ---- for the kinds: the common part. init copies the settings and makes one reference; FTL_ENOMEM:
+ * nothing is held. fini frees what init has copied. ---- */
+int ftl__handler_init(struct ftl__handler *handler, const struct ftl__handler_kind *kind,
+                      const struct ftl__handler_settings *settings);
+void ftl__handler_fini(struct ftl__handler *handler);
+
 /* ---- native.c ---- Loads `module` (NAME.so on the path, or a path with a slash; dlopen RTLD_NOW |
  * RTLD_LOCAL), checks its ABI, and takes the class table. A handler serves each class of the module
- * that the pattern matches. Errors: text into `error`, one line. A module stays loaded. */
+ * that the pattern matches; FTL_EINVAL if it matches none. Errors: text into `error`, one line. A module
+ * stays loaded, and a changed one takes effect in a new process only. */
 int ftl__native_new(const struct ftl__handler_settings *settings, const char *module,
                     const char *const *module_path, size_t module_path_count,
                     struct ftl__handler **ret_handler, char *error, size_t error_size);
@@ -57,9 +64,14 @@ struct ftl__command_settings {
     const char *cwd;         /* NULL = "/" */
     const int *dead_exit;    /* exit codes that mean never again */
     size_t dead_exit_count;
-    double kill_after; /* seconds between TERM and KILL; default 5 */
-    double later;      /* seconds for exit 75; default 60 */
+    double kill_after; /* seconds between TERM and KILL at the timeout; when the run is aborted, at
+                          most FTL__STOP_GRACE */
+    double later;      /* seconds for exit 75; 0 = 60 */
 };
+
+/* A drain promises to be over 1 s after its timeout, when it aborts what still runs. */
+#define FTL__STOP_GRACE (FTL_S / 2)
+
 int ftl__command_new(const struct ftl__handler_settings *settings,
                      const struct ftl__command_settings *command, struct ftl__handler **ret_handler,
                      char *error, size_t error_size);

@@ -7,7 +7,7 @@
  *     static int hello(struct ftl_run *run)
  *     {
  *         const char *name;
- *         if (json_unpack((json_t *)ftl_run_args(run), "[s]", &name) != 0)
+ *         if (json_unpack(ftl_run_args(run), "[s]", &name) != 0)
  *             return ftl_run_fail(run, "ArgumentError", "expected [name]");
  *         ftl_run_log(run, "hello, %s", name);
  *         return 0;
@@ -66,11 +66,15 @@ FTL_API const char *ftl_run_job_text(const struct ftl_run *run, size_t *ret_size
 FTL_API const char *ftl_run_args_text(const struct ftl_run *run, size_t *ret_size);
 
 /* The args as a JSON value, parsed at the first call and owned by the run. Never NULL: an absent
- * `args` is an empty array. Integers beyond 64 bits become reals: the text has them exact. A value
- * that cannot be kept for lack of memory panics the run. */
-FTL_API const json_t *ftl_run_args(struct ftl_run *run);
+ * `args` is an empty array. If an integer needs more than 64 bits, all integers become reals: the text
+ * has them exact. Args that nest deeper than FTL_ARGS_DEPTH, or that a JSON value cannot hold (a real
+ * beyond double, a NUL in a member's name, no memory), panic the run. */
+#define FTL_ARGS_DEPTH 100
+FTL_API json_t *ftl_run_args(struct ftl_run *run);
 
 /* ---- verdicts: each returns a number for the function to return ------------------------- */
+
+/* They may be called by the run's own task only; of several the last counts. */
 
 /* Failed: the retry rule decides. */
 FTL_API int ftl_run_fail(struct ftl_run *run, const char *error_class, const char *format, ...)
@@ -78,10 +82,11 @@ FTL_API int ftl_run_fail(struct ftl_run *run, const char *error_class, const cha
 /* Never again: to the dead set at once. */
 FTL_API int ftl_run_fail_forever(struct ftl_run *run, const char *error_class, const char *format,
                                  ...) FTL_PRINTF(3, 4);
-/* Not now: again in `seconds`, no attempt is used up. */
+/* Not now: again in `seconds` ≥ 0, no attempt is used up. */
 FTL_API int ftl_run_later(struct ftl_run *run, double seconds);
 
-/* One line to the daemon's log under the job's id (event job.log). */
+/* One line to the daemon's log under the job's id (event job.log); from any task or thread as long as
+ * the run lasts. Newlines make it several lines, and so does every 8 KiB. */
 FTL_API void ftl_run_log(struct ftl_run *run, const char *format, ...) FTL_PRINTF(2, 3);
 
 #endif

@@ -24,8 +24,7 @@ const char *ftl__environment_get(const char *const *envp, const char *name)
     return NULL;
 }
 
-/* 0 if `file` can be executed, else an errno value. */
-static int check(const char *file)
+int ftl__program_check(const char *file)
 {
     struct stat st;
 
@@ -50,7 +49,7 @@ static int check_in(const char *dir, size_t dir_size, const char *name, char *re
     if (n < 0 || (size_t)n >= size) {
         return ENAMETOOLONG;
     }
-    return check(ret_file);
+    return ftl__program_check(ret_file);
 }
 
 static int search(const char *name, const char *path, char *ret_file, size_t size)

@@ -19,4 +19,7 @@ const char *ftl__environment_get(const char *const *envp, const char *name);
  * thread. */
 int ftl__program_find(const char *name, const char *path, char *ret_file, size_t size);
 
+/* 0 if `file` is a regular file that we may execute, else an errno value. */
+int ftl__program_check(const char *file);
+
 #endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * A handler that calls a function of a C module. A module is a shared object that exports one table,
+ * `ftl_module`; it takes libfettle from the process that loads it, so that there is one runtime. Its
+ * tables are short: a class is looked up by going through them.
+ *
+ * Loading a module runs its constructors, on the thread that makes the handler. It is never unloaded: a
+ * task, a destructor or a thread of its own may still be in it, and the same file loaded again is
+ * the same module. A handler is immutable; its runs are pinned tasks, since a compiler may keep the
+ * address of a thread-local variable across a call that waits. */
+#include <dlfcn.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "jobs/handler.h"
+
+struct native {
+    struct ftl__handler base;
+    const struct ftl_module *module; /* in the shared object: there for good */
+};
+
+/* ---- runs ------------------------------------------------------------------------------- */
+
+static const struct ftl_class *find_class(const struct ftl_module *module, const char *name,
+                                          size_t size)
+{
+    for (const struct ftl_class *class = module->classes; class->name != NULL; class++) {
+        if (strncmp(class->name, name, size) == 0 && class->name[size] == '\0') {
+            return class;
+        }
+    }
+    return NULL;
+}
+
+static bool native_serves(const struct ftl__handler *handler, const char *class, size_t size)
+{
+    return find_class(((const struct native *)handler)->module, class, size) != NULL;
+}
+
+static int native_run(struct ftl__handler *handler, struct ftl_run *run)
+{
+    const struct native *native = (const struct native *)handler;
+    const struct ftl_class *class = find_class(native->module, run->class, strlen(run->class));
+
+    ftl_assert(class != NULL); /* the registry has asked native_serves() */
+    return class->fn(run);
+}
+
+static void native_destroy(struct ftl__handler *handler)
+{
+    ftl__handler_fini(handler);
+    free(handler);
+}
+
+static const struct ftl__handler_kind native_kind = {
+    .name = "module",
+    .migratable = false,
+    .run = native_run,
+    .serves = native_serves,
+    .destroy = native_destroy,
+};
+
+/* ---- loading ---------------------------------------------------------------------------- */
+
+struct text {
+    char *begin;
+    size_t size; /* of the buffer */
+};
+
+/* Writes the error as one line, however the loader words it. */
+static FTL_PRINTF(2, 3) int refuse(const struct text *error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(error->begin, error->size, format, args);
+    va_end(args);
+    for (char *p = error->begin; *p != '\0'; p++) {
+        if (*p == '\n') {
+            *p = ' ';
+        }
+    }
+    return FTL_EINVAL;
+}
+
+/* Appends to the text, as far as it fits. */
+static FTL_PRINTF(2, 3) void append(const struct text *text, const char *format, ...)
+{
+    size_t used = strlen(text->begin);
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text->begin + used, text->size - used, format, args);
+    va_end(args);
+}
+
+static int resolve(const char *module, const char *const *path, size_t path_count,
+                   char ret_file[PATH_MAX], const struct text *error)
+{
+    if (strchr(module, '/') != NULL) {
+        if (snprintf(ret_file, PATH_MAX, "%s", module) >= PATH_MAX) {
+            return refuse(error, "module: the path is too long");
+        }
+        return 0;
+    }
+    for (size_t i = 0; i < path_count; i++) {
+        int size = snprintf(ret_file, PATH_MAX, "%s/%s.so", path[i], module);
+
+        if (size < PATH_MAX && access(ret_file, F_OK) == 0) {
+            return 0;
+        }
+    }
+    (void)refuse(error, "module %s: there is no %s.so in", module, module);
+    for (size_t i = 0; i < path_count; i++) {
+        append(error, "%s %s", i > 0 ? "," : "", path[i]);
+    }
+    if (path_count == 0) {
+        append(error, " an empty module path");
+    }
+    return FTL_EINVAL;
+}
+
+/* The module's table is well-formed, or *error says in what it is not. */
+static int check_table(const struct ftl_module *module, const char *file, const struct text *error)
+{
+    if (module->abi != FTL_MODULE_ABI) {
+        return refuse(error, "module %s: made for ABI %u, this is ABI %u", file,
+                      (unsigned)module->abi, (unsigned)FTL_MODULE_ABI);
+    }
+    if (module->name == NULL || module->classes == NULL || module->classes->name == NULL) {
+        return refuse(error, "module %s: its table has no classes", file);
+    }
+    for (const struct ftl_class *class = module->classes; class->name != NULL; class++) {
+        if (class->fn == NULL) {
+            return refuse(error, "module %s: the class %s has no function", file, class->name);
+        }
+    }
+    return 0;
+}
+
+static int load(const char *file, const struct ftl_module **ret_module, const struct text *error)
+{
+    const struct ftl_module *module;
+    void *object = dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    int rc;
+
+    if (object == NULL) {
+        return refuse(error, "module %s", dlerror()); /* it begins with the file */
+    }
+    module = dlsym(object, "ftl_module");
+    if (module == NULL) {
+        return refuse(error, "module %s: not a fettle module (it exports no ftl_module)", file);
+    }
+    rc = check_table(module, file, error);
+    if (rc == 0) {
+        *ret_module = module;
+    }
+    return rc;
+}
+
+/* A pattern that takes none of the module's classes is a mistake. */
+static int check_pattern(const struct ftl_module *module, const char *pattern,
+                         const struct text *error)
+{
+    const struct ftl_class *class;
+
+    for (class = module->classes; class->name != NULL; class++) {
+        if (fnmatch(pattern, class->name, 0) == 0) {
+            return 0;
+        }
+    }
+    (void)refuse(error, "module %s has no class %s (it has", module->name, pattern);
+    for (class = module->classes; class->name != NULL; class++) {
+        append(error, "%s %s", class != module->classes ? "," : "", class->name);
+    }
+    append(error, ")");
+    return FTL_EINVAL;
+}
+
+int ftl__native_new(const struct ftl__handler_settings *settings, const char *module_name,
+                    const char *const *module_path, size_t module_path_count,
+                    struct ftl__handler **ret_handler, char *error, size_t error_size)
+{
+    const struct text text = {error, error_size};
+    const struct ftl_module *module;
+    struct native *native;
+    char file[PATH_MAX];
+    int rc;
+
+    rc = resolve(module_name, module_path, module_path_count, file, &text);
+    if (rc == 0) {
+        rc = load(file, &module, &text);
+    }
+    if (rc == 0) {
+        rc = check_pattern(module, settings->pattern, &text);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    native = calloc(1, sizeof(*native));
+    if (native == NULL || ftl__handler_init(&native->base, &native_kind, settings) != 0) {
+        free(native);
+        (void)refuse(&text, "%s", ftl_error_text(FTL_ENOMEM));
+        return FTL_ENOMEM;
+    }
+    native->module = module;
+    *ret_handler = &native->base;
+    return 0;
+}
