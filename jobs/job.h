@@ -12,6 +12,8 @@
 
 #include <fettle/error.h>
 
+#include "jobs/json.h"
+
 /* The members that fettle reads or writes; JSON name = the lower-case identifier. */
 #define FTL__MEMBER_MAP(X)                                                                         \
     X(CLASS, "class") X(ARGS, "args") X(JID, "jid") X(QUEUE, "queue") X(RETRY, "retry")            \
@@ -30,14 +32,15 @@ enum ftl__member {
     FTL__MEMBER_COUNT
 };
 
+/* The JSON name of a member, and the member of that name (escapes in it count as what they stand for),
+ * or FTL__MEMBER_COUNT. */
+const char *ftl__member_name(enum ftl__member member);
+enum ftl__member ftl__member_of(const struct ftl__json_member *member);
+
 /* A stretch of the job's bytes; begin = NULL: absent. */
 struct ftl__slice {
     const char *begin;
     size_t size;
-};
-
-enum ftl__json_type {
-    FTL__ABSENT, FTL__NULL, FTL__FALSE, FTL__TRUE, FTL__NUMBER, FTL__STRING, FTL__ARRAY, FTL__OBJECT
 };
 
 struct ftl__job_limits {
@@ -75,7 +78,8 @@ struct ftl__slice ftl__job_plain(const struct ftl__job *job, enum ftl__member me
 int ftl__job_string(const struct ftl__job *job, enum ftl__member member, char *buf, size_t size);
 
 /* Number members: false (and *ret untouched) if absent or not a number in range. Times are read as
- * the layout says: ≥ 1e11 is milliseconds; a numeric string is tried. Result in seconds. */
+ * the layout says: ≥ 1e11 is milliseconds; a string with a number or a date (ISO 8601) is tried. Result
+ * in seconds. */
 bool ftl__job_integer(const struct ftl__job *job, enum ftl__member member, int64_t *ret);
 bool ftl__job_time(const struct ftl__job *job, enum ftl__member member, double *ret_seconds);
 
@@ -89,11 +93,12 @@ void ftl__edit_free(struct ftl__edit *edit); /* NULL-safe */
 
 /* Record a change; errors stick and come out of ftl__job_rewrite(). A string is written as valid
  * UTF-8 JSON: invalid bytes become U+FFFD; it is cut at `max_chars` characters (0 = no limit). Times
- * are written as "%.6f". */
+ * are written as "%.6f"; `raw` is JSON already. */
 void ftl__edit_string(struct ftl__edit *edit, enum ftl__member member, const char *text, size_t size,
                       size_t max_chars);
 void ftl__edit_integer(struct ftl__edit *edit, enum ftl__member member, int64_t value);
 void ftl__edit_time(struct ftl__edit *edit, enum ftl__member member, double seconds);
+void ftl__edit_raw(struct ftl__edit *edit, enum ftl__member member, const char *json, size_t size);
 void ftl__edit_remove(struct ftl__edit *edit, enum ftl__member member);
 
 /* Writes the job with the edits into a fresh buffer: present members are replaced where they stand,

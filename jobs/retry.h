@@ -37,16 +37,20 @@ struct ftl__retry_result {
     double score;
     char *bytes;
     size_t size;
-    int64_t retry_count; /* as written; -1 where counts are untouched */
+    int64_t retry_count; /* of this failure; -1 where counts are untouched */
     const char *why;     /* static: "retry", "exhausted", "retry:false", "dead:false", "never", "later",
-                            "unroutable", "unroutable_ttl" */
+                            "unroutable", "unroutable_ttl", "refused" */
 };
+
+/* No rewrite adds more bytes to a job: who limits what producers send leaves that room for what comes
+ * back from a failure. */
+#define FTL__RETRY_GROWTH (256 * 1024)
 
 /* A failed run: 25 attempts (or the job's own `retry`, `retry_for`), delay count⁴ + 15 + jitter with
  * jitter in [0, 10·(count+1)) s, `retry_queue`, `dead`, `backtrace` (true = all lines, N = the
  * first N, stored as base64(zlib(JSON array))), error_class and error_message ≤ 10,000 characters,
  * failed_at the first time, retried_at after. A job without jid is given a random one; `queue` is
- * always written; `created_at` is repaired where dashboards would fail on it. FTL_ENOMEM: nothing. */
+ * always written; what dashboards would fail on (repair.h) is put right. FTL_ENOMEM: *ret is untouched. */
 int ftl__retry_failed(const struct ftl__job *job, const struct ftl__failure *failure,
                       const struct ftl__retry_input *input, struct ftl__retry_result *ret);
 

@@ -10,10 +10,11 @@
  * does not resolve relative references, normalise paths or check that host names are well formed. */
 #include "jobs/url.h"
 
-#include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <fettle/task.h>
 
 struct block {
     struct ftl__url url;
@@ -221,7 +222,7 @@ static size_t count_items(const char *text)
 
 int ftl__url_parse(const char *text, struct ftl__url **ret_url, const char **ret_reason)
 {
-    assert(text != NULL);
+    ftl_assert(text != NULL);
     /* Decoding never lengthens; each part and each item's two texts end in a NUL. */
     size_t items = count_items(text);
     size_t text_size = strlen(text) + 5 + 2 * items;
@@ -239,7 +240,7 @@ int ftl__url_parse(const char *text, struct ftl__url **ret_url, const char **ret
         ftl__url_free(&block->url);
         return FTL_EINVAL;
     }
-    assert(parser.out <= (char *)block + size);
+    ftl_assert(parser.out <= (char *)block + size);
     *ret_url = &block->url;
     return 0;
 }

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * The scan behind every job: each byte that arrives from Redis passes here exactly once before it
+ * runs. So the reader is a plain state machine over the bytes: strings are skipped eight bytes at a time
+ * while nothing in them needs a look, nesting is one bit per level (object or array) on the stack, and
+ * the caller gets positions instead of values.
+ *
+ * A function that skips something takes the position where it begins and returns the one behind it, or
+ * NULL after it has noted the error in the reader. A NUL stands for the end of the text where a byte is
+ * peeked at: outside of strings both are equally wrong.
+ *
+ * It owns nothing, keeps nothing between calls but the reader, and converts no numbers. */
+#include "jobs/json.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include <fettle/task.h>
+
+#include "jobs/utf8.h"
+
+/* ---- errors ----------------------------------------------------------------------------- */
+
+static const char *refuse(struct ftl__json_reader *reader, const char *p, int error,
+                          const char *reason)
+{
+    reader->at = p;
+    reader->error = error;
+    reader->reason = reason;
+    return NULL;
+}
+
+static const char *unexpected(struct ftl__json_reader *reader, const char *p)
+{
+    return refuse(reader, p, FTL_EPROTO,
+                  p == reader->end ? "the text ends too early" : "unexpected byte");
+}
+
+/* ---- blanks and strings ----------------------------------------------------------------- */
+
+static inline char peek(const struct ftl__json_reader *reader, const char *p)
+{
+    return p < reader->end ? *p : '\0';
+}
+
+static inline const char *skip_blanks(const struct ftl__json_reader *reader, const char *p)
+{
+    while (p < reader->end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    return p;
+}
+
+/* Sets the high bit of each byte that ends a plain stretch (quote, backslash, control, not ASCII). A
+ * borrow can set it in bytes above such a one as well: the lowest is exact, and only it is used. */
+static inline uint64_t special_bytes(uint64_t word)
+{
+    const uint64_t ones = 0x0101010101010101;
+    uint64_t quote = (word ^ ones * '"') - ones;
+    uint64_t backslash = (word ^ ones * '\\') - ones;
+    uint64_t control = word - ones * ' ';
+    return (quote | backslash | control | word) & ones * 0x80;
+}
+
+static inline const char *skip_plain(const char *p, const char *end)
+{
+    while (end - p >= 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        uint64_t special = special_bytes(le64toh(word));
+        if (special != 0)
+            return p + (__builtin_ctzll(special) >> 3);
+        p += 8;
+    }
+    while (p < end && *p >= ' ' && *p < 0x7f && *p != '"' && *p != '\\')
+        p++;
+    return p;
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* From the backslash on. */
+static const char *skip_escape(struct ftl__json_reader *reader, const char *p)
+{
+    char c = peek(reader, p + 1);
+    if (c != '\0' && strchr("\"\\/bfnrt", c) != NULL)
+        return p + 2;
+    if (c != 'u')
+        return refuse(reader, p, FTL_EPROTO, "invalid escape in a string");
+    for (int i = 2; i < 6; i++)
+        if (hex_value(peek(reader, p + i)) < 0)
+            return refuse(reader, p, FTL_EPROTO, "invalid \\u escape in a string");
+    return p + 6;
+}
+
+/* From what ended a plain stretch and is neither quote nor backslash. */
+static const char *skip_character(struct ftl__json_reader *reader, const char *p)
+{
+    if ((unsigned char)*p < ' ')
+        return refuse(reader, p, FTL_EPROTO, "control character in a string");
+    size_t length = ftl__utf8_length(p, (size_t)(reader->end - p));
+    if (length == 0)
+        return refuse(reader, p, FTL_EPROTO, "invalid UTF-8");
+    return p + length;
+}
+
+/* From the opening quote to behind the closing one. */
+static inline const char *skip_string(struct ftl__json_reader *reader, const char *p,
+                                      bool *ret_escaped)
+{
+    p++;
+    while (p != NULL) {
+        p = skip_plain(p, reader->end);
+        if (p == reader->end)
+            return refuse(reader, p, FTL_EPROTO, "unterminated string");
+        if (*p == '"')
+            return p + 1;
+        if (*p == '\\') {
+            *ret_escaped = true;
+            p = skip_escape(reader, p);
+        } else {
+            p = skip_character(reader, p);
+        }
+    }
+    return NULL;
+}
+
+/* ---- values ----------------------------------------------------------------------------- */
+
+static inline bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline const char *skip_digits(struct ftl__json_reader *reader, const char *p)
+{
+    if (!is_digit(peek(reader, p)))
+        return refuse(reader, p, FTL_EPROTO, "invalid number");
+    while (is_digit(peek(reader, p)))
+        p++;
+    return p;
+}
+
+static const char *skip_number(struct ftl__json_reader *reader, const char *p)
+{
+    if (*p == '-')
+        p++;
+    if (peek(reader, p) == '0' && is_digit(peek(reader, p + 1)))
+        return refuse(reader, p, FTL_EPROTO, "invalid number"); /* a leading zero */
+    p = skip_digits(reader, p);
+    if (p != NULL && peek(reader, p) == '.')
+        p = skip_digits(reader, p + 1);
+    if (p != NULL && (peek(reader, p) | 0x20) == 'e') {
+        char sign = peek(reader, ++p);
+        p = skip_digits(reader, sign == '+' || sign == '-' ? p + 1 : p);
+    }
+    return p;
+}
+
+static const char *skip_word(struct ftl__json_reader *reader, const char *p, const char *word,
+                             size_t size)
+{
+    if ((size_t)(reader->end - p) < size || memcmp(p, word, size) != 0)
+        return unexpected(reader, p);
+    return p + size;
+}
+
+static inline const char *skip_scalar(struct ftl__json_reader *reader, const char *p)
+{
+    bool escaped;
+    switch (peek(reader, p)) {
+    case '"':
+        return skip_string(reader, p, &escaped);
+    case 't':
+        return skip_word(reader, p, "true", 4);
+    case 'f':
+        return skip_word(reader, p, "false", 5);
+    case 'n':
+        return skip_word(reader, p, "null", 4);
+    default:
+        if (peek(reader, p) == '-' || is_digit(peek(reader, p)))
+            return skip_number(reader, p);
+        return unexpected(reader, p);
+    }
+}
+
+/* A member's name and colon, up to the first byte of its value. */
+static inline const char *skip_name(struct ftl__json_reader *reader, const char *p,
+                                    const char **ret_name_end, bool *ret_escaped)
+{
+    if (peek(reader, p) != '"')
+        return unexpected(reader, p);
+    p = skip_string(reader, p, ret_escaped);
+    if (p == NULL)
+        return NULL;
+    *ret_name_end = p;
+    p = skip_blanks(reader, p);
+    if (peek(reader, p) != ':')
+        return unexpected(reader, p);
+    return skip_blanks(reader, p + 1);
+}
+
+/* ---- nesting ---------------------------------------------------------------------------- */
+
+/* What is open below the member's value. Only the bits below `depth` are initialised. */
+struct nest {
+    uint32_t depth, limit;
+    uint64_t objects[FTL__JSON_DEPTH_CEILING / 64];
+};
+
+static inline bool in_object(const struct nest *nest)
+{
+    uint32_t top = nest->depth - 1;
+    return nest->objects[top / 64] >> (top % 64) & 1;
+}
+
+static inline void push(struct nest *nest, bool object)
+{
+    uint64_t bit = UINT64_C(1) << (nest->depth % 64);
+    uint64_t *word = &nest->objects[nest->depth / 64];
+    *word = object ? *word | bit : *word & ~bit;
+    nest->depth++;
+}
+
+/* The first byte of the next value inside the innermost open object or array. */
+static inline const char *enter(struct ftl__json_reader *reader, const struct nest *nest,
+                                const char *p)
+{
+    const char *name_end;
+    bool escaped;
+    return in_object(nest) ? skip_name(reader, p, &name_end, &escaped) : p;
+}
+
+/* Goes on behind a value (or an opening bracket: `opened`): closes all that ends here. Returns the next
+ * value's first byte, or with nothing open any more the position behind all. */
+static inline const char *advance(struct ftl__json_reader *reader, struct nest *nest, const char *p,
+                                  bool opened)
+{
+    while (nest->depth > 0) {
+        p = skip_blanks(reader, p);
+        if (peek(reader, p) == (in_object(nest) ? '}' : ']')) {
+            nest->depth--;
+            p++;
+        } else if (opened) {
+            return enter(reader, nest, p);
+        } else if (peek(reader, p) == ',') {
+            return enter(reader, nest, skip_blanks(reader, p + 1));
+        } else {
+            return unexpected(reader, p);
+        }
+        opened = false;
+    }
+    return p;
+}
+
+/* An array or an object, with all that is in it. */
+static const char *skip_nested(struct ftl__json_reader *reader, const char *p)
+{
+    struct nest nest;
+    nest.depth = 0;
+    nest.limit = reader->max_depth < FTL__JSON_DEPTH_CEILING ? reader->max_depth
+                                                             : FTL__JSON_DEPTH_CEILING;
+    nest.limit--; /* the object that the reader walks */
+    do {
+        char c = peek(reader, p);
+        bool opens = c == '{' || c == '[';
+        if (opens && nest.depth == nest.limit)
+            return refuse(reader, p, FTL_ELIMIT, "nested too deeply");
+        if (opens) {
+            push(&nest, c == '{');
+            p++;
+        } else {
+            p = skip_scalar(reader, p);
+        }
+        if (p != NULL)
+            p = advance(reader, &nest, p, opens);
+    } while (p != NULL && nest.depth > 0);
+    return p;
+}
+
+static inline enum ftl__json_type type_of(char first)
+{
+    switch (first) {
+    case '"':
+        return FTL__STRING;
+    case '{':
+        return FTL__OBJECT;
+    case '[':
+        return FTL__ARRAY;
+    case 't':
+        return FTL__TRUE;
+    case 'f':
+        return FTL__FALSE;
+    case 'n':
+        return FTL__NULL;
+    default:
+        return FTL__NUMBER;
+    }
+}
+
+/* ---- the object's members --------------------------------------------------------------- */
+
+int ftl__json_open(struct ftl__json_reader *reader, const char *text, size_t size,
+                   uint32_t max_depth)
+{
+    *reader = (struct ftl__json_reader){
+        .at = text, .end = text + size, .max_depth = max_depth, .first = true};
+    const char *p = skip_blanks(reader, text);
+    if (peek(reader, p) != '{')
+        (void)refuse(reader, p, FTL_EPROTO, p == reader->end ? "empty" : "not a JSON object");
+    else if (max_depth == 0)
+        (void)refuse(reader, p, FTL_ELIMIT, "nested too deeply");
+    else
+        reader->at = p + 1;
+    return reader->error;
+}
+
+/* Behind the closing brace. */
+static int finish(struct ftl__json_reader *reader, const char *p)
+{
+    p = skip_blanks(reader, p);
+    if (p != reader->end)
+        (void)refuse(reader, p, FTL_EPROTO, "bytes after the object");
+    return reader->error;
+}
+
+int ftl__json_next(struct ftl__json_reader *reader, struct ftl__json_member *ret_member)
+{
+    struct ftl__json_member member = {.escaped = false};
+    const char *p = skip_blanks(reader, reader->at);
+    if (peek(reader, p) == '}')
+        return finish(reader, p + 1);
+    if (!reader->first) {
+        if (peek(reader, p) != ',') {
+            (void)unexpected(reader, p);
+            return reader->error;
+        }
+        p = skip_blanks(reader, p + 1);
+    }
+    member.begin = p;
+    member.value = skip_name(reader, p, &member.name_end, &member.escaped);
+    if (member.value == NULL)
+        return reader->error;
+    member.type = type_of(peek(reader, member.value));
+    bool nested = member.type == FTL__OBJECT || member.type == FTL__ARRAY;
+    member.end = nested ? skip_nested(reader, member.value) : skip_scalar(reader, member.value);
+    if (member.end == NULL)
+        return reader->error;
+    reader->first = false;
+    reader->at = member.end;
+    *ret_member = member;
+    return 1;
+}
