@@ -181,7 +181,7 @@ static struct figures figures(double *values, size_t count)
 
 int main(int argc, char **argv)
 {
-    struct bench_private bench;
+    static struct bench_private bench;
     read_options(argc, argv);
     size_t total = (size_t)(option.samples * option.rounds), next = 0;
     if (total > SAMPLES_MAX)

@@ -21,8 +21,8 @@ struct bench_private {
 /* Prints "NAME: …" and exits with 1; what `bench` started is stopped. */
 void bench_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* The directory and the redis-server, which answers when this returns. One at a time: at exit all of
- * it is stopped and removed. */
+/* The directory and the redis-server, which answers when this returns. One at a time, in static storage:
+ * at exit all of it is stopped and removed. */
 void bench_private_open(struct bench_private *bench);
 
 /* Starts fettled with this configuration text and waits until it says that it is ready. Its log is

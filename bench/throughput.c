@@ -174,7 +174,7 @@ static double median(double *values, long count)
 
 int main(int argc, char **argv)
 {
-    struct bench_private bench;
+    static struct bench_private bench;
     double fettled[ROUNDS_MAX], ceiling[ROUNDS_MAX], ratio[ROUNDS_MAX];
     char record[32] = "";
     read_options(argc, argv);
