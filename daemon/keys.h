@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Key names. Each is the configured prefix and what docs/design.md says; the fixed ones are built once,
- * the others into the caller's storage. No allocation but for the object itself, nothing waits. */
+ * Key names. Each is the configured prefix and what docs/design.md says; the fixed ones are built
+ * once, the others into the caller's storage. No allocation but for the object itself, nothing
+ * waits. */
 #ifndef FETTLE_DAEMON_KEYS_H
 #define FETTLE_DAEMON_KEYS_H
 

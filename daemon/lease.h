@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The lease: our registration as an owner of in-flight jobs, the beat that keeps it, and the watch over
- * the others: who has not been seen to move for his ttl, by our monotonic clock and over one unbroken
- * connection, is fenced and his batches are reaped. One task on the control runtime. */
+ * The lease: our registration as an owner of in-flight jobs, the beat that keeps it, and the watch
+ * over the others: who has not been seen to move for his ttl, by our monotonic clock and over one
+ * unbroken connection, is fenced and his batches are reaped. One task on the control runtime. */
 #ifndef FETTLE_DAEMON_LEASE_H
 #define FETTLE_DAEMON_LEASE_H
 
@@ -25,31 +25,34 @@ struct ftl__lease_options {
     const struct ftl__keys *keys;
     double ttl; /* seconds */
 
-    /* In the lease's task, must not wait, may be NULL. registered: claims under `id` may begin (SEQ starts
-     * at 1 again). fenced: `id` is gone; its runs can no longer be settled; a fresh id follows. */
+    /* In the lease's task, must not wait, may be NULL. registered: claims under `id` may begin (SEQ
+     * starts at 1 again). fenced: `id` is gone; its runs can no longer be settled; a fresh id
+     * follows. */
     void (*on_registered)(void *arg, const char *id);
     void (*on_fenced)(void *arg, const char *id);
     void *arg;
 };
 
-/* Starts to register at once; repeats until it works, and again whenever it was fenced. FTL_ENOMEM. */
+/* Starts to register at once; repeats until it works, and again whenever it was fenced.
+ * FTL_ENOMEM. */
 int ftl__lease_open(const struct ftl__lease_options *options, struct ftl__lease **ret_lease);
 /* Ends the task; waits for it. The registration stays as it is: retire() first for a clean exit. */
 void ftl__lease_close(struct ftl__lease *lease); /* NULL-safe */
 
-/* Our ID, hostname:pid:12 hex digits, or "" while we are not registered. Valid until the next wait. */
+/* Our ID, hostname:pid:12 hex digits, or "" while we are not registered. Valid until the next
+ * wait. */
 const char *ftl__lease_id(const struct ftl__lease *lease);
 
-/* Another script answered FENCED for `id`: look at once instead of at the next beat. An `id` that is
- * no longer ours is ignored. */
+/* Another script answered FENCED for `id`: look at once instead of at the next beat. An `id` that
+ * is no longer ours is ignored. */
 void ftl__lease_suspect(struct ftl__lease *lease, const char *id);
 
-/* Ends the task, then gives the registration up. 0; FTL_EAGAIN: batches are left, it stays for others to
- * reap after our ttl; others as ftl__link_call(). Not registered: 0. */
+/* Ends the task, then gives the registration up. 0; FTL_EAGAIN: batches are left, it stays for
+ * others to reap after our ttl; others as ftl__link_call(). Not registered: 0. */
 int ftl__lease_retire(struct ftl__lease *lease, int64_t deadline);
 
-/* When the task last turned (ftl_now() clock); it does at least once in 6 s, whatever Redis does. For the
- * watchdog. */
+/* When the task last turned (ftl_now() clock); it does at least once in 6 s, whatever Redis does.
+ * For the watchdog. */
 int64_t ftl__lease_progress(const struct ftl__lease *lease);
 
 #endif

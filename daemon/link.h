@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A link: one connection to Redis on the control runtime, driven by our tasks; hiredis reads the
- * replies. Calls are pipelined, answered in order, each with a deadline. It reconnects by itself with
- * jittered backoff and tells its listener, who re-registers what the server has forgotten.
+ * replies. Calls are pipelined, answered in order, each with a deadline. It reconnects by itself
+ * with jittered backoff and tells its listener, who re-registers what the server has forgotten.
  * Used from tasks of the control runtime only. */
 #ifndef FETTLE_DAEMON_LINK_H
 #define FETTLE_DAEMON_LINK_H
@@ -20,8 +20,8 @@
 struct ftl_runtime;
 struct ftl__link;
 
-/* Replies with more elements than this in all, or more bytes than a bulk of Redis can have, break the
- * connection; commands that wait to be sent are refused beyond the last one. */
+/* Replies with more elements than this in all, or more bytes than a bulk of Redis can have, break
+ * the connection; commands that wait to be sent are refused beyond the last one. */
 #define FTL__LINK_MAX_ELEMENTS (1 << 20)
 #define FTL__LINK_MAX_REPLY ((size_t)528 << 20)
 #define FTL__LINK_MAX_OUT ((size_t)256 << 20)
@@ -41,8 +41,8 @@ struct ftl__link_options {
 
 /* Starts connecting at once. */
 int ftl__link_open(const struct ftl__link_options *options, struct ftl__link **ret_link);
-/* Closes the connection, fails what is pending with FTL_ECONN, ends the link's tasks; waits. No task
- * may begin a call or wait for it to come up any more. */
+/* Closes the connection, fails what is pending with FTL_ECONN, ends the link's tasks; waits. No
+ * task may begin a call or wait for it to come up any more. */
 void ftl__link_close(struct ftl__link *link); /* NULL-safe */
 
 bool ftl__link_is_up(const struct ftl__link *link);
@@ -60,8 +60,8 @@ struct ftl__command {
     const size_t *argvlen;
 };
 
-/* A call in flight. The caller's storage; must live until wait() or cancel() has returned, which the
- * task that began it calls. When that task ends or is aborted before, the call is cancelled. */
+/* A call in flight. The caller's storage; must live until wait() or cancel() has returned, which
+ * the task that began it calls. When that task ends or is aborted before, the call is cancelled. */
 struct ftl__call {
     struct ftl_oneshot done;
     struct ftl_defer guard;
@@ -74,13 +74,13 @@ struct ftl__call {
 };
 
 /* Writes the command to the connection's buffer; several begun in one go are sent together.
- * FTL_ECONN: not up, nothing sent; FTL_ENOMEM, FTL_ELIMIT: neither. A call whose deadline passes breaks the connection, since replies
- * come in order: FTL_ETIMEDOUT then, and FTL_ECONN for the others in flight. In both cases it is
- * unknown whether the server has executed it. */
+ * FTL_ECONN: not up, nothing sent; FTL_ENOMEM, FTL_ELIMIT: neither. A call whose deadline passes
+ * breaks the connection, since replies come in order: FTL_ETIMEDOUT then, and FTL_ECONN for the
+ * others in flight. In both cases it is unknown whether the server has executed it. */
 int ftl__link_begin(struct ftl__link *link, struct ftl__call *call,
                     const struct ftl__command *command, int64_t deadline);
-/* Waits for the reply; *ret_reply is the caller's (freeReplyObject). An error reply is a reply. After
- * FTL_ECANCELED, too, the call is over. */
+/* Waits for the reply; *ret_reply is the caller's (freeReplyObject). An error reply is a reply.
+ * After FTL_ECANCELED, too, the call is over. */
 int ftl__link_wait(struct ftl__call *call, struct redisReply **ret_reply);
 /* Forgets the call; its reply, if it comes, is dropped. */
 void ftl__link_cancel(struct ftl__call *call);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The promoter: moves due members of `retry` and `schedule` to their queues, one daemon at a time, and
- * trims `dead` where that is configured. Sleeps until the next member is due, but looks at least once a
- * second. One task on the control runtime. */
+ * The promoter: moves due members of `retry` and `schedule` to their queues, one daemon at a time,
+ * and trims `dead` where that is configured. Sleeps until the next member is due, but looks at
+ * least once a second. One task on the control runtime. */
 #ifndef FETTLE_DAEMON_PROMOTE_H
 #define FETTLE_DAEMON_PROMOTE_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The roster: what dashboards of the public layout show of this process, written every 5 s: the process,
- * its runs (at most 100, 1 MiB), the totals; and the signals that they send. Nothing that fettle itself
- * relies on. One task on the control runtime. */
+ * The roster: what dashboards of the public layout show of this process, written every 5 s: the
+ * process, its runs (at most 100, 1 MiB), the totals; and the signals that they send. Nothing that
+ * fettle itself relies on. One task on the control runtime. */
 #ifndef FETTLE_DAEMON_ROSTER_H
 #define FETTLE_DAEMON_ROSTER_H
 
@@ -61,8 +61,8 @@ void ftl__roster_set_config(struct ftl__roster *roster, const struct ftl__config
 /* Writes now instead of at the next beat (quiet has changed, say). */
 void ftl__roster_refresh(struct ftl__roster *roster);
 
-/* Ends the task, writes the last totals and removes the records. Errors as ftl__link_call(): they expire by
- * themselves within 60 s. */
+/* Ends the task, writes the last totals and removes the records. Errors as ftl__link_call(): they
+ * expire by themselves within 60 s. */
 int ftl__roster_leave(struct ftl__roster *roster, int64_t deadline);
 
 #endif

@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN: the life of a connection. One task per link dials, greets (AUTH, SELECT, CLIENT SETNAME,
+ * PING, then on_up), waits until the connection breaks, clears up and tries again: it owns the
+ * descriptor. For each connection it starts a reader and a writer. All run on control, one at a
+ * time, so the fields need no lock; what a task has looked at holds until its next wait.
+ *
+ * Calls in flight stand in a ring in the order of their replies. A call that is given up leaves a
+ * hole, whose reply is dropped. Whoever finds the connection unusable (reader, writer, a caller
+ * whose deadline has passed) breaks it: the calls fail at once, the clearing up is left to the
+ * owner. There is no watchdog: each call is waited for, and its waiter is its watchdog.
+ *
+ * Not here: bytes (wire.c), sockets (dial.c), what to do when Redis has forgotten us (on_up). */
+#include "daemon/link.h"
+
+#include <errno.h>
+#include <hiredis/hiredis.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <fettle/io.h>
+#include <fettle/time.h>
+
+#include "daemon/dial.h"
+#include "daemon/part.h"
+#include "daemon/wire.h"
+
+#define DIAL_TIMEOUT (5 * FTL_S)
+#define GREET_TIMEOUT (5 * FTL_S)
+#define RETRY_MIN (50 * FTL_MS)
+#define RETRY_MAX FTL_S
+#define STABLE (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
+#define CLOSE_GRACE (2 * FTL_S)
+#define READ_SIZE ((size_t)32 << 10)
+
+enum state { DOWN, DIALING, GREETING, UP, BROKEN, STATE_COUNT };
+
+#define EDGE(to) (1u << (to))
+static const unsigned edges[STATE_COUNT] = {
+    [DOWN] = EDGE(DIALING),
+    [DIALING] = EDGE(GREETING) | EDGE(DOWN),
+    [GREETING] = EDGE(UP) | EDGE(BROKEN),
+    [UP] = EDGE(BROKEN),
+    [BROKEN] = EDGE(DOWN),
+};
+
+struct ftl__link {
+    struct ftl_runtime *runtime;
+    const struct ftl__address *address;
+    const char *name;
+    int (*on_up)(void *arg, struct ftl__link *link);
+    void (*on_down)(void *arg, const char *reason);
+    void *arg;
+
+    enum state state;
+    bool closing;
+    bool announced;  /* on_up has succeeded on this connection */
+    uint64_t epoch;  /* how often it has come up */
+    int64_t up_since;
+    char reason[192]; /* of the last break */
+    char told[192];   /* the last one that was logged while down */
+
+    struct ftl_task *task, *reader, *writer;
+    struct ftl_task *owner;    /* `task` as it sees itself: compared, never used */
+    struct ftl_notify *broken; /* to the owner */
+    struct ftl_notify *up;     /* to one who waits for it, who passes it on */
+    struct ftl_notify *filled; /* to the writer */
+
+    struct ftl_fd *fd;
+    struct ftl__wire *wire; /* one per connection */
+
+    struct ftl__call **ring; /* calls in flight; NULL: given up */
+    size_t ring_room;        /* a power of two, or 0 */
+    uint64_t first, next;    /* sequence numbers: first = the next reply's */
+    char in[READ_SIZE];
+};
+
+static void enter(struct ftl__link *link, enum state state)
+{
+    ftl_assert((edges[link->state] & EDGE(state)) != 0);
+    link->state = state;
+}
+
+/* ---- calls ------------------------------------------------------------------------------ */
+
+static struct ftl__call **slot(struct ftl__link *link, uint64_t seq)
+{
+    return &link->ring[seq & (link->ring_room - 1)];
+}
+
+static int ring_reserve(struct ftl__link *link)
+{
+    if (link->next - link->first < link->ring_room)
+        return 0;
+    size_t room = link->ring_room == 0 ? 64 : 2 * link->ring_room;
+    struct ftl__call **ring = calloc(room, sizeof *ring);
+    if (ring == NULL)
+        return FTL_ENOMEM;
+    for (uint64_t seq = link->first; seq != link->next; seq++)
+        ring[seq & (room - 1)] = *slot(link, seq);
+    free(link->ring);
+    link->ring = ring;
+    link->ring_room = room;
+    return 0;
+}
+
+static void finish(struct ftl__call *call, int status, struct redisReply *reply)
+{
+    call->pending = false;
+    call->status = status;
+    call->reply = reply;
+    ftl_oneshot_send(&call->done, NULL);
+}
+
+static void fail_all(struct ftl__link *link)
+{
+    for (; link->first != link->next; link->first++) {
+        struct ftl__call *call = *slot(link, link->first);
+        if (call != NULL)
+            finish(call, FTL_ECONN, NULL);
+    }
+}
+
+/* Takes a call out of the ring, or its reply out of the call. */
+static void forget(void *arg)
+{
+    struct ftl__call *call = arg;
+    if (call->pending)
+        *slot(call->link, call->seq) = NULL;
+    call->pending = false;
+    freeReplyObject(call->reply);
+    call->reply = NULL;
+}
+
+static bool may_call(const struct ftl__link *link)
+{
+    return link->state == UP ||
+           (link->state == GREETING && ftl_task_current() == link->owner);
+}
+
+/* The command is in the wire's buffer: its reply is to come. */
+static void enqueue(struct ftl__link *link, struct ftl__call *call, int64_t deadline)
+{
+    *call = (struct ftl__call){.link = link, .deadline = deadline, .pending = true};
+    ftl_oneshot_init(&call->done);
+    call->seq = link->next++;
+    *slot(link, call->seq) = call;
+    ftl_defer_arm(&call->guard, forget, call);
+    ftl_notify_one(link->filled);
+}
+
+int ftl__link_begin(struct ftl__link *link, struct ftl__call *call,
+                    const struct ftl__command *command, int64_t deadline)
+{
+    if (!may_call(link))
+        return FTL_ECONN;
+    int status = ring_reserve(link);
+    if (status == 0)
+        status = ftl__wire_put(link->wire, command->argc, command->argv, command->argvlen);
+    if (status == 0)
+        enqueue(link, call, deadline);
+    return status;
+}
+
+int ftl__link_wait(struct ftl__call *call, struct redisReply **ret_reply)
+{
+    void *nothing;
+    int status = ftl_oneshot_recv(&call->done, call->deadline, &nothing);
+    if (call->pending) {
+        ftl_assert(status != 0);
+        struct ftl__link *link = call->link;
+        ftl__link_cancel(call);
+        if (status == FTL_ETIMEDOUT)
+            ftl__link_break(link, "no answer within the deadline");
+        return status;
+    }
+    ftl_defer_disarm(&call->guard);
+    if (call->status != 0)
+        return call->status;
+    *ret_reply = call->reply;
+    call->reply = NULL;
+    return 0;
+}
+
+void ftl__link_cancel(struct ftl__call *call)
+{
+    ftl_defer_disarm(&call->guard);
+    forget(call);
+}
+
+int ftl__link_call(struct ftl__link *link, const struct ftl__command *command, int64_t deadline,
+                   struct redisReply **ret_reply)
+{
+    struct ftl__call call;
+    int status = ftl__link_begin(link, &call, command, deadline);
+    return status != 0 ? status : ftl__link_wait(&call, ret_reply);
+}
+
+static int begin_raw(struct ftl__link *link, struct ftl__call *call, const char *bytes, size_t size,
+                     int64_t deadline)
+{
+    if (!may_call(link))
+        return FTL_ECONN;
+    int status = ring_reserve(link);
+    if (status == 0)
+        status = ftl__wire_put_raw(link->wire, bytes, size);
+    if (status == 0)
+        enqueue(link, call, deadline);
+    return status;
+}
+
+int ftl__link_callf(struct ftl__link *link, int64_t deadline, struct redisReply **ret_reply,
+                    const char *format, ...)
+{
+    struct ftl__call call;
+    char *bytes = NULL;
+    va_list args;
+    va_start(args, format);
+    int size = redisvFormatCommand(&bytes, format, args);
+    va_end(args);
+    if (size < 0)
+        return size == -1 ? FTL_ENOMEM : FTL_EINVAL;
+    int status = begin_raw(link, &call, bytes, (size_t)size, deadline);
+    redisFreeCommand(bytes);
+    return status != 0 ? status : ftl__link_wait(&call, ret_reply);
+}
+
+/* ---- reader and writer ------------------------------------------------------------------ */
+
+void ftl__link_break(struct ftl__link *link, const char *reason)
+{
+    if (link->state != UP && link->state != GREETING)
+        return;
+    snprintf(link->reason, sizeof link->reason, "%s", reason);
+    enter(link, BROKEN);
+    fail_all(link);
+    ftl_notify_one(link->broken);
+}
+
+static void break_on(struct ftl__link *link, const char *what, int status, int error)
+{
+    char reason[sizeof link->reason];
+    const char *text = status == FTL_ESYS ? strerrordesc_np(error) : ftl_error_text(status);
+    snprintf(reason, sizeof reason, "%s: %s", what, text != NULL ? text : "error");
+    ftl__link_break(link, reason);
+}
+
+/* One reply to whom it belongs. */
+static int deliver(struct ftl__link *link, struct redisReply *reply)
+{
+    if (link->first == link->next) {
+        freeReplyObject(reply);
+        return FTL_EPROTO;
+    }
+    struct ftl__call *call = *slot(link, link->first);
+    link->first++;
+    if (call != NULL)
+        finish(call, 0, reply);
+    else
+        freeReplyObject(reply);
+    return 0;
+}
+
+static int take_in(struct ftl__link *link, size_t size)
+{
+    int status = ftl__wire_feed(link->wire, link->in, size);
+    while (status == 0) {
+        struct redisReply *reply;
+        status = ftl__wire_next(link->wire, &reply);
+        if (status == 0)
+            status = deliver(link, reply);
+    }
+    return status == FTL_EAGAIN ? 0 : status;
+}
+
+static void *read_replies(void *arg)
+{
+    struct ftl__link *link = arg;
+    while (link->state != BROKEN) {
+        int error = 0;
+        ssize_t size = ftl_fd_read(link->fd, link->in, sizeof link->in, FTL_FOREVER, &error);
+        if (link->state == BROKEN)
+            break;
+        if (size == 0)
+            ftl__link_break(link, "Redis has closed the connection");
+        if (size < 0)
+            break_on(link, "read", (int)size, error);
+        int status = size > 0 ? take_in(link, (size_t)size) : 0;
+        if (status != 0)
+            break_on(link, "reply", status, 0);
+    }
+    return NULL;
+}
+
+static void *write_commands(void *arg)
+{
+    struct ftl__link *link = arg;
+    while (link->state != BROKEN) {
+        const char *bytes;
+        size_t size;
+        int error = 0, status;
+        if (ftl__wire_take(link->wire, &bytes, &size))
+            status = ftl_fd_write_all(link->fd, bytes, size, FTL_FOREVER, &error);
+        else
+            status = ftl_notify_wait(link->filled, FTL_FOREVER);
+        if (status != 0)
+            break_on(link, "write", status, error);
+    }
+    return NULL;
+}
+
+/* ---- the life of a connection ----------------------------------------------------------- */
+
+static int refuse(struct ftl__link *link, const char *what, const char *why)
+{
+    char reason[sizeof link->reason];
+    snprintf(reason, sizeof reason, "%s: %.140s", what, why);
+    ftl__link_break(link, reason);
+    return FTL_EPROTO;
+}
+
+/* A command of the greeting; its error reply ends the connection. */
+static int greet_with(struct ftl__link *link, const char *what, const struct ftl__command *command)
+{
+    struct redisReply *reply;
+    int status = ftl__link_call(link, command, ftl_deadline(GREET_TIMEOUT), &reply);
+    if (status != 0)
+        return status;
+    if (reply->type == REDIS_REPLY_ERROR)
+        status = refuse(link, what, reply->str);
+    freeReplyObject(reply);
+    return status;
+}
+
+static int greet_auth(struct ftl__link *link)
+{
+    const struct ftl__address *address = link->address;
+    if (address->password == NULL)
+        return 0;
+    const char *user = address->user != NULL && address->user[0] != '\0' ? address->user : NULL;
+    const char *argv[3] = {"AUTH", user != NULL ? user : address->password, address->password};
+    size_t argvlen[3] = {4, strlen(argv[1]), strlen(argv[2])};
+    return greet_with(link, "AUTH", &(struct ftl__command){user != NULL ? 3 : 2, argv, argvlen});
+}
+
+static int greet_select(struct ftl__link *link)
+{
+    if (link->address->db == 0)
+        return 0;
+    char db[16];
+    int size = snprintf(db, sizeof db, "%u", (unsigned)link->address->db);
+    const char *argv[2] = {"SELECT", db};
+    size_t argvlen[2] = {6, (size_t)size};
+    return greet_with(link, "SELECT", &(struct ftl__command){2, argv, argvlen});
+}
+
+/* For CLIENT LIST only: an ACL may forbid it. */
+static int greet_name(struct ftl__link *link)
+{
+    struct redisReply *reply;
+    int status = ftl__link_callf(link, ftl_deadline(GREET_TIMEOUT), &reply,
+                                 "CLIENT SETNAME fettled:%s", link->name);
+    if (status == 0)
+        freeReplyObject(reply);
+    return status;
+}
+
+/* The server may be up and not yet of use: LOADING, MASTERDOWN, NOAUTH. */
+static int greet_ping(struct ftl__link *link)
+{
+    const char *argv[1] = {"PING"};
+    size_t argvlen[1] = {4};
+    return greet_with(link, "PING", &(struct ftl__command){1, argv, argvlen});
+}
+
+static int greet(struct ftl__link *link)
+{
+    int status = greet_auth(link);
+    if (status == 0)
+        status = greet_select(link);
+    if (status == 0)
+        status = greet_name(link);
+    if (status == 0)
+        status = greet_ping(link);
+    if (status == 0 && link->on_up != NULL && link->on_up(link->arg, link) != 0)
+        status = FTL_EPROTO;
+    if (status != 0)
+        ftl__link_break(link, "could not be prepared");
+    return link->state == GREETING ? 0 : FTL_ECONN;
+}
+
+static int open_connection(struct ftl__link *link)
+{
+    enter(link, DIALING);
+    int status = ftl__wire_open(&link->wire);
+    if (status != 0)
+        snprintf(link->reason, sizeof link->reason, "%s", ftl_error_text(status));
+    else
+        status = ftl__dial(link->runtime, link->address, ftl_deadline(DIAL_TIMEOUT), &link->fd,
+                           link->reason, sizeof link->reason);
+    if (status != 0)
+        return status;
+    enter(link, GREETING);
+    status = ftl__part_start(link->runtime, read_replies, link, "link-read", &link->reader);
+    if (status == 0)
+        status = ftl__part_start(link->runtime, write_commands, link, "link-write", &link->writer);
+    if (status != 0)
+        break_on(link, "start", status, 0);
+    return status;
+}
+
+/* Whatever state the connection is in: none is left afterwards. */
+static void clear_up(void *arg)
+{
+    struct ftl__link *link = arg;
+    ftl__link_break(link, "closed");
+    ftl__part_stop(&link->reader, 0);
+    ftl__part_stop(&link->writer, 0);
+    ftl_fd_close(link->fd);
+    link->fd = NULL;
+    ftl__wire_close(link->wire);
+    link->wire = NULL;
+    if (link->state != DOWN)
+        enter(link, DOWN);
+}
+
+static void announce_up(struct ftl__link *link)
+{
+    enter(link, UP);
+    link->announced = true;
+    link->epoch++;
+    link->up_since = ftl_now();
+    link->told[0] = '\0';
+    ftl__log(FTL__EV_REDIS_CONNECTED, FTL__STR("link", link->name),
+             FTL__STR("redis", link->address->shown));
+    ftl_notify_one(link->up);
+}
+
+/* While it stays down, the same reason is told once. */
+static void announce_down(struct ftl__link *link, int64_t retry)
+{
+    bool was_up = link->announced;
+    link->announced = false;
+    if (link->closing)
+        return;
+    if (was_up && link->on_down != NULL)
+        link->on_down(link->arg, link->reason);
+    if (!was_up && strcmp(link->told, link->reason) == 0)
+        return;
+    memcpy(link->told, link->reason, sizeof link->told);
+    ftl__log(FTL__EV_REDIS_LOST, FTL__STR("link", link->name),
+             FTL__STR("redis", link->address->shown), FTL__STR("reason", link->reason),
+             FTL__INT("retry_ms", retry / FTL_MS));
+}
+
+/* Half to all of `delay`, so that the links of many daemons do not come back in step. */
+static int64_t jittered(int64_t delay)
+{
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+        random = (uint32_t)ftl_now() * 2654435761u;
+    return delay / 2 + (int64_t)((double)(delay / 2) * random / UINT32_MAX);
+}
+
+static void *keep_connected(void *arg)
+{
+    struct ftl__link *link = arg;
+    int64_t delay = RETRY_MIN;
+    FTL_DEFER(clear_up, link);
+    link->owner = ftl_task_current();
+    while (!link->closing) {
+        if (open_connection(link) == 0 && greet(link) == 0)
+            announce_up(link);
+        while (link->state == UP && !link->closing)
+            (void)ftl_notify_wait(link->broken, FTL_FOREVER);
+        if (link->announced && ftl_now() - link->up_since >= STABLE)
+            delay = RETRY_MIN;
+        clear_up(link);
+        int64_t retry = jittered(delay);
+        announce_down(link, retry);
+        delay = 2 * delay < RETRY_MAX ? 2 * delay : RETRY_MAX;
+        (void)ftl_sleep(retry);
+    }
+    return NULL;
+}
+
+/* ---- the object ------------------------------------------------------------------------- */
+
+static void free_link(struct ftl__link *link)
+{
+    ftl_notify_free(link->broken);
+    ftl_notify_free(link->up);
+    ftl_notify_free(link->filled);
+    free(link->ring);
+    free(link);
+}
+
+int ftl__link_open(const struct ftl__link_options *options, struct ftl__link **ret_link)
+{
+    struct ftl__link *link = calloc(1, sizeof *link);
+    if (link == NULL)
+        return FTL_ENOMEM;
+    link->runtime = options->runtime;
+    link->address = options->address;
+    link->name = options->name;
+    link->on_up = options->on_up;
+    link->on_down = options->on_down;
+    link->arg = options->arg;
+    link->broken = ftl_notify_new();
+    link->up = ftl_notify_new();
+    link->filled = ftl_notify_new();
+    int status = FTL_ENOMEM;
+    if (link->broken != NULL && link->up != NULL && link->filled != NULL)
+        status = ftl__part_start(link->runtime, keep_connected, link, "link", &link->task);
+    if (status != 0) {
+        free_link(link);
+        return status;
+    }
+    *ret_link = link;
+    return 0;
+}
+
+void ftl__link_close(struct ftl__link *link)
+{
+    if (link == NULL)
+        return;
+    link->closing = true;
+    ftl__part_stop(&link->task, CLOSE_GRACE);
+    free_link(link);
+}
+
+bool ftl__link_is_up(const struct ftl__link *link)
+{
+    return link->state == UP;
+}
+
+uint64_t ftl__link_epoch(const struct ftl__link *link)
+{
+    return link->epoch;
+}
+
+int ftl__link_wait_up(struct ftl__link *link, int64_t deadline)
+{
+    int status = 0;
+    while (status == 0 && link->state != UP)
+        status = ftl_notify_wait(link->up, deadline);
+    if (link->state != UP)
+        return status;
+    ftl_notify_one(link->up); /* for the next one who waits */
+    return 0;
+}

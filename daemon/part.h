@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A part: a task that belongs to an object of the daemon for as long as that is open. */
+#ifndef FETTLE_DAEMON_PART_H
+#define FETTLE_DAEMON_PART_H
+
+#include <stdint.h>
+
+#include <fettle/task.h>
+
+/* Starts `fn(arg)` on `runtime`; `name` is static. Errors as ftl_spawn(). */
+int ftl__part_start(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg, const char *name,
+                    struct ftl_task **ret_task);
+
+/* Asks the task to end: for `grace` ns its waits return FTL_ECANCELED, then it is cut off. Waits
+ * for its end, whatever happens to the caller, reports a panic, and sets *task to NULL. *task NULL:
+ * nothing. */
+void ftl__part_stop(struct ftl_task **task, int64_t grace);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN: reads the list of batches, sorts it, and calls the script until each is empty, a hundred
+ * jobs at a time. All decisions are the script's; here is only the order, and the telling.
+ * Interrupted anywhere, it begins again with what is left. */
+#include "daemon/reap.h"
+
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <fettle/time.h>
+
+#include "daemon/lease.h"
+#include "daemon/log.h"
+#include "jobs/retry.h"
+
+#define LIMIT 100 /* jobs per call */
+
+struct batch {
+    uint64_t seq;
+    char name[129];
+};
+
+/* What came of a batch. */
+struct tally {
+    uint64_t recovered, dead;
+};
+
+/* SEQ → "TOKEN COUNT NAME". */
+static bool parse_batch(const struct redisReply *seq, const struct redisReply *entry,
+                        struct batch *ret_batch)
+{
+    int name = -1;
+    if (sscanf(seq->str, "%" SCNu64, &ret_batch->seq) != 1 ||
+        sscanf(entry->str, "%*u %*u %n", &name) < 0 || name < 0)
+        return false;
+    size_t size = entry->len - (size_t)name;
+    if (!ftl__queue_name_valid(entry->str + name, size))
+        return false;
+    memcpy(ret_batch->name, entry->str + name, size + 1);
+    return true;
+}
+
+static int younger_first(const void *a, const void *b)
+{
+    uint64_t left = ((const struct batch *)a)->seq, right = ((const struct batch *)b)->seq;
+    return left < right ? 1 : left > right ? -1 : 0;
+}
+
+static int read_batches(const struct ftl__reap_options *options, const struct ftl__key *key,
+                        struct batch **ret_batches, size_t *ret_count)
+{
+    struct redisReply *reply;
+    int status = ftl__link_callf(options->link, ftl_deadline(options->call_timeout), &reply,
+                                 "HGETALL %b", key->text, key->size);
+    if (status != 0)
+        return status;
+    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
+    struct batch *batches = status == 0 ? malloc((reply->elements + 1) * sizeof *batches) : NULL;
+    if (status == 0 && batches == NULL)
+        status = FTL_ENOMEM;
+    size_t count = 0;
+    for (size_t i = 0; status == 0 && i + 1 < reply->elements; i += 2)
+        count += parse_batch(reply->element[i], reply->element[i + 1], &batches[count]);
+    freeReplyObject(reply);
+    if (status != 0)
+        return status;
+    qsort(batches, count, sizeof *batches, younger_first);
+    *ret_batches = batches;
+    *ret_count = count;
+    return 0;
+}
+
+static void build(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
+                  const char *id, const struct ftl__key *batches, const struct batch *batch)
+{
+    struct ftl__key list, queue;
+    ftl__key_batch(options->keys, id, batch->seq, &list);
+    ftl__key_queue(options->keys, batch->name, &queue);
+    const struct ftl__key *keys[] = {&options->keys->fenced, &options->keys->owners, batches,
+                                     &options->keys->recoveries, &options->keys->queues,
+                                     &options->keys->dead, &list, &queue};
+    ftl__invoke_start(invoke, FTL__SCRIPT_REAP);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        ftl__invoke_key(invoke, keys[i]);
+    ftl__invoke_text(invoke, id);
+    ftl__invoke_uint(invoke, batch->seq);
+    ftl__invoke_text(invoke, batch->name);
+    ftl__invoke_text(invoke, FTL__LEASE_FORMAT);
+    ftl__invoke_uint(invoke, FTL__LEASE_RECOVERIES);
+    ftl__invoke_uint(invoke, LIMIT);
+}
+
+/* One call. *ret_left: live entries still in the batch. */
+static int reap_some(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
+                     struct tally *tally, long long *ret_left)
+{
+    struct redisReply *reply;
+    int status = ftl__invoke_run(invoke, options->scripts, options->link,
+                                 ftl_deadline(options->call_timeout), &reply);
+    if (status != 0)
+        return status;
+    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "reap");
+    if (status == 0 && reply->elements == 3) {
+        *ret_left = reply->element[0]->integer;
+        tally->recovered += (uint64_t)reply->element[1]->integer;
+        tally->dead += (uint64_t)reply->element[2]->integer;
+    }
+    freeReplyObject(reply);
+    return status;
+}
+
+static int reap_batch(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
+                      const char *id, const struct ftl__key *batches, const struct batch *batch)
+{
+    struct tally tally = {0};
+    long long left = 1;
+    int status = 0;
+    while (status == 0 && left > 0) {
+        left = 0;
+        build(options, invoke, id, batches, batch);
+        status = reap_some(options, invoke, &tally, &left);
+        if (status == 0)
+            status = options->tend(options->arg);
+    }
+    if (tally.recovered + tally.dead > 0)
+        ftl__log(FTL__EV_LEASE_REAPED, FTL__STR("owner", id), FTL__STR("queue", batch->name),
+                 FTL__UINT("recovered", tally.recovered), FTL__UINT("dead", tally.dead));
+    return status;
+}
+
+/* Harmless if repeated; an owner with batches left keeps it. */
+static int forget_owner(const struct ftl__reap_options *options, const struct ftl__key *batches,
+                        const char *id)
+{
+    struct redisReply *reply;
+    int64_t deadline = ftl_deadline(options->call_timeout);
+    int status = ftl__link_callf(options->link, deadline, &reply, "EXISTS %b", batches->text,
+                                 batches->size);
+    if (status != 0)
+        return status;
+    bool empty = reply->type == REDIS_REPLY_INTEGER && reply->integer == 0;
+    freeReplyObject(reply);
+    if (!empty)
+        return 0;
+    const struct ftl__key *fenced = &options->keys->fenced;
+    status = ftl__link_callf(options->link, deadline, &reply, "HDEL %b %s", fenced->text,
+                             fenced->size, id);
+    if (status != 0)
+        return status;
+    status = ftl__reply_check(reply, REDIS_REPLY_INTEGER, "HDEL");
+    freeReplyObject(reply);
+    return status;
+}
+
+int ftl__reap(const struct ftl__reap_options *options, struct ftl__invoke *invoke, const char *id)
+{
+    struct ftl__key key;
+    struct batch *batches = NULL;
+    size_t count = 0;
+    ftl__key_batches(options->keys, id, &key);
+    int status = read_batches(options, &key, &batches, &count);
+    for (size_t i = 0; status == 0 && i < count; i++) {
+        status = reap_batch(options, invoke, id, &key, &batches[i]);
+        if (status == FTL_EPROTO) /* told; the others need not wait for it */
+            status = 0;
+    }
+    free(batches);
+    return status != 0 ? status : forget_owner(options, &key, id);
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN: the only clock is our own. A look reads fettle:owners and fettle:beat; an owner whose
+ * beat is the one of the last look has been silent for the time between the two. A look counts for
+ * two seconds at most, and a new connection starts all over: so neither an outage of Redis nor a
+ * pause of this process (or of the whole machine) makes anyone else look dead. Who was silent for
+ * longer than his ttl is fenced by a script that compares the beat once more. Owners whose format
+ * we do not know are left alone.
+ *
+ * Then every fenced owner is reaped (reap.c), no matter who has fenced him: several daemons may do
+ * it at once, each call takes its own share. */
+#include "daemon/watch.h"
+
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <fettle/time.h>
+
+#include "daemon/lease.h"
+#include "daemon/reap.h"
+
+#define COUNTED_MAX (2 * FTL_S) /* what one look may add to a silence */
+
+struct peer {
+    char id[FTL__ID_MAX + 1];
+    char beat[24];
+    int64_t ttl, silence; /* ns */
+};
+
+struct ftl__watch {
+    struct ftl__watch_options options;
+    uint64_t epoch;  /* of the connection on which `peers` were seen */
+    int64_t looked;  /* when, last */
+    struct peer *peers;
+    size_t peer_count, peer_room;
+    struct ftl__invoke invoke;
+};
+
+int ftl__watch_open(const struct ftl__watch_options *options, struct ftl__watch **ret_watch)
+{
+    struct ftl__watch *watch = calloc(1, sizeof *watch);
+    if (watch == NULL)
+        return FTL_ENOMEM;
+    watch->options = *options;
+    ftl__invoke_init(&watch->invoke);
+    *ret_watch = watch;
+    return 0;
+}
+
+void ftl__watch_close(struct ftl__watch *watch)
+{
+    if (watch == NULL)
+        return;
+    ftl__invoke_free(&watch->invoke);
+    free(watch->peers);
+    free(watch);
+}
+
+/* ---- looking ---------------------------------------------------------------------------- */
+
+static int read_hash(struct ftl__watch *watch, const struct ftl__key *key,
+                     struct redisReply **ret_reply)
+{
+    struct redisReply *reply;
+    int status = ftl__link_callf(watch->options.link, ftl_deadline(watch->options.call_timeout),
+                                 &reply, "HGETALL %b", key->text, key->size);
+    if (status != 0)
+        return status;
+    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
+    if (status != 0)
+        freeReplyObject(reply);
+    else
+        *ret_reply = reply;
+    return status;
+}
+
+static bool is_text(const struct redisReply *reply, const char *text)
+{
+    return reply->len == strlen(text) && memcmp(reply->str, text, reply->len) == 0;
+}
+
+/* The value of a field, or "". Both hashes mostly have the same order: begin where it was last. */
+static const char *field(const struct redisReply *hash, const char *name, size_t *hint)
+{
+    size_t count = hash->elements / 2;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = (*hint + i) % count;
+        if (is_text(hash->element[2 * at], name)) {
+            *hint = at + 1;
+            return hash->element[2 * at + 1]->str;
+        }
+    }
+    return "";
+}
+
+static struct peer *find_peer(struct ftl__watch *watch, const char *id)
+{
+    for (size_t i = 0; i < watch->peer_count; i++)
+        if (strcmp(watch->peers[i].id, id) == 0)
+            return &watch->peers[i];
+    return NULL;
+}
+
+static struct peer *add_peer(struct peer **peers, size_t *count, size_t *room)
+{
+    if (*count == *room) {
+        size_t larger = *room == 0 ? 16 : 2 * *room;
+        struct peer *moved = realloc(*peers, larger * sizeof *moved);
+        if (moved == NULL)
+            return NULL;
+        *peers = moved;
+        *room = larger;
+    }
+    return &(*peers)[(*count)++];
+}
+
+/* "FORMAT TTL_MS" of a format that we know. */
+static bool parse_owner(const char *entry, int64_t *ret_ttl)
+{
+    size_t size = strlen(FTL__LEASE_FORMAT);
+    uint64_t ms;
+    if (strncmp(entry, FTL__LEASE_FORMAT, size) != 0 || entry[size] != ' ' ||
+        sscanf(entry + size, "%" SCNu64, &ms) != 1 || ms > INT64_MAX / FTL_MS)
+        return false;
+    *ret_ttl = (int64_t)ms * FTL_MS;
+    return true;
+}
+
+/* What the last look knew of this one, plus this look. */
+static void see(struct ftl__watch *watch, struct peer *peer, const char *id, const char *beat,
+                int64_t ttl, int64_t passed)
+{
+    const struct peer *before = find_peer(watch, id);
+    *peer = (struct peer){.ttl = ttl};
+    snprintf(peer->id, sizeof peer->id, "%s", id);
+    snprintf(peer->beat, sizeof peer->beat, "%s", beat);
+    if (before != NULL && strcmp(before->beat, peer->beat) == 0)
+        peer->silence = before->silence + passed;
+}
+
+static bool can_watch(const struct redisReply *id, const char *beat, const char *self)
+{
+    return id->len <= FTL__ID_MAX && strlen(id->str) == id->len && strcmp(id->str, self) != 0 &&
+           strlen(beat) < sizeof ((struct peer *)NULL)->beat;
+}
+
+static int compare(struct ftl__watch *watch, const struct redisReply *owners,
+                   const struct redisReply *beats, const char *self, int64_t passed)
+{
+    struct peer *peers = NULL;
+    size_t count = 0, room = 0, hint = 0;
+    for (size_t i = 0; i + 1 < owners->elements; i += 2) {
+        const struct redisReply *id = owners->element[i];
+        int64_t ttl;
+        const char *beat = field(beats, id->str, &hint);
+        if (!can_watch(id, beat, self) || !parse_owner(owners->element[i + 1]->str, &ttl))
+            continue;
+        struct peer *peer = add_peer(&peers, &count, &room);
+        if (peer == NULL) {
+            free(peers);
+            return FTL_ENOMEM;
+        }
+        see(watch, peer, id->str, beat, ttl, passed);
+    }
+    free(watch->peers);
+    watch->peers = peers;
+    watch->peer_count = count;
+    watch->peer_room = room;
+    return 0;
+}
+
+static int look(struct ftl__watch *watch, const char *self)
+{
+    struct redisReply *owners, *beats;
+    int status = read_hash(watch, &watch->options.keys->owners, &owners);
+    if (status != 0)
+        return status;
+    status = read_hash(watch, &watch->options.keys->beat, &beats);
+    if (status != 0) {
+        freeReplyObject(owners);
+        return status;
+    }
+    int64_t now = ftl_now(), passed = now - watch->looked;
+    uint64_t epoch = ftl__link_epoch(watch->options.link);
+    if (epoch != watch->epoch)
+        watch->peer_count = 0;
+    watch->epoch = epoch;
+    watch->looked = now;
+    status = compare(watch, owners, beats, self, passed < COUNTED_MAX ? passed : COUNTED_MAX);
+    freeReplyObject(owners);
+    freeReplyObject(beats);
+    return status;
+}
+
+/* ---- acting ----------------------------------------------------------------------------- */
+
+static int fence(struct ftl__watch *watch, const struct peer *peer)
+{
+    struct ftl__invoke *invoke = &watch->invoke;
+    struct redisReply *reply;
+    ftl__invoke_start(invoke, FTL__SCRIPT_FENCE);
+    ftl__invoke_key(invoke, &watch->options.keys->owners);
+    ftl__invoke_key(invoke, &watch->options.keys->beat);
+    ftl__invoke_key(invoke, &watch->options.keys->fenced);
+    ftl__invoke_text(invoke, peer->id);
+    ftl__invoke_text(invoke, peer->beat);
+    ftl__invoke_text(invoke, FTL__LEASE_FORMAT);
+    int status = ftl__invoke_run(invoke, watch->options.scripts, watch->options.link,
+                                 ftl_deadline(watch->options.call_timeout), &reply);
+    if (status != 0)
+        return status;
+    status = ftl__reply_check(reply, REDIS_REPLY_INTEGER, "fence");
+    freeReplyObject(reply);
+    return status;
+}
+
+static int fence_silent(struct ftl__watch *watch)
+{
+    int status = 0;
+    for (size_t i = 0; i < watch->peer_count && status == 0; i++) {
+        struct peer *peer = &watch->peers[i];
+        if (peer->silence <= peer->ttl)
+            continue;
+        peer->silence = 0;
+        status = fence(watch, peer);
+        if (status == 0)
+            status = watch->options.tend(watch->options.arg);
+    }
+    return status;
+}
+
+static int reap_fenced(struct ftl__watch *watch)
+{
+    struct ftl__reap_options options = {
+        .link = watch->options.link,
+        .scripts = watch->options.scripts,
+        .keys = watch->options.keys,
+        .call_timeout = watch->options.call_timeout,
+        .tend = watch->options.tend,
+        .arg = watch->options.arg,
+    };
+    struct redisReply *fenced;
+    int status = read_hash(watch, &watch->options.keys->fenced, &fenced);
+    if (status != 0)
+        return status;
+    for (size_t i = 0; i + 1 < fenced->elements && status == 0; i += 2) {
+        const struct redisReply *id = fenced->element[i];
+        if (id->len <= FTL__ID_MAX && strlen(id->str) == id->len &&
+            is_text(fenced->element[i + 1], FTL__LEASE_FORMAT))
+            status = ftl__reap(&options, &watch->invoke, id->str);
+    }
+    freeReplyObject(fenced);
+    return status;
+}
+
+int ftl__watch_turn(struct ftl__watch *watch, const char *self)
+{
+    char own[FTL__ID_MAX + 1]; /* tend() may change it */
+    snprintf(own, sizeof own, "%s", self);
+    int status = look(watch, own);
+    if (status == 0)
+        status = fence_silent(watch);
+    if (status == 0)
+        status = reap_fenced(watch);
+    return status;
+}
