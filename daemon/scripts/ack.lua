@@ -21,6 +21,7 @@ local result = {}
 for i = 2, #ARGV do
     local entry = redis.call('HGET', batches, ARGV[i])
     if entry then
+        redis.call('LLEN', KEYS[i + 1]) -- its type, before the first write
         redis.call('HDEL', batches, ARGV[i])
         local reply = redis.pcall('DEL', KEYS[i + 1])
         if failed(reply) then

@@ -11,8 +11,8 @@ if redis.call('HEXISTS', owners, id) == 0 then
     return redis.error_reply('FENCED ' .. id)
 end
 
+local now = redis.call('TIME')
 -- A write that changes nothing and is allowed when Redis is full; those after it are then, too.
 redis.call('HDEL', beat, '')
 redis.call('HINCRBY', beat, id, 1)
-local now = redis.call('TIME')
 return string.format('%.0f', now[1] * 1000000 + now[2])

@@ -20,14 +20,14 @@ local holder = redis.call('GET', promoter)
 if holder and holder ~= id then
     return {}
 end
+local time = redis.call('TIME')
+local now = string.format('%.6f', time[1] + time[2] / 1000000)
 -- Allowed when Redis is full; then the write after it is, too.
 redis.call('PEXPIRE', promoter, ARGV[2])
 if not holder then
     redis.call('SET', promoter, id, 'PX', ARGV[2])
 end
 
-local time = redis.call('TIME')
-local now = string.format('%.6f', time[1] + time[2] / 1000000)
 local result = { string.format('%.0f', time[1] * 1000000 + time[2]), '' }
 local taken, bytes, largest = 0, 0, 0
 

@@ -56,7 +56,8 @@ local function to_dead(old, number)
         reply = redis.pcall('ZADD', dead, 'NX', now, old)
     end
     return reply, function()
-        redis.pcall('ZREM', dead, old)
+        local rank = redis.pcall('ZRANK', dead, old) -- by rank: it is ZREM that has failed
+        redis.pcall('ZREMRANGEBYRANK', dead, rank, rank)
     end
 end
 

@@ -16,6 +16,7 @@ if redis.call('HEXISTS', owners, id) == 1 or redis.call('HEXISTS', beat, id) == 
     return redis.error_reply('BADARG the ID is in use')
 end
 
+local now = redis.call('TIME')
 -- A write that changes nothing and is allowed when Redis is full; those after it are then, too.
 redis.call('HDEL', owners, '')
 redis.call('HSET', beat, id, '0')
@@ -24,5 +25,4 @@ if failed(reply) then
     redis.pcall('HDEL', beat, id)
     return reply
 end
-local now = redis.call('TIME')
 return string.format('%.0f', now[1] * 1000000 + now[2])

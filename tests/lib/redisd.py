@@ -118,4 +118,4 @@ class Redisd:
             return ""
 
     def diagnose(self):
-        return "redis-server %s:\n%s" % (self.socket, self.tail())
+        return "redis-server %s, its last lines:\n%s" % (self.socket, self.tail(8))
