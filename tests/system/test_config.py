@@ -47,7 +47,7 @@ WRONG = (
     ("concurrency = 4;", "concurrency = 4; lease_ttl = -1;", 2, "lease_ttl"),
     ("concurrency = 4;", 'concurrency = 4; log = { level = "loud"; };', 2, "level"),
     ("concurrency = 4;", 'concurrency = 4; order = "random";', 2, "order"),
-    ("concurrency = 4;", "concurrency = 4", 3, ""),
+    ("concurrency = 4;", "concurrency = ;", 2, ""),
 )
 
 
