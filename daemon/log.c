@@ -181,31 +181,35 @@ static void end(struct ftl__line *line, bool json)
         ftl__line_end(line, line->truncated ? " truncated=true" : "");
 }
 
-/* Writes all it can; false if the end was lost. */
-static bool write_all(const char *bytes, size_t size)
+/* Returns how much of it was written. */
+static size_t write_all(const char *bytes, size_t size)
 {
-    while (size > 0) {
-        ssize_t n = write(STDERR_FILENO, bytes, size);
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = write(STDERR_FILENO, bytes + done, size - done);
         if (n >= 0) {
-            bytes += n;
-            size -= (size_t)n;
+            done += (size_t)n;
         } else if (errno == EAGAIN) {
             struct pollfd pollfd = {.fd = STDERR_FILENO, .events = POLLOUT};
             if (poll(&pollfd, 1, 100) <= 0)
-                return false;
+                break;
         } else if (errno != EINTR) {
-            return false;
+            break;
         }
     }
-    return true;
+    return done;
 }
 
 static void write_line(const struct ftl__line *line)
 {
     int saved = errno;
     pthread_mutex_lock(&write_lock);
-    if (!cut_off || write_all("\n", 1))
-        cut_off = !write_all(line->bytes, line->size);
+    if (cut_off)
+        cut_off = write_all("\n", 1) == 0;
+    if (!cut_off) {
+        size_t done = write_all(line->bytes, line->size);
+        cut_off = done > 0 && done < line->size;
+    }
     pthread_mutex_unlock(&write_lock);
     errno = saved;
 }

@@ -61,6 +61,9 @@ int ftl__settings_fail(const struct ftl__settings *settings, const config_settin
     va_start(args, format);
     vsnprintf(reason, sizeof(reason), format, args);
     va_end(args);
+    for (char *c = reason; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?'; /* a value that is quoted must not break the line */
     if (at != NULL)
         add_path(at, path, sizeof(path));
     if (path[0] == '\0')

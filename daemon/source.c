@@ -2,7 +2,8 @@
  *
  * DESIGN. libconfig 1.5 reads 5000000000 as 705032704: only the suffix L makes an integer 64 bits wide.
  * A limit that is silently another one is worse than none, so the text is looked through first, token
- * by token, as libconfig's own scanner would see it: comments, strings, names, numbers. It checks
+ * by token, as libconfig's own scanner would see it: comments, strings, names, numbers. A string
+ * without an end is found here too: libconfig would name the last line, and lose memory. It checks
  * nothing else; libconfig does. */
 #include "daemon/source.h"
 
@@ -21,7 +22,7 @@ int ftl__source_read(const struct ftl__settings *settings, char **ret_text)
     FILE *file = fopen(settings->file, "re");
     if (file == NULL)
         return ftl__settings_fail(settings, NULL, "%s", strerror(errno));
-    text = malloc(FTL__SOURCE_MAX + 1);
+    text = malloc(FTL__SOURCE_MAX + 2);
     if (text == NULL) {
         rc = ftl__settings_no_memory(settings);
         goto out;
@@ -34,7 +35,7 @@ int ftl__source_read(const struct ftl__settings *settings, char **ret_text)
     else if (memchr(text, '\0', size) != NULL)
         rc = ftl__settings_fail(settings, NULL, "has NUL bytes: it is no text");
     else
-        text[size] = '\0';
+        memcpy(text + size, "\n", 2); /* libconfig wants a comment's newline on the last line too */
 out:
     fclose(file);
     if (rc == 0)
@@ -46,12 +47,13 @@ out:
 
 /* ---- the look through -------------------------------------------------------------------- */
 
+/* What follows the string at `at`; NULL if it has no end. */
 static const char *skip_string(const char *at)
 {
     for (at++; *at != '\0' && *at != '"'; at++)
         if (at[0] == '\\' && at[1] != '\0')
             at++;
-    return *at == '"' ? at + 1 : at;
+    return *at == '"' ? at + 1 : NULL;
 }
 
 static const char *skip_comment(const char *at)
@@ -106,7 +108,10 @@ int ftl__source_check(const struct ftl__settings *settings, const char *text)
 {
     for (const char *at = text; *at != '\0';) {
         if (*at == '"') {
-            at = skip_string(at);
+            const char *end = skip_string(at);
+            if (end == NULL)
+                return fail_at(settings, text, at, "the string has no end");
+            at = end;
         } else if (is_comment(at)) {
             at = skip_comment(at);
         } else if (*at == '@') {

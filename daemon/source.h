@@ -12,7 +12,7 @@
 int ftl__source_read(const struct ftl__settings *settings, char **ret_text);
 
 /* FTL_EINVAL, with the line, for what must not reach libconfig: integers that it would cut to 32 bits,
- * and @include, which takes file and line away from every error. */
+ * strings without an end, and @include, which takes file and line away from later errors. */
 int ftl__source_check(const struct ftl__settings *settings, const char *text);
 
 #endif
