@@ -237,7 +237,8 @@ static void command_destroy(struct ftl__handler *handler)
 }
 
 static const struct ftl__handler_kind command_kind = {
-    .name = "command", .migratable = true, .run = command_run, .destroy = command_destroy};
+    .name = "command", .migratable = true, .keeps_time = true,
+    .run = command_run, .destroy = command_destroy};
 
 /* Appends a copy to a list with room for it; NULL stays its end. */
 static int append(char **list, size_t *count, const char *string)

@@ -14,6 +14,7 @@ struct ftl__handler;
 struct ftl__handler_kind {
     const char *name;      /* "module", "command" */
     bool migratable;       /* scheduling class of its runs */
+    bool keeps_time;       /* ends its runs at their deadline by itself; others are aborted then */
     int (*run)(struct ftl__handler *handler, struct ftl_run *run); /* in the run's task: 0 or not */
     bool (*serves)(const struct ftl__handler *handler, const char *class, size_t size); /* NULL: all
                                                                      that the pattern matches */
