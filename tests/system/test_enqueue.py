@@ -89,6 +89,17 @@ def test_shapes_of_other_clients(t):
     until(lambda: not places(redisd.client), what="no job left")
 
 
+def test_large_jobs(t):
+    """Many jobs just below max_payload: more bytes than one claim may take, and each runs once."""
+    redisd, probe = t.use(Redisd()), t.use(Probe(40))
+    for i in range(40):
+        redisd.client.call("LPUSH", "queue:default", job("Count", [i], blob="x" * 1000000))
+    t.use(Fettled(redisd, concurrency=64, **probe.settings()))
+    until(lambda: all(probe.cells()), 20, "all runs")
+    until(lambda: not places(redisd.client), what="no job left")
+    equal(sum(probe.cells()), 40, "runs")
+
+
 def test_bulk_push_in_order(t):
     """One LPUSH with many jobs: the first argument runs first; what is pushed at the right comes
     before all."""
