@@ -5,10 +5,6 @@
 local owners, beat = KEYS[1], KEYS[2]
 local id, format, ttl = ARGV[1], ARGV[2], ARGV[3]
 
-local function failed(reply)
-    return type(reply) == 'table' and reply.err ~= nil
-end
-
 if #KEYS ~= 2 or #ARGV ~= 3 or id == '' or not format:find('^%d+$') or not ttl:find('^%d+$') then
     return redis.error_reply('BADARG register')
 end
@@ -20,9 +16,5 @@ local now = redis.call('TIME')
 -- A write that changes nothing and is allowed when Redis is full; those after it are then, too.
 redis.call('HDEL', owners, '')
 redis.call('HSET', beat, id, '0')
-local reply = redis.pcall('HSET', owners, id, format .. ' ' .. ttl)
-if failed(reply) then
-    redis.pcall('HDEL', beat, id)
-    return reply
-end
+redis.call('HSET', owners, id, format .. ' ' .. ttl)
 return string.format('%.0f', now[1] * 1000000 + now[2])

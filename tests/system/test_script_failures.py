@@ -325,6 +325,23 @@ def test_full_redis_can_be_worked_off(t):
         assert scene.done(), kind.__name__
 
 
+def test_failed_call_changes_nothing(t):
+    """Where a call is all or nothing, a failed one leaves Redis as it was, but for burnt tokens and a
+    queue's name in `queues`."""
+    redisd = t.use(Redisd())
+    client, failures = redisd.client, 0
+    for kind in (Register, Beat, Retire, Claim, Ack, Fence, Reap, ReapDead, Trim):
+        for command in commands(stage(client, kind).calls()[0].name):
+            call = stage(client, kind).calls()[0]
+            user = limited(t, redisd, "-" + command.lower())
+            before = snapshot(client, ("fettle:token", "queues"))
+            if attempt([call], user):
+                failures += 1
+                equal(snapshot(client, ("fettle:token", "queues")), before,
+                      "Redis after %s without %s" % (kind.__name__, command))
+    assert failures > 40, failures
+
+
 def attempt_set(client):
     try:
         return client.call("SET", "x", 1)
