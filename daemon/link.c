@@ -199,8 +199,8 @@ int ftl__link_call(struct ftl__link *link, const struct ftl__command *command, i
     return status != 0 ? status : ftl__link_wait(&call, ret_reply);
 }
 
-static int begin_raw(struct ftl__link *link, struct ftl__call *call, const char *bytes, size_t size,
-                     int64_t deadline)
+int ftl__link_begin_raw(struct ftl__link *link, struct ftl__call *call, const char *bytes,
+                        size_t size, int64_t deadline)
 {
     if (!may_call(link))
         return FTL_ECONN;
@@ -223,7 +223,7 @@ int ftl__link_callf(struct ftl__link *link, int64_t deadline, struct redisReply 
     va_end(args);
     if (size < 0)
         return size == -1 ? FTL_ENOMEM : FTL_EINVAL;
-    int status = begin_raw(link, &call, bytes, (size_t)size, deadline);
+    int status = ftl__link_begin_raw(link, &call, bytes, (size_t)size, deadline);
     redisFreeCommand(bytes);
     return status != 0 ? status : ftl__link_wait(&call, ret_reply);
 }

@@ -79,6 +79,9 @@ struct ftl__call {
  * others in flight. In both cases it is unknown whether the server has executed it. */
 int ftl__link_begin(struct ftl__link *link, struct ftl__call *call,
                     const struct ftl__command *command, int64_t deadline);
+/* The same for bytes that are one whole command already. */
+int ftl__link_begin_raw(struct ftl__link *link, struct ftl__call *call, const char *bytes,
+                        size_t size, int64_t deadline);
 /* Waits for the reply; *ret_reply is the caller's (freeReplyObject). An error reply is a reply.
  * After FTL_ECANCELED, too, the call is over. */
 int ftl__link_wait(struct ftl__call *call, struct redisReply **ret_reply);

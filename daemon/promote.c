@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN: one task on control. Each turn asks Redis for the due members of `retry`, then of
+ * `schedule`; only the holder of the lock fettle:promoter gets any, and asking renews the lock. The
+ * members are rewritten here (due.c) and moved by one script, which moves each only if it is still
+ * there: two promoters at once would do no harm. Redis' clock decides what is due and how long to
+ * sleep; the holder looks once a second, since a member may be added that is due earlier, the
+ * others a little less often, each at random.
+ *
+ * What Redis refuses to move stays where it is, is told, and is tried again at the next look. */
+#include "daemon/promote.h"
+
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <fettle/time.h>
+
+#include "daemon/due.h"
+#include "daemon/log.h"
+#include "daemon/part.h"
+#include "jobs/retry.h"
+
+#define LOOK FTL_S            /* the longest sleep of the holder */
+#define SETTLING (100 * FTL_MS) /* until the lease has an ID */
+#define LOCK_MS 3000
+#define CALL_TIMEOUT (5 * FTL_S)
+#define RELEASE_TIMEOUT (200 * FTL_MS)
+#define CLOSE_GRACE FTL_S
+#define LIMIT 500          /* members per call */
+#define MAX_BYTES (4 << 20)
+#define TRIM_LIMIT 100
+
+struct ftl__promote {
+    struct ftl__promote_options options;
+    bool closing;
+    struct ftl__promote_stats stats;
+    struct ftl_task *task;
+    struct ftl__invoke invoke;
+};
+
+/* What a look at a set has found out. */
+struct look {
+    bool held;     /* we hold the lock */
+    bool stuck;    /* something could not be moved: not again at once */
+    double now;    /* Redis' clock, epoch seconds */
+    double next;   /* score of the next member; INFINITY: none */
+    size_t moved;
+};
+
+static int64_t random_ns(int64_t below)
+{
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+        random = (uint32_t)ftl_now() * 2654435761u;
+    return (int64_t)((double)below * random / UINT32_MAX);
+}
+
+static int run(struct ftl__promote *promote, const char *what, struct redisReply **ret_reply)
+{
+    struct redisReply *reply;
+    int status = ftl__invoke_run(&promote->invoke, promote->options.scripts, promote->options.link,
+                                 ftl_deadline(CALL_TIMEOUT), &reply);
+    if (status != 0)
+        return status;
+    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, what);
+    if (status != 0)
+        freeReplyObject(reply);
+    else
+        *ret_reply = reply;
+    return status;
+}
+
+/* ---- one set ---------------------------------------------------------------------------- */
+
+static int ask_due(struct ftl__promote *promote, const struct ftl__key *set,
+                   struct redisReply **ret_reply)
+{
+    struct ftl__invoke *invoke = &promote->invoke;
+    ftl__invoke_start(invoke, FTL__SCRIPT_DUE);
+    ftl__invoke_key(invoke, &promote->options.keys->promoter);
+    ftl__invoke_key(invoke, set);
+    ftl__invoke_text(invoke, ftl__lease_id(promote->options.lease));
+    ftl__invoke_uint(invoke, LOCK_MS);
+    ftl__invoke_uint(invoke, LIMIT);
+    ftl__invoke_uint(invoke, MAX_BYTES);
+    return run(promote, "due", ret_reply);
+}
+
+/* [TIME µs, next score or "", RAW, SCORE, …] or []. */
+static int parse_look(const struct redisReply *reply, struct look *look)
+{
+    *look = (struct look){.next = INFINITY};
+    if (reply->elements == 0)
+        return 0;
+    if (reply->elements < 2 || reply->elements % 2 != 0)
+        return FTL_EPROTO;
+    for (size_t i = 0; i < reply->elements; i++)
+        if (reply->element[i]->type != REDIS_REPLY_STRING)
+            return FTL_EPROTO;
+    look->held = true;
+    look->now = strtod(reply->element[0]->str, NULL) / 1e6;
+    if (reply->element[1]->len > 0)
+        look->next = strtod(reply->element[1]->str, NULL);
+    return 0;
+}
+
+static void tell_failed(const char *set, const struct ftl__due *due, const char *reason)
+{
+    ftl__log(FTL__EV_PROMOTE_FAILED, FTL__STR("set", set),
+             FTL__BYTES("jid", due->jid.begin, due->jid.size),
+             FTL__BYTES("class", due->class.begin, due->class.size), FTL__STR("reason", reason));
+}
+
+static void count_moved(struct ftl__promote *promote, const char *set, const struct ftl__due *due)
+{
+    if (due->reason == NULL) {
+        promote->stats.promoted++;
+        return;
+    }
+    promote->stats.dead++;
+    tell_failed(set, due, due->reason);
+}
+
+/* 1 = moved, 0 = somebody else has, or an error. A queue of a wrong type would hold up all that is
+ * due behind it: what is for it is for dead now. */
+static void take_result(struct ftl__promote *promote, const char *set, struct ftl__due *due,
+                        const struct redisReply *result, struct look *look)
+{
+    due->done = true;
+    if (result->type == REDIS_REPLY_INTEGER && result->integer == 1) {
+        look->moved++;
+        count_moved(promote, set, due);
+    } else if (ftl__reply_is_error(result, "BADTYPE") && due->reason == NULL) {
+        due->done = false;
+        due->reason = "the key of its queue is no list";
+    } else if (result->type == REDIS_REPLY_ERROR) {
+        look->stuck = true;
+        tell_failed(set, due, result->str);
+    }
+}
+
+/* Returns how many are to be tried again. */
+static size_t take_results(struct ftl__promote *promote, const char *set,
+                           struct ftl__due_list *list, const struct redisReply *reply,
+                           struct look *look)
+{
+    size_t at = 0, left = 0;
+    for (size_t i = 0; i < list->count && at < reply->elements; i++) {
+        struct ftl__due *due = &list->items[i];
+        if (due->done)
+            continue;
+        take_result(promote, set, due, reply->element[at++], look);
+        left += !due->done;
+    }
+    return left;
+}
+
+static int move(struct ftl__promote *promote, const char *name, const struct ftl__key *set,
+                struct ftl__due_list *list, struct look *look)
+{
+    size_t left = list->count;
+    while (left > 0) {
+        struct redisReply *reply;
+        ftl__due_build(list, promote->options.keys, set, &promote->invoke);
+        int status = run(promote, "promote", &reply);
+        if (status != 0)
+            return status;
+        left = take_results(promote, name, list, reply, look);
+        freeReplyObject(reply);
+    }
+    return 0;
+}
+
+static int promote_some(struct ftl__promote *promote, const char *name, const struct ftl__key *set,
+                        struct look *look)
+{
+    struct redisReply *reply;
+    struct ftl__due_list list = {0};
+    int status = ask_due(promote, set, &reply);
+    if (status != 0)
+        return status;
+    status = parse_look(reply, look);
+    if (status == 0 && reply->elements > 2)
+        status = ftl__due_read(reply->element + 2, (reply->elements - 2) / 2,
+                               &promote->options.limits, look->now, &list);
+    if (status == 0 && list.count > 0)
+        status = move(promote, name, set, &list, look);
+    ftl__due_clear(&list);
+    freeReplyObject(reply);
+    return status;
+}
+
+/* All that is due in a set. `*look` is of the last round. */
+static int promote_set(struct ftl__promote *promote, const char *name, const struct ftl__key *set,
+                       struct look *look)
+{
+    int status;
+    do
+        status = promote_some(promote, name, set, look);
+    while (status == 0 && !promote->closing && look->held && !look->stuck && look->moved > 0 &&
+           look->next <= look->now);
+    return status;
+}
+
+/* ---- dead ------------------------------------------------------------------------------- */
+
+static void tell_trimmed(const struct ftl__promote *promote, const struct redisReply *member)
+{
+    struct ftl__job job;
+    struct ftl__job_error error;
+    struct ftl__slice jid = {0}, class = {0}, queue = {0};
+    if (ftl__job_scan(member->str, member->len, &promote->options.limits, &job, &error) == 0) {
+        jid = ftl__job_plain(&job, FTL__JID);
+        class = ftl__job_plain(&job, FTL__CLASS);
+        queue = ftl__job_plain(&job, FTL__QUEUE);
+    }
+    ftl__log(FTL__EV_JOB_DROPPED, FTL__BYTES("jid", jid.begin, jid.size),
+             FTL__BYTES("class", class.begin, class.size),
+             FTL__BYTES("queue", queue.begin, queue.size), FTL__STR("reason", "trimmed"));
+}
+
+static int trim_some(struct ftl__promote *promote, double now, size_t *ret_count)
+{
+    struct ftl__invoke *invoke = &promote->invoke;
+    struct redisReply *reply;
+    ftl__invoke_start(invoke, FTL__SCRIPT_TRIM);
+    ftl__invoke_key(invoke, &promote->options.keys->dead);
+    ftl__invoke_uint(invoke, promote->options.dead_max_jobs);
+    ftl__invoke_time(invoke, promote->options.dead_max_age);
+    ftl__invoke_time(invoke, now);
+    ftl__invoke_uint(invoke, TRIM_LIMIT);
+    int status = run(promote, "trim", &reply);
+    if (status != 0)
+        return status;
+    for (size_t i = 0; i < reply->elements; i++)
+        tell_trimmed(promote, reply->element[i]);
+    promote->stats.dropped += reply->elements;
+    *ret_count = reply->elements;
+    freeReplyObject(reply);
+    return 0;
+}
+
+static int trim_dead(struct ftl__promote *promote, double now)
+{
+    size_t count = TRIM_LIMIT;
+    int status = 0;
+    if (promote->options.dead_max_jobs == 0 && promote->options.dead_max_age <= 0)
+        return 0;
+    while (status == 0 && count == TRIM_LIMIT && !promote->closing)
+        status = trim_some(promote, now, &count);
+    return status;
+}
+
+/* ---- the task --------------------------------------------------------------------------- */
+
+/* How long until something may be due, by Redis' clock. */
+static int64_t until(double next, double now)
+{
+    double seconds = next - now;
+    if (!(seconds < (double)LOOK / (double)FTL_S))
+        return LOOK;
+    return seconds > 0 ? (int64_t)(seconds * (double)FTL_S) + FTL_MS : FTL_MS;
+}
+
+/* Returns how long to sleep. */
+static int64_t turn(struct ftl__promote *promote)
+{
+    const struct ftl__keys *keys = promote->options.keys;
+    struct look retry = {.next = INFINITY}, schedule = {.next = INFINITY};
+    int status = promote_set(promote, "retry", &keys->retry, &retry);
+    if (status == 0 && !retry.held)
+        return LOOK + random_ns(LOOK / 2);
+    if (status != 0 && status != FTL_EPROTO) /* a key of a wrong type is no reason to stop */
+        return LOOK;
+    if (promote_set(promote, "schedule", &keys->schedule, &schedule) != 0 || !schedule.held ||
+        trim_dead(promote, schedule.now) != 0 || status != 0 || retry.stuck || schedule.stuck)
+        return LOOK;
+    /* The clock of the later look: what has passed since the first one counts. */
+    double next = retry.next < schedule.next ? retry.next : schedule.next;
+    return until(next, schedule.now);
+}
+
+static void *keep_promoting(void *arg)
+{
+    struct ftl__promote *promote = arg;
+    while (!promote->closing) {
+        if (ftl__link_wait_up(promote->options.link, FTL_FOREVER) != 0)
+            continue;
+        bool ready = ftl__lease_id(promote->options.lease)[0] != '\0';
+        (void)ftl_sleep(ready ? turn(promote) : SETTLING);
+    }
+    return NULL;
+}
+
+int ftl__promote_open(const struct ftl__promote_options *options,
+                      struct ftl__promote **ret_promote)
+{
+    struct ftl__promote *promote = calloc(1, sizeof *promote);
+    if (promote == NULL)
+        return FTL_ENOMEM;
+    promote->options = *options;
+    ftl__invoke_init(&promote->invoke);
+    int status = ftl__part_start(options->runtime, keep_promoting, promote, "promote",
+                                 &promote->task);
+    if (status != 0) {
+        free(promote);
+        return status;
+    }
+    *ret_promote = promote;
+    return 0;
+}
+
+/* Others need not wait until the lock expires. That it may be theirs by now is no harm: the worst
+ * is two promoters for a moment. */
+static void release_lock(struct ftl__promote *promote)
+{
+    const struct ftl__key *key = &promote->options.keys->promoter;
+    const char *id = ftl__lease_id(promote->options.lease);
+    struct redisReply *reply;
+    int64_t deadline = ftl_deadline(RELEASE_TIMEOUT);
+    if (id[0] == '\0' || ftl__link_callf(promote->options.link, deadline, &reply, "GET %b",
+                                         key->text, key->size) != 0)
+        return;
+    bool ours = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, id) == 0;
+    freeReplyObject(reply);
+    if (ours && ftl__link_callf(promote->options.link, deadline, &reply, "DEL %b", key->text,
+                                key->size) == 0)
+        freeReplyObject(reply);
+}
+
+void ftl__promote_close(struct ftl__promote *promote)
+{
+    if (promote == NULL)
+        return;
+    promote->closing = true;
+    ftl__part_stop(&promote->task, CLOSE_GRACE);
+    release_lock(promote);
+    ftl__invoke_free(&promote->invoke);
+    free(promote);
+}
+
+void ftl__promote_set_dead(struct ftl__promote *promote, uint64_t max_jobs, double max_age)
+{
+    promote->options.dead_max_jobs = max_jobs;
+    promote->options.dead_max_age = max_age;
+}
+
+struct ftl__promote_stats ftl__promote_stats(const struct ftl__promote *promote)
+{
+    return promote->stats;
+}
