@@ -85,6 +85,19 @@ library_output()
     done | grep -vE "$documented"
 }
 
+# Sources that no Makefile.inc names: they would be missing from a release.
+unlisted()
+{
+    for folder in runtime jobs daemon cli tests bench examples; do
+        [ ! -d "$1/$folder" ] || sources "$1/$folder"
+    done | while read -r file; do
+        name=${file#"$1"/}
+        # A program of one source is named without its suffix.
+        find "$1" -name Makefile.inc -exec cat {} + |
+            grep -qE "(^|[[:space:]=])${name%.*}(\.${name##*.})?([[:space:]]|\$)" || echo "$name"
+    done
+}
+
 # expect_none RULE NAME: the rule finds nothing in the project.
 expect_none()
 {
@@ -100,6 +113,7 @@ plant()
     rm -rf "$planted"
     mkdir -p "$planted/runtime" "$planted/jobs" "$planted/cli" "$planted/daemon" "$planted/examples"
     echo 'static __thread int current;' >"$planted/runtime/current.c"
+    echo 'sources = runtime/current.c' >"$planted/Makefile.inc"
     before=$("$1" "$planted")
     printf '%s\n' "$3" >>"$planted/$2"
     [ -z "$before" ] && [ -n "$("$1" "$planted")" ]
@@ -117,6 +131,7 @@ expect_none examples_includes 'examples/ include only public headers'
 expect_none relative_includes 'ours are included by their path from the top'
 expect_none thread_locals 'one file of runtime/ has the thread-local'
 expect_none library_output 'the library prints nothing unless it ends the process'
+expect_none unlisted 'every source stands in a Makefile.inc'
 
 plant runtime_includes runtime/a.c '#include "jobs/job.h"'
 plant runtime_includes runtime/a.h '# include <fettle/module.h>'
@@ -127,5 +142,6 @@ plant examples_includes examples/a.c '#include "runtime/list.h"'
 plant relative_includes jobs/a.c '#include "../daemon/log.h"'
 plant thread_locals runtime/a.c 'static _Thread_local int more;'
 plant library_output jobs/a.c '    fprintf(stderr, "hello");'
+plant unlisted jobs/forgotten.c 'int forgotten;'
 
 done_testing
