@@ -93,8 +93,8 @@ unlisted()
     done | while read -r file; do
         name=${file#"$1"/}
         # A program of one source is named without its suffix.
-        find "$1" -name Makefile.inc -exec cat {} + |
-            grep -qE "(^|[[:space:]=])${name%.*}(\.${name##*.})?([[:space:]]|\$)" || echo "$name"
+        find "$1" -name Makefile.inc -exec \
+            grep -qE "(^|[[:space:]=])${name%.*}(\.${name##*.})?([[:space:]]|\$)" {} + || echo "$name"
     done
 }
 
