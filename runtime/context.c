@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * The parts of a context switch that need no assembly: the first frame of a new stack, and walking
+ * frame pointers. Knows the two layouts that context_x86_64.S and context_aarch64.S describe. */
+#include "runtime/context.h"
+
+#include <stdint.h>
+#include <string.h>
+
+void ftl__context_start(void); /* in the assembly: never called from C */
+
+#if defined __x86_64__
+
+enum { SAVED_WORDS = 8, FRAME_WORD = 6, RETURN_WORD = 7 };
+
+void *ftl__context_make(void *top, void (*entry)(void *), void *arg)
+{
+    /* Two words of zero above the frame end the chain of frame pointers. */
+    uintptr_t *sp = (uintptr_t *)top - 2 - SAVED_WORDS;
+    memset(sp, 0, (SAVED_WORDS + 2) * sizeof *sp);
+    uint32_t mxcsr = __builtin_ia32_stmxcsr();
+    uint16_t x87;
+    __asm__ volatile("fnstcw %0" : "=m"(x87));
+    sp[0] = mxcsr | (uintptr_t)x87 << 32;
+    sp[3] = (uintptr_t)arg;   /* r13 */
+    sp[4] = (uintptr_t)entry; /* r12 */
+    sp[RETURN_WORD] = (uintptr_t)ftl__context_start;
+    return sp;
+}
+
+#elif defined __aarch64__
+
+enum { SAVED_WORDS = 22, FRAME_WORD = 20, RETURN_WORD = 21 };
+
+void *ftl__context_make(void *top, void (*entry)(void *), void *arg)
+{
+    uintptr_t *sp = (uintptr_t *)top - 2 - SAVED_WORDS;
+    memset(sp, 0, (SAVED_WORDS + 2) * sizeof *sp);
+    uintptr_t fpcr;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    sp[0] = fpcr;
+    sp[10] = (uintptr_t)entry; /* x19 */
+    sp[11] = (uintptr_t)arg;   /* x20 */
+    sp[RETURN_WORD] = (uintptr_t)ftl__context_start;
+    return sp;
+}
+
+#else
+#error "fettle runs on x86-64 and aarch64"
+#endif
+
+__attribute__((no_sanitize("address", "thread"))) static size_t
+walk(uintptr_t frame, const void *low, const void *high, void **frames, size_t count,
+                   size_t max)
+{
+    while (count < max && frame >= (uintptr_t)low && frame + 16 <= (uintptr_t)high &&
+           frame % sizeof(void *) == 0) {
+        const uintptr_t *pair = (const uintptr_t *)frame; /* saved frame pointer, return address */
+        if (pair[1] == 0)
+            break;
+        frames[count++] = (void *)pair[1];
+        if (pair[0] <= frame)
+            break;
+        frame = pair[0];
+    }
+    return count;
+}
+
+__attribute__((no_sanitize("address", "thread"))) size_t
+ftl__context_frames(const void *sp, const void *low, const void *high, void **frames, size_t max)
+{
+    const uintptr_t *word = sp;
+    if (max == 0)
+        return 0;
+    frames[0] = (void *)word[RETURN_WORD];
+    return walk(word[FRAME_WORD], low, high, frames, 1, max);
+}
+
+size_t ftl__context_frames_here(const void *low, const void *high, void **frames, size_t max)
+{
+    return walk((uintptr_t)__builtin_frame_address(0), low, high, frames, 0, max);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * AAPCS64. A suspended stack holds, from its stack pointer up:
+ *     fpcr, pad, d8…d15, x19…x28, x29 (frame pointer), x30 (link register): 176 bytes.
+ * FPCR is written only where it differs. */
+#if defined __aarch64__
+
+    .text
+    .globl ftl__context_switch
+    .hidden ftl__context_switch
+    .type ftl__context_switch, %function
+    .align 4
+ftl__context_switch:
+    .cfi_startproc
+    hint #34 /* bti c */
+    sub sp, sp, #176
+    .cfi_adjust_cfa_offset 176
+    mrs x2, fpcr
+    str x2, [sp, #0]
+    stp d8, d9, [sp, #16]
+    stp d10, d11, [sp, #32]
+    stp d12, d13, [sp, #48]
+    stp d14, d15, [sp, #64]
+    stp x19, x20, [sp, #80]
+    stp x21, x22, [sp, #96]
+    stp x23, x24, [sp, #112]
+    stp x25, x26, [sp, #128]
+    stp x27, x28, [sp, #144]
+    stp x29, x30, [sp, #160]
+    .cfi_rel_offset x19, 80
+    .cfi_rel_offset x20, 88
+    .cfi_rel_offset x21, 96
+    .cfi_rel_offset x22, 104
+    .cfi_rel_offset x23, 112
+    .cfi_rel_offset x24, 120
+    .cfi_rel_offset x25, 128
+    .cfi_rel_offset x26, 136
+    .cfi_rel_offset x27, 144
+    .cfi_rel_offset x28, 152
+    .cfi_rel_offset x29, 160
+    .cfi_rel_offset x30, 168
+    mov x3, sp
+    str x3, [x0]
+    mov sp, x1
+    ldr x3, [sp, #0]
+    cmp x2, x3
+    b.eq 1f
+    msr fpcr, x3
+1:  ldp d8, d9, [sp, #16]
+    ldp d10, d11, [sp, #32]
+    ldp d12, d13, [sp, #48]
+    ldp d14, d15, [sp, #64]
+    ldp x19, x20, [sp, #80]
+    ldp x21, x22, [sp, #96]
+    ldp x23, x24, [sp, #112]
+    ldp x25, x26, [sp, #128]
+    ldp x27, x28, [sp, #144]
+    ldp x29, x30, [sp, #160]
+    add sp, sp, #176
+    .cfi_adjust_cfa_offset -176
+    .cfi_restore x19
+    .cfi_restore x20
+    .cfi_restore x21
+    .cfi_restore x22
+    .cfi_restore x23
+    .cfi_restore x24
+    .cfi_restore x25
+    .cfi_restore x26
+    .cfi_restore x27
+    .cfi_restore x28
+    .cfi_restore x29
+    .cfi_restore x30
+    ret
+    .cfi_endproc
+    .size ftl__context_switch, . - ftl__context_switch
+
+/* The bottom of every stack made by ftl__context_make(): x19 = entry, x20 = its argument. */
+    .globl ftl__context_start
+    .hidden ftl__context_start
+    .type ftl__context_start, %function
+    .align 4
+ftl__context_start:
+    .cfi_startproc
+    .cfi_undefined x30
+    .cfi_undefined x29
+    hint #36 /* bti j */
+    mov x0, x20
+    blr x19
+    brk #1
+    .cfi_endproc
+    .size ftl__context_start, . - ftl__context_start
+
+    .section .note.GNU-stack, "", %progbits
+
+/* BTI: every entry above carries its landing pad. */
+    .section .note.gnu.property, "a"
+    .align 3
+    .long 4, 16, 5
+    .asciz "GNU"
+    .long 0xc0000000, 4, 1, 0
+
+#endif

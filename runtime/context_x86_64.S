@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * System V x86-64. A suspended stack holds, from its stack pointer up:
+ *     mxcsr (4), x87 control word (2), pad (2), r15, r14, r13, r12, rbx, rbp, return address.
+ * The layout is the same on both sides of a switch, so one CFI description serves both.
+ * The control words are loaded only where they differ: loading them is what is slow. */
+#if defined __x86_64__
+
+    .text
+    .globl ftl__context_switch
+    .hidden ftl__context_switch
+    .type ftl__context_switch, @function
+    .align 16
+ftl__context_switch:
+    .cfi_startproc
+    endbr64
+    pushq %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbp, 0
+    pushq %rbx
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbx, 0
+    pushq %r12
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r12, 0
+    pushq %r13
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r13, 0
+    pushq %r14
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r14, 0
+    pushq %r15
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset r15, 0
+    subq $8, %rsp
+    .cfi_adjust_cfa_offset 8
+    stmxcsr (%rsp)
+    fnstcw 4(%rsp)
+    movl (%rsp), %eax
+    movzwl 4(%rsp), %edx
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    cmpl (%rsp), %eax
+    jne 3f
+1:  cmpw 4(%rsp), %dx
+    jne 4f
+2:  addq $8, %rsp
+    .cfi_adjust_cfa_offset -8
+    .cfi_remember_state
+    popq %r15
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r15
+    popq %r14
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r14
+    popq %r13
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r13
+    popq %r12
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore r12
+    popq %rbx
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore rbx
+    popq %rbp
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore rbp
+    /* A jump, not a return: the return predictor holds the other stack's callers. */
+    popq %rcx
+    .cfi_adjust_cfa_offset -8
+    .cfi_register rip, rcx
+    notrack jmp *%rcx
+    .cfi_restore_state
+    .cfi_adjust_cfa_offset 8
+3:  ldmxcsr (%rsp)
+    jmp 1b
+4:  fldcw 4(%rsp)
+    jmp 2b
+    .cfi_endproc
+    .size ftl__context_switch, . - ftl__context_switch
+
+/* The bottom of every stack made by ftl__context_make(): r12 = entry, r13 = its argument. Unwinders
+ * stop here, since the return address is undefined and the frame pointer zero. */
+    .globl ftl__context_start
+    .hidden ftl__context_start
+    .type ftl__context_start, @function
+    .align 16
+ftl__context_start:
+    .cfi_startproc
+    .cfi_undefined rip
+    .cfi_undefined rbp
+    endbr64
+    movq %r13, %rdi
+    call *%r12
+    ud2
+    .cfi_endproc
+    .size ftl__context_start, . - ftl__context_start
+
+    .section .note.GNU-stack, "", @progbits
+
+/* IBT yes; shadow stacks no (tasks have none), so that the process runs without them. */
+    .section .note.gnu.property, "a", @note
+    .align 8
+    .long 4, 16, 5
+    .asciz "GNU"
+    .long 0xc0000002, 4, 1, 0
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * One word counts searchers and those awake; the list of sleepers has a lock. The word changes under the
+ * lock whenever the list does, and by itself for searching. All its operations are sequentially
+ * consistent read-modify-writes: they are the barriers that the protocol in idle.h needs. */
+#include "runtime/idle.h"
+
+enum { SEARCHING = 1, AWAKE = 1 << 16, SEARCHING_MASK = AWAKE - 1 };
+
+void ftl__idle_init(struct ftl__idle *idle, uint32_t workers)
+{
+    idle->workers = workers;
+    idle->sleeping = 0;
+    atomic_init(&idle->lock.word, 0);
+    atomic_init(&idle->state, workers * AWAKE);
+}
+
+static bool should_wake(const struct ftl__idle *idle, uint32_t state)
+{
+    return (state & SEARCHING_MASK) == 0 && state / AWAKE < idle->workers;
+}
+
+int ftl__idle_to_notify(struct ftl__idle *idle)
+{
+    /* A read that is a barrier too: pairs with the one in ftl__idle_sleep(). */
+    if (!should_wake(idle, atomic_fetch_add(&idle->state, 0)))
+        return -1;
+    int worker = -1;
+    ftl__lock_take(&idle->lock);
+    if (idle->sleeping > 0 && should_wake(idle, atomic_load(&idle->state))) {
+        atomic_fetch_add(&idle->state, SEARCHING + AWAKE);
+        worker = idle->sleepers[--idle->sleeping];
+    }
+    ftl__lock_drop(&idle->lock);
+    return worker;
+}
+
+bool ftl__idle_sleep(struct ftl__idle *idle, uint32_t worker, bool searching)
+{
+    ftl__lock_take(&idle->lock);
+    uint32_t old = atomic_fetch_sub(&idle->state, AWAKE + (searching ? SEARCHING : 0));
+    idle->sleepers[idle->sleeping++] = (uint16_t)worker;
+    ftl__lock_drop(&idle->lock);
+    return searching && (old & SEARCHING_MASK) == 1;
+}
+
+bool ftl__idle_wake(struct ftl__idle *idle, uint32_t worker)
+{
+    bool found = false;
+    ftl__lock_take(&idle->lock);
+    for (uint32_t i = 0; i < idle->sleeping; i++) {
+        if (idle->sleepers[i] == worker) {
+            idle->sleepers[i] = idle->sleepers[--idle->sleeping];
+            atomic_fetch_add(&idle->state, AWAKE);
+            found = true;
+            break;
+        }
+    }
+    ftl__lock_drop(&idle->lock);
+    return found;
+}
+
+bool ftl__idle_is_sleeping(struct ftl__idle *idle, uint32_t worker)
+{
+    bool found = false;
+    ftl__lock_take(&idle->lock);
+    for (uint32_t i = 0; i < idle->sleeping && !found; i++)
+        found = idle->sleepers[i] == worker;
+    ftl__lock_drop(&idle->lock);
+    return found;
+}
+
+bool ftl__idle_search(struct ftl__idle *idle)
+{
+    uint32_t state = atomic_load(&idle->state);
+    if (2 * (state & SEARCHING_MASK) >= idle->workers)
+        return false;
+    /* Not exact: two may pass at once. It bounds, it does not exclude. */
+    atomic_fetch_add(&idle->state, SEARCHING);
+    return true;
+}
+
+bool ftl__idle_found(struct ftl__idle *idle)
+{
+    return (atomic_fetch_sub(&idle->state, SEARCHING) & SEARCHING_MASK) == 1;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which workers sleep, which search, and whom to wake. The protocol is that of Tokio
+ * (runtime/scheduler/multi_thread/idle.rs) and of Go (proc.go, "Worker thread parking/unparking"):
+ *
+ *   who adds work:   make it visible; full barrier; if nobody searches and somebody sleeps, wake one
+ *   who stops:       stop searching; full barrier; the last searcher looks at all queues once more
+ *
+ * so that for any two of them at least one sees the other. One is woken at a time, as a searcher: when it
+ * finds work it wakes the next. */
+#ifndef FETTLE_RUNTIME_IDLE_H
+#define FETTLE_RUNTIME_IDLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <fettle/runtime.h>
+
+#include "runtime/futex.h"
+
+struct ftl__idle {
+    _Alignas(128) _Atomic uint32_t state; /* searching in the low half, awake in the high half */
+    uint32_t workers;
+    struct ftl__lock lock; /* guards sleepers */
+    uint32_t sleeping;
+    uint16_t sleepers[FTL_WORKERS_MAX];
+};
+
+void ftl__idle_init(struct ftl__idle *idle, uint32_t workers);
+
+/* Work was made visible: the index of the worker to unpark (now awake and searching), or -1. */
+int ftl__idle_to_notify(struct ftl__idle *idle);
+
+/* The worker goes to sleep. True: it was the last searcher and must look at all queues once more. */
+bool ftl__idle_sleep(struct ftl__idle *idle, uint32_t worker, bool searching);
+/* It was woken by something else than a notify: true = it was still among the sleepers and is awake now. */
+bool ftl__idle_wake(struct ftl__idle *idle, uint32_t worker);
+bool ftl__idle_is_sleeping(struct ftl__idle *idle, uint32_t worker);
+
+/* True: it may search (at most half of the workers do). */
+bool ftl__idle_search(struct ftl__idle *idle);
+/* It found work: true = it was the last searcher, another should be woken. */
+bool ftl__idle_found(struct ftl__idle *idle);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * A panic ends the calling task: message and backtrace are kept, the defers run, the outcome is
+ * FTL_PANICKED. The first panic of a task is the one that is kept: one in a defer lets the rest of them
+ * run. Where there is no memory for the record, a static one stands in, whose message says so. */
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/context.h"
+#include "runtime/worker.h"
+
+static struct ftl_panic no_memory = {.message = "out of memory"};
+
+struct ftl_panic *ftl__panic_no_memory(void)
+{
+    return &no_memory;
+}
+
+static struct ftl_panic *record(const struct ftl__strand *strand, const char *format, va_list args)
+{
+    struct ftl_panic *panic = malloc(sizeof *panic);
+    if (!panic)
+        return &no_memory;
+    panic->signal = 0;
+    vsnprintf(panic->message, sizeof panic->message, format, args);
+    panic->frame_count =
+        (uint32_t)ftl__context_frames_here(strand->stack->low, strand->stack->top, panic->frames,
+                                           FTL_PANIC_FRAMES);
+    return panic;
+}
+
+void ftl_panic(const char *format, ...)
+{
+    struct ftl__strand *strand = ftl__strand_current();
+    va_list args;
+    va_start(args, format);
+    if (!strand->task) {
+        fputs("panic outside of a task: ", stderr);
+        vfprintf(stderr, format, args);
+        fputc('\n', stderr);
+        abort();
+    }
+    if (!strand->task->panic)
+        strand->task->panic = record(strand, format, args);
+    va_end(args);
+    ftl__strand_unwind(strand);
+}
+
+void ftl_outcome_clear(struct ftl_outcome *outcome)
+{
+    if (outcome->panic != &no_memory)
+        free(outcome->panic);
+    memset(outcome, 0, sizeof *outcome);
+}
+
+static int format_frame(char *buf, size_t size, uint32_t index, void *frame)
+{
+    Dl_info info;
+    /* A return address is one past the call, which may be the next function's first byte. */
+    if (!dladdr((char *)frame - 1, &info) || !info.dli_fname)
+        return snprintf(buf, size, "#%u %p\n", index, frame);
+    if (!info.dli_sname)
+        return snprintf(buf, size, "#%u %p +0x%zx (%s)\n", index, frame,
+                        (size_t)((char *)frame - (char *)info.dli_fbase), info.dli_fname);
+    return snprintf(buf, size, "#%u %p %s+0x%zx (%s)\n", index, frame, info.dli_sname,
+                    (size_t)((char *)frame - (char *)info.dli_saddr), info.dli_fname);
+}
+
+size_t ftl_panic_format(const struct ftl_panic *panic, char *buf, size_t size)
+{
+    size_t used = 0;
+    if (size == 0)
+        return 0;
+    buf[0] = '\0';
+    for (uint32_t i = 0; i < panic->frame_count; i++) {
+        int n = format_frame(buf + used, size - used, i, panic->frames[i]);
+        if (n < 0 || (size_t)n >= size - used)
+            break; /* whole lines only */
+        used += (size_t)n;
+    }
+    buf[used] = '\0';
+    return used;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * A runtime's beginning and end, and what one can ask it.
+ *
+ * Shutdown closes the door (`closing`), puts a barrier into every thread of the process, and aborts all tasks
+ * there are: whoever was spawning at that moment either was seen, or sees the closed door and aborts the
+ * task itself. Then it waits until no task is left. The count of tasks is the difference of per-worker
+ * counters, so that spawning writes nothing that others write. */
+#include <fettle/runtime.h>
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fettle/time.h>
+
+#include "runtime/context.h"
+#include "runtime/wait.h"
+#include "runtime/worker.h"
+
+static void report_panic(void *arg, const char *task_name, const struct ftl_panic *panic)
+{
+    (void)arg;
+    fprintf(stderr, "task %s panicked: %s\n", task_name ? task_name : "(unnamed)", panic->message);
+}
+
+/* ---- start ---- */
+
+static unsigned usable_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (unsigned)CPU_COUNT(&set);
+    return 1;
+}
+
+static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, unsigned workers)
+{
+    struct ftl_runtime *runtime =
+        aligned_alloc(128, (sizeof *runtime + workers * sizeof runtime->workers[0] + 127) / 128 * 128);
+    if (!runtime)
+        return NULL;
+    memset(runtime, 0, sizeof *runtime + workers * sizeof runtime->workers[0]);
+    snprintf(runtime->name, sizeof runtime->name, "%s", options->name ? options->name : "ftl");
+    runtime->worker_count = workers;
+    runtime->on_detached_panic =
+        options->on_detached_panic ? options->on_detached_panic : report_panic;
+    runtime->hook_arg = options->hook_arg;
+    ftl__idle_init(&runtime->idle, workers);
+    ftl__stack_pool_init(&runtime->stacks, true);
+    for (unsigned i = 0; i < workers; i++) {
+        struct ftl__worker *worker = aligned_alloc(128, sizeof *worker);
+        if (!worker)
+            return runtime; /* the caller sees the gap */
+        memset(worker, 0, sizeof *worker);
+        worker->runtime = runtime;
+        worker->index = i;
+        worker->random = 2463534242u + i * 2654435761u;
+        ftl__queue_init(&worker->queue);
+        runtime->workers[i] = worker;
+    }
+    return runtime;
+}
+
+static void deallocate(struct ftl_runtime *runtime)
+{
+    for (uint32_t i = 0; i < runtime->worker_count; i++)
+        free(runtime->workers[i]);
+    ftl__driver_destroy(&runtime->driver);
+    ftl__stack_pool_destroy(&runtime->stacks);
+    ftl__tcb_pool_destroy(&runtime->tcbs);
+    free(runtime);
+}
+
+static void stop_threads(struct ftl_runtime *runtime, uint32_t count)
+{
+    atomic_store_explicit(&runtime->stop, true, memory_order_release);
+    for (uint32_t i = 0; i < count; i++)
+        ftl__worker_unpark(runtime->workers[i]);
+    for (uint32_t i = 0; i < count; i++)
+        pthread_join(runtime->workers[i]->thread, NULL);
+}
+
+/* Asynchronous signals are for others; faults must reach the thread that caused them. */
+static void worker_signals(sigset_t *set)
+{
+    sigfillset(set);
+    static const int synchronous[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    for (size_t i = 0; i < sizeof synchronous / sizeof synchronous[0]; i++)
+        sigdelset(set, synchronous[i]);
+}
+
+static int start_threads(struct ftl_runtime *runtime)
+{
+    sigset_t blocked, saved;
+    int error = 0;
+    uint32_t started = 0;
+    worker_signals(&blocked);
+    pthread_sigmask(SIG_SETMASK, &blocked, &saved);
+    while (error == 0 && started < runtime->worker_count) {
+        struct ftl__worker *worker = runtime->workers[started];
+        char name[24];
+        error = pthread_create(&worker->thread, NULL, ftl__worker_main, worker);
+        if (error != 0)
+            break;
+        snprintf(name, sizeof name, "%.10s/%u", runtime->name, started);
+        (void)pthread_setname_np(worker->thread, name); /* cosmetic */
+        started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    if (error == 0)
+        return 0;
+    stop_threads(runtime, started);
+    errno = error;
+    return FTL_ESYS;
+}
+
+int ftl_runtime_start(const struct ftl_runtime_options *options, struct ftl_runtime **ret_runtime)
+{
+    static const struct ftl_runtime_options defaults = {0};
+    if (!options)
+        options = &defaults;
+    unsigned workers = options->workers ? options->workers : usable_cores();
+    if (workers > FTL_WORKERS_MAX)
+        return FTL_EINVAL;
+    struct ftl_runtime *runtime = allocate(options, workers);
+    if (!runtime)
+        return FTL_ENOMEM;
+    runtime->driver.epoll = runtime->driver.event = -1;
+    ftl__list_init(&runtime->driver.dead);
+    int rc = runtime->workers[workers - 1] ? ftl__driver_init(&runtime->driver) : FTL_ENOMEM;
+    if (rc == 0) {
+        runtime->barriers =
+            syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+        rc = start_threads(runtime);
+    }
+    if (rc != 0) {
+        int error = errno;
+        deallocate(runtime);
+        errno = error;
+        return rc;
+    }
+    *ret_runtime = runtime;
+    return 0;
+}
+
+/* ---- counting ---- */
+
+static uint64_t sum(const struct ftl_runtime *runtime, size_t offset)
+{
+    const char *stats = (const char *)&runtime->foreign;
+    uint64_t total = atomic_load((const _Atomic uint64_t *)(stats + offset));
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        stats = (const char *)&runtime->workers[i]->stats;
+        total += atomic_load((const _Atomic uint64_t *)(stats + offset));
+    }
+    return total;
+}
+#define SUM(runtime, what) sum((runtime), offsetof(struct ftl__worker_stats, what))
+
+static size_t tasks_left(const struct ftl_runtime *runtime)
+{
+    uint64_t ended = SUM(runtime, ended); /* first: rather one too many than one too few */
+    return (size_t)(SUM(runtime, spawned) - ended);
+}
+
+void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_runtime_stats *ret)
+{
+    struct ftl_runtime *mutable = (struct ftl_runtime *)(uintptr_t)runtime; /* for its lock */
+    ret->ended = SUM(runtime, ended);
+    ret->spawned = SUM(runtime, spawned);
+    ret->panicked = SUM(runtime, panicked);
+    ret->cancelled = SUM(runtime, cancelled);
+    ret->stolen = SUM(runtime, stolen);
+    ret->parked = SUM(runtime, parked);
+    ftl__lock_take(&mutable->stacks.lock);
+    ret->stacks_mapped = runtime->stacks.mapped;
+    ret->stacks_unguarded = runtime->stacks.unguarded;
+    ftl__lock_drop(&mutable->stacks.lock);
+}
+
+unsigned ftl_runtime_workers(const struct ftl_runtime *runtime)
+{
+    return runtime->worker_count;
+}
+
+/* ---- shutdown ---- */
+
+void ftl__runtime_ended(struct ftl_runtime *runtime)
+{
+    struct ftl__wakes wakes;
+    ftl__wakes_init(&wakes);
+    /* Pairs with itself on other workers: of several tasks that end at once the last one to pass here sees
+     * the others' counts. */
+    atomic_thread_fence(memory_order_seq_cst);
+    ftl__lock_take(&runtime->closer_lock);
+    if (runtime->closer && tasks_left(runtime) == 0) {
+        ftl__waiter_grant(runtime->closer, &wakes);
+        runtime->closer = NULL;
+    }
+    ftl__lock_drop(&runtime->closer_lock);
+    ftl__wakes_submit(&wakes);
+}
+
+/* Waits until no task is left; 0, or as every wait. */
+static int wait_empty(struct ftl_runtime *runtime, struct ftl__strand *strand, int64_t deadline)
+{
+    struct ftl__waiter waiter;
+    ftl__waiter_init(&waiter, strand);
+    ftl__lock_take(&runtime->closer_lock);
+    bool empty = tasks_left(runtime) == 0;
+    if (!empty)
+        runtime->closer = &waiter;
+    ftl__lock_drop(&runtime->closer_lock);
+    if (empty)
+        return 0;
+    int rc = ftl__waiter_wait(&waiter, deadline);
+    if (rc != 0) {
+        ftl__lock_take(&runtime->closer_lock);
+        if (runtime->closer == &waiter)
+            runtime->closer = NULL;
+        else
+            rc = 0;
+        ftl__lock_drop(&runtime->closer_lock);
+    }
+    return rc;
+}
+
+static void abort_one(void *arg, struct ftl_task *task)
+{
+    (void)arg;
+    ftl_abort(task, 0);
+}
+
+size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadline)
+{
+    struct ftl__strand *strand = ftl__strand_current();
+    atomic_store(&runtime->closing, true);
+    if (runtime->barriers)
+        (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    for (;;) {
+        ftl__tcb_each(&runtime->tcbs, abort_one, NULL);
+        /* Without barriers a task may have been overlooked: look again after a while. */
+        int64_t until = deadline;
+        if (!runtime->barriers && until > ftl_deadline(10 * FTL_MS))
+            until = ftl_deadline(10 * FTL_MS);
+        int rc = wait_empty(runtime, strand, until);
+        if (rc == FTL_ETIMEDOUT && until < deadline)
+            continue;
+        size_t left = tasks_left(runtime);
+        if (rc == FTL_ECANCELED)
+            (void)ftl__wait_result(strand, rc);
+        return left;
+    }
+}
+
+void ftl_runtime_free(struct ftl_runtime *runtime)
+{
+    if (!runtime)
+        return;
+    ftl_assert(tasks_left(runtime) == 0);
+    stop_threads(runtime, runtime->worker_count);
+    deallocate(runtime);
+}
+
+/* ---- dump ---- */
+
+struct dump {
+    void (*each)(void *arg, const char *name, uint64_t id, void *const *frames, size_t count);
+    void *arg;
+};
+
+/* A task that waits is taken as a worker would take it, so that nobody resumes it meanwhile. */
+static bool freeze(struct ftl_task *task)
+{
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+    do {
+        if (state & (FTL__RUNNING | FTL__NOTIFIED | FTL__COMPLETE))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&task->state, &state, state | FTL__RUNNING,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    return true;
+}
+
+static void dump_one(void *arg, struct ftl_task *task)
+{
+    struct dump *dump = arg;
+    void *frames[FTL_PANIC_FRAMES];
+    if (freeze(task)) {
+        struct ftl__stack *stack = task->root.stack;
+        size_t count = ftl__context_frames(task->root.sp, stack->low, stack->top, frames,
+                                           FTL_PANIC_FRAMES);
+        dump->each(dump->arg, task->name, task->id, frames, count);
+        if (ftl__task_idle(task))
+            ftl__schedule(task);
+        return;
+    }
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+    if ((state & FTL__STARTED) && !(state & FTL__COMPLETE))
+        dump->each(dump->arg, task->name, task->id, NULL, 0);
+}
+
+void ftl_runtime_dump(struct ftl_runtime *runtime,
+                      void (*each)(void *arg, const char *task_name, uint64_t task_id,
+                                   void *const *frames, size_t frame_count),
+                      void *arg)
+{
+    struct dump dump = {each, arg};
+    ftl__tcb_each(&runtime->tcbs, dump_one, &dump);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the sanitizers must be told about stacks that they did not make. All of it is nothing in a plain
+ * build. ASan: each switch says where it goes and, on arrival, where it came from. TSan: each strand is
+ * a fiber; a switch orders what came before it on the thread before what comes after, as it is in truth:
+ * races between tasks show where they run on different workers. */
+#ifndef FETTLE_RUNTIME_SANITIZER_H
+#define FETTLE_RUNTIME_SANITIZER_H
+
+#include <stddef.h>
+
+#if defined __has_feature
+#if __has_feature(address_sanitizer)
+#define FTL__ASAN 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define FTL__TSAN 1
+#endif
+#endif
+#if defined __SANITIZE_ADDRESS__
+#define FTL__ASAN 1
+#endif
+#if defined __SANITIZE_THREAD__
+#define FTL__TSAN 1
+#endif
+
+#ifdef FTL__ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef FTL__TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+/* What a suspended flow of control keeps for the sanitizers. */
+struct ftl__shadow {
+#ifdef FTL__ASAN
+    void *fake;
+#endif
+#ifdef FTL__TSAN
+    void *fiber;
+#endif
+#if !defined FTL__ASAN && !defined FTL__TSAN
+    char none[0];
+#endif
+};
+
+/* Before a switch from `from` (NULL: it will never be resumed) to `to`, whose stack is [low, +size). */
+static inline void ftl__shadow_leave(struct ftl__shadow *from, struct ftl__shadow *to,
+                                     const void *low, size_t size)
+{
+    (void)from, (void)to, (void)low, (void)size;
+#ifdef FTL__ASAN
+    __sanitizer_start_switch_fiber(from ? &from->fake : NULL, low, size);
+#endif
+#ifdef FTL__TSAN
+    __tsan_switch_to_fiber(to->fiber, 0);
+#endif
+}
+
+/* After the switch, on the stack of `self`; tells the bounds of the stack that was left. */
+static inline void ftl__shadow_arrive(struct ftl__shadow *self, const void **ret_low,
+                                      size_t *ret_size)
+{
+    (void)self;
+    *ret_low = NULL;
+    *ret_size = 0;
+#ifdef FTL__ASAN
+    __sanitizer_finish_switch_fiber(self->fake, ret_low, ret_size);
+#endif
+}
+
+/* A strand begins / has ended (called on another stack). */
+static inline void ftl__shadow_begin(struct ftl__shadow *shadow)
+{
+    (void)shadow;
+#ifdef FTL__ASAN
+    shadow->fake = NULL;
+#endif
+#ifdef FTL__TSAN
+    shadow->fiber = __tsan_create_fiber(0);
+#endif
+}
+
+static inline void ftl__shadow_end(struct ftl__shadow *shadow, void *low, size_t size)
+{
+    (void)shadow, (void)low, (void)size;
+#ifdef FTL__ASAN
+    __asan_unpoison_memory_region(low, size);
+#endif
+#ifdef FTL__TSAN
+    __tsan_destroy_fiber(shadow->fiber);
+    shadow->fiber = NULL;
+#endif
+}
+
+/* The calling thread's own stack. */
+static inline void ftl__shadow_thread(struct ftl__shadow *shadow)
+{
+    (void)shadow;
+#ifdef FTL__TSAN
+    shadow->fiber = __tsan_get_current_fiber();
+#endif
+}
+
+#endif

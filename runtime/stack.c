@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * Stacks of a few size classes are carved from slabs of address space. What a stack costs is what it
+ * touches: slabs are mapped without reserve and without huge pages.
+ *
+ * Guards. Below each stack lie 16 KiB that fault. Where the kernel has lightweight guards
+ * (MADV_GUARD_INSTALL, Linux 6.13) they are marks in the page table and cost no mapping, so their number
+ * is unbounded. Elsewhere a guard is a PROT_NONE mapping, two entries of vm.max_map_count each: up to
+ * 45 % of that limit, then stacks go unguarded, and are counted, rather than failing a task that another
+ * may be joining.
+ *
+ * Recycling. A worker keeps a few warm stacks for itself; the rest are in the depot, last in, first out,
+ * under one lock. Beyond WARM_MAX free stacks of a class the depot gives the pages back to the system.
+ * The descriptors lie in an array beside the slab, so that a cold stack has no resident page at all.
+ *
+ * Stack tops are coloured (shifted by multiples of 320 bytes), since equal low address bits of all
+ * stacks would make their hot frames compete for the same cache sets. */
+#include "runtime/stack.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "runtime/sanitizer.h"
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+enum {
+    GUARD = 16 << 10,
+    CACHE_MAX = 64, /* stacks in a worker's cache */
+    WARM_MAX = 1024,
+    COLOURS = 7,
+    COLOUR_STEP = 320,
+};
+
+static const size_t class_size[FTL__STACK_CLASSES] = {16u << 10, 64u << 10, 256u << 10, 1u << 20,
+                                                      8u << 20};
+enum { DEFAULT_CLASS = 1 };
+
+static const size_t slab_bytes = (size_t)64 << 20;
+
+struct ftl__stack_slab {
+    struct ftl__stack_slab *next;
+    char *base;
+    size_t bytes;
+    uint32_t carved, count; /* stacks handed out for the first time; in all */
+    struct ftl__stack stacks[];
+};
+
+int ftl__stack_class(size_t size)
+{
+    if (size == 0)
+        return DEFAULT_CLASS;
+    for (int class = 0; class < FTL__STACK_CLASSES; class ++)
+        if (size <= class_size[class])
+            return class;
+    return -1;
+}
+
+size_t ftl__stack_size(int class)
+{
+    return class_size[class];
+}
+
+static uint64_t max_map_count(void)
+{
+    unsigned long limit = 65530; /* the kernel's default */
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    if (file) {
+        if (fscanf(file, "%lu", &limit) != 1)
+            limit = 65530;
+        fclose(file);
+    }
+    return limit;
+}
+
+static bool probe_light_guards(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *probe = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (probe == MAP_FAILED)
+        return false;
+    bool works = madvise(probe, page, MADV_GUARD_INSTALL) == 0;
+    munmap(probe, page);
+    return works;
+}
+
+void ftl__stack_pool_init(struct ftl__stack_pool *pool, bool light)
+{
+    *pool = (struct ftl__stack_pool){0};
+    pool->light_guards = light && probe_light_guards();
+    pool->protected_max = max_map_count() * 45 / 100 / 2;
+}
+
+void ftl__stack_pool_destroy(struct ftl__stack_pool *pool)
+{
+    while (pool->slabs) {
+        struct ftl__stack_slab *slab = pool->slabs;
+        pool->slabs = slab->next;
+        munmap(slab->base, slab->bytes);
+        free(slab);
+    }
+}
+
+static struct ftl__stack_slab *slab_new(int class)
+{
+    size_t slot = class_size[class] + GUARD;
+    uint32_t count = (uint32_t)(slab_bytes / slot);
+    size_t bytes = count * slot;
+    struct ftl__stack_slab *slab = calloc(1, sizeof *slab + count * sizeof slab->stacks[0]);
+    if (!slab)
+        return NULL;
+    slab->base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (slab->base == MAP_FAILED) {
+        free(slab);
+        return NULL;
+    }
+    (void)madvise(slab->base, bytes, MADV_NOHUGEPAGE); /* refused where there are none: as well */
+    slab->bytes = bytes;
+    slab->count = count;
+    return slab;
+}
+
+/* With the pool's lock held. */
+static bool install_guard(struct ftl__stack_pool *pool, char *guard)
+{
+    if (pool->light_guards)
+        return madvise(guard, GUARD, MADV_GUARD_INSTALL) == 0;
+    if (pool->protected_guards >= pool->protected_max || mprotect(guard, GUARD, PROT_NONE) != 0)
+        return false;
+    pool->protected_guards++;
+    return true;
+}
+
+/* A stack that was never used, with the pool's lock held. */
+static struct ftl__stack *carve(struct ftl__stack_pool *pool, int class)
+{
+    struct ftl__stack_slab *slab = pool->carving[class];
+    if (!slab || slab->carved == slab->count) {
+        slab = slab_new(class);
+        if (!slab)
+            return NULL;
+        slab->next = pool->slabs;
+        pool->slabs = pool->carving[class] = slab;
+    }
+    uint32_t index = slab->carved++;
+    char *guard = slab->base + index * (class_size[class] + GUARD);
+    struct ftl__stack *stack = &slab->stacks[index];
+    stack->low = guard + GUARD;
+    stack->top = stack->low + class_size[class] - (size_t)(index % COLOURS) * COLOUR_STEP;
+    stack->class = (uint8_t)class;
+    stack->guarded = install_guard(pool, guard);
+    pool->mapped++;
+    if (!stack->guarded)
+        pool->unguarded++;
+    return stack;
+}
+
+struct ftl__stack *ftl__stack_take(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
+                                   int class)
+{
+    struct ftl__stack *stack = cache->free;
+    if (class == DEFAULT_CLASS && stack) {
+        cache->free = stack->next;
+        cache->count--;
+        return stack;
+    }
+    ftl__lock_take(&pool->lock);
+    stack = pool->free[class];
+    if (stack) {
+        pool->free[class] = stack->next;
+        if (pool->warm[class] > 0)
+            pool->warm[class]--; /* the warm ones are on top */
+    } else {
+        stack = carve(pool, class);
+    }
+    ftl__lock_drop(&pool->lock);
+    return stack;
+}
+
+static void give_to_depot(struct ftl__stack_pool *pool, struct ftl__stack *stack)
+{
+    ftl__lock_take(&pool->lock);
+    bool cold = pool->warm[stack->class] >= WARM_MAX;
+    if (!cold) {
+        pool->warm[stack->class]++;
+        stack->next = pool->free[stack->class];
+        pool->free[stack->class] = stack;
+    }
+    ftl__lock_drop(&pool->lock);
+    if (!cold)
+        return;
+
+    /* The system call is made outside of the lock. A cold stack goes on top all the same: it counts as
+     * warm there, which errs by one page fault. */
+    (void)madvise(stack->low, class_size[stack->class], MADV_DONTNEED);
+    ftl__lock_take(&pool->lock);
+    stack->next = pool->free[stack->class];
+    pool->free[stack->class] = stack;
+    ftl__lock_drop(&pool->lock);
+}
+
+void ftl__stack_give(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
+                     struct ftl__stack *stack)
+{
+    if (stack->class == DEFAULT_CLASS && cache->count < CACHE_MAX) {
+        stack->next = cache->free;
+        cache->free = stack;
+        cache->count++;
+        return;
+    }
+    give_to_depot(pool, stack);
+}
+
+void ftl__stack_cache_flush(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache)
+{
+    while (cache->free) {
+        struct ftl__stack *stack = cache->free;
+        cache->free = stack->next;
+        give_to_depot(pool, stack);
+    }
+    cache->count = 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stacks: bound to a task at its first run, recycled after its end. */
+#ifndef FETTLE_RUNTIME_STACK_H
+#define FETTLE_RUNTIME_STACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/futex.h"
+
+#define FTL__STACK_DEFAULT ((size_t)64 << 10)
+#define FTL__STACK_MAX ((size_t)8 << 20)
+enum { FTL__STACK_CLASSES = 5 }; /* 16 KiB, 64 KiB, 256 KiB, 1 MiB, 8 MiB */
+
+/* One stack; the struct lies outside of it. */
+struct ftl__stack {
+    struct ftl__stack *next; /* in whichever list holds it */
+    char *low;               /* lowest usable byte; the guard is below */
+    char *top;               /* where execution begins; 16-byte aligned */
+    uint8_t class;
+    bool guarded;
+};
+
+struct ftl__stack_slab;
+
+/* All stacks of a runtime: the depot. Thread-safe. */
+struct ftl__stack_pool {
+    struct ftl__lock lock; /* guards all below */
+    struct ftl__stack_slab *slabs;
+    struct ftl__stack_slab *carving[FTL__STACK_CLASSES];
+    struct ftl__stack *free[FTL__STACK_CLASSES];
+    size_t warm[FTL__STACK_CLASSES]; /* free ones whose pages are resident */
+    uint64_t mapped, unguarded;
+    uint64_t protected_guards, protected_max; /* PROT_NONE guards, where there are no light ones */
+    bool light_guards;                        /* MADV_GUARD_INSTALL works */
+};
+
+/* A worker's own few stacks of the default class: no lock, warm. Owner thread only. */
+struct ftl__stack_cache {
+    struct ftl__stack *free;
+    unsigned count;
+};
+
+/* `light`: use lightweight guards where the kernel has them (false: as if it had none). */
+void ftl__stack_pool_init(struct ftl__stack_pool *pool, bool light);
+/* Unmaps everything; no stack may be in use. */
+void ftl__stack_pool_destroy(struct ftl__stack_pool *pool);
+
+/* The class that holds `size` usable bytes (0 = default); -1: more than FTL__STACK_MAX. */
+int ftl__stack_class(size_t size);
+size_t ftl__stack_size(int class);
+
+/* A stack of `class`, from the cache, the depot or a fresh mapping. NULL: out of memory. */
+struct ftl__stack *ftl__stack_take(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
+                                   int class);
+/* Back to the cache or the depot, which returns the pages of what it holds beyond a bound. */
+void ftl__stack_give(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
+                     struct ftl__stack *stack);
+/* Empties a cache into the depot. */
+void ftl__stack_cache_flush(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache);
+
+#endif

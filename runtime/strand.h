@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A strand: one flow of control with a stack of its own. A task begins as one strand, embedded in it.
+ * A foreign thread that waits on our primitives is represented by a strand without a task. */
+#ifndef FETTLE_RUNTIME_STRAND_H
+#define FETTLE_RUNTIME_STRAND_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <fettle/task.h>
+
+#include "runtime/sanitizer.h"
+#include "runtime/stack.h"
+
+struct ftl__strand {
+    void *sp;                      /* while suspended */
+    struct ftl__stack *stack;      /* NULL before the first run */
+    struct ftl_task *task;         /* NULL: a foreign thread */
+    struct ftl_defer *defers;      /* armed, newest first; touched by the strand itself only */
+    struct ftl__strand *wake_next; /* in a list of claimed strands (wake.h) */
+    _Atomic uint32_t parked;       /* threads only: futex word, 1 = woken */
+    uint16_t mask;                 /* > 0: abort waits */
+    bool ending;                   /* panicked or aborted: the defers are being run */
+    struct ftl__shadow shadow;
+};
+
+/* The strand that runs on this thread: of the current task, or the thread's own. Never NULL. */
+struct ftl__strand *ftl__strand_current(void);
+
+/* Runs what was moved into a task that never had a strand to run it on. */
+void ftl__defers_run_held(struct ftl_defer *held);
+
+/* The record of a panic for which there is no memory: static. */
+struct ftl_panic *ftl__panic_no_memory(void);
+
+/* First function of every strand's stack. */
+void ftl__strand_main(void *strand);
+
+/* Runs the open defers, masked, newest first, then ends the strand: does not return. For panics and
+ * aborts, on top of the frames that are given up. */
+FTL_NORETURN void ftl__strand_unwind(struct ftl__strand *strand);
+
+/* Suspends the calling task's strand until somebody wakes it; may return without a wake-up. */
+void ftl__strand_suspend(struct ftl__strand *strand);
+
+/* Blocks a foreign thread until it is granted something or `deadline` has passed. */
+void ftl__thread_park(struct ftl__strand *strand, int64_t deadline);
+
+/* An abort has come, is not masked, and must be honoured by the wait that is about to begin. */
+bool ftl__abort_pending(const struct ftl__strand *strand);
+
+/* What a waiting function returns: 0 and errors as they are; FTL_ECANCELED only during the grace of
+ * the abort, after it this does not return. */
+int ftl__wait_result(struct ftl__strand *strand, int rc);
+
+/* At the start of each operation that may wait: uses up one unit of the budget and yields when there is
+ * none left. 0 or FTL_ECANCELED (then through ftl__wait_result already). */
+int ftl__coop(struct ftl__strand *strand);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * The life of a task: spawn, the transitions of its state word, abort, the end, join. Any thread may call
+ * in here; what holds the pieces together is the state word (tcb.h). No locks. */
+#include <string.h>
+
+#include <fettle/time.h>
+
+#include "runtime/wait.h"
+#include "runtime/worker.h"
+
+_Static_assert(sizeof(struct ftl_task) <= 256 || sizeof(struct ftl__shadow) > 0,
+               "a queued task costs at most 256 bytes");
+
+static struct ftl__worker *own_worker(const struct ftl_runtime *runtime)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    return worker && worker->runtime == runtime ? worker : NULL;
+}
+
+/* ---- counting ---- */
+
+static void count(struct ftl_runtime *runtime, size_t offset)
+{
+    struct ftl__worker *worker = own_worker(runtime);
+    if (worker)
+        ftl__count((_Atomic uint64_t *)((char *)&worker->stats + offset));
+    else
+        atomic_fetch_add_explicit((_Atomic uint64_t *)((char *)&runtime->foreign + offset), 1,
+                                  memory_order_relaxed);
+}
+#define COUNT(runtime, what) count((runtime), offsetof(struct ftl__worker_stats, what))
+
+static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled)
+{
+    if (panicked)
+        COUNT(runtime, panicked);
+    else if (cancelled)
+        COUNT(runtime, cancelled);
+    COUNT(runtime, ended);
+    if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
+        ftl__runtime_ended(runtime);
+}
+
+/* ---- spawn ---- */
+
+static void fill(struct ftl_task *task, const struct ftl_spawn_options *options)
+{
+    task->arg_free = options->arg_free;
+    task->value_free = options->value_free;
+    task->name = options->name;
+    task->migratable = options->migratable;
+    task->root.defers = options->held;
+}
+
+int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
+                    const struct ftl_spawn_options *options, struct ftl__task_hub *hub, void *tag,
+                    struct ftl_task **ret_task)
+{
+    static const struct ftl_spawn_options defaults = {0};
+    if (!options)
+        options = &defaults;
+    int class = ftl__stack_class(options->stack_size);
+    if (class < 0)
+        return FTL_EINVAL;
+    if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
+        return FTL_ESHUTDOWN;
+    struct ftl__worker *worker = own_worker(runtime);
+    struct ftl_task *task = ftl__tcb_take(&runtime->tcbs, worker ? &worker->tcbs : NULL);
+    if (!task)
+        return FTL_ENOMEM;
+
+    fill(task, options);
+    task->runtime = runtime;
+    task->fn = fn;
+    task->arg = arg;
+    task->hub = hub;
+    task->tag = tag;
+    task->stack_class = (uint8_t)class;
+    task->root.task = task;
+    task->id = atomic_fetch_add_explicit(&runtime->next_id, 1, memory_order_relaxed);
+    atomic_store_explicit(&task->abort_at, FTL_FOREVER, memory_order_relaxed);
+    COUNT(runtime, spawned);
+    /* Two references: the task's own and the handle. release: publishes the block to whoever walks over
+     * all of them. */
+    atomic_store_explicit(&task->state, FTL__NOTIFIED | 2 * FTL__REF, memory_order_release);
+
+    /* A shutdown that began meanwhile may have walked past this block before it was alive: it has put a
+     * barrier into every thread after setting `closing`, so that one of the two sees the other. */
+    atomic_signal_fence(memory_order_seq_cst);
+    bool late = atomic_load_explicit(&runtime->closing, memory_order_relaxed);
+    ftl__schedule(task);
+    if (late)
+        ftl_abort(task, 0);
+    *ret_task = task;
+    return 0;
+}
+
+int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
+              const struct ftl_spawn_options *options, struct ftl_task **ret_task)
+{
+    struct ftl_task *task;
+    int rc = ftl__task_spawn(runtime, fn, arg, options, NULL, NULL, &task);
+    if (rc != 0)
+        return rc;
+    if (ret_task)
+        *ret_task = task;
+    else
+        ftl__task_unref(task);
+    return 0;
+}
+
+/* ---- transitions ---- */
+
+bool ftl__task_begin(struct ftl_task *task)
+{
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+    do {
+        if (state & (FTL__RUNNING | FTL__COMPLETE)) { /* ended by an aborter: a ghost */
+            ftl__task_unref(task);
+            return false;
+        }
+        /* acquire: pairs with the release of whoever had it last, and of who woke it */
+    } while (!atomic_compare_exchange_weak_explicit(
+        &task->state, &state, (state & ~FTL__NOTIFIED) | FTL__RUNNING | FTL__STARTED,
+        memory_order_acq_rel, memory_order_relaxed));
+    return true;
+}
+
+bool ftl__task_idle(struct ftl_task *task)
+{
+    /* release: the next one to run it sees all that it did */
+    return atomic_fetch_and_explicit(&task->state, ~FTL__RUNNING, memory_order_acq_rel) &
+           FTL__NOTIFIED;
+}
+
+void ftl__task_requeue(struct ftl_task *task)
+{
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&task->state, &state,
+                                                  (state & ~FTL__RUNNING) | FTL__NOTIFIED,
+                                                  memory_order_acq_rel, memory_order_relaxed))
+        ;
+}
+
+bool ftl__task_notify(struct ftl_task *task)
+{
+    /* Always a read-modify-write: what was done before it is seen by whoever consumes NOTIFIED, also if it
+     * was set already. */
+    uint64_t old = atomic_fetch_or_explicit(&task->state, FTL__NOTIFIED, memory_order_acq_rel);
+    return !(old & (FTL__NOTIFIED | FTL__RUNNING | FTL__COMPLETE));
+}
+
+/* ---- the end ---- */
+
+static void destroy(struct ftl_task *task)
+{
+    struct ftl_runtime *runtime = task->runtime;
+    if (!task->taken && task->panic) {
+        struct ftl_outcome outcome = {.kind = FTL_PANICKED, .panic = task->panic};
+        runtime->on_detached_panic(runtime->hook_arg, task->name, task->panic);
+        ftl_outcome_clear(&outcome);
+    } else if (!task->taken && task->value && task->value_free) {
+        task->value_free(task->value);
+    }
+    struct ftl__worker *worker = own_worker(runtime);
+    atomic_store_explicit(&task->state, 0, memory_order_relaxed);
+    ftl__tcb_give(&runtime->tcbs, worker ? &worker->tcbs : NULL, task);
+}
+
+void ftl__task_unref(struct ftl_task *task)
+{
+    uint64_t old = atomic_fetch_sub_explicit(&task->state, FTL__REF, memory_order_acq_rel);
+    if (FTL__REFS(old) == 1)
+        destroy(task);
+}
+
+void ftl__task_complete(struct ftl_task *task)
+{
+    struct ftl_runtime *runtime = task->runtime;
+    struct ftl__task_hub *hub = task->hub;
+    bool panicked = task->panic != NULL, cancelled = task->cancelled && !panicked;
+    if ((panicked || cancelled) && task->value) { /* its function had returned: nobody will take it */
+        if (task->value_free)
+            task->value_free(task->value);
+        task->value = NULL;
+    }
+
+    /* One step: COMPLETE is set and, unless a set inherits it, the task's own reference is given up.
+     * release: publishes the outcome. acquire: sees the joiner. */
+    uint64_t old = atomic_fetch_add_explicit(
+        &task->state, hub ? FTL__COMPLETE : FTL__COMPLETE - FTL__REF, memory_order_acq_rel);
+    if (old & FTL__JOINING) {
+        struct ftl__wakes wakes;
+        ftl__wakes_init(&wakes);
+        ftl__waiter_grant(task->joiner, &wakes); /* its reference holds the task until this is done */
+        ftl__wakes_submit(&wakes);
+    } else if (hub) {
+        ftl__task_hub_push(hub, task);
+    } else if (FTL__REFS(old) == 1) {
+        destroy(task);
+    }
+    count_end(runtime, panicked, cancelled);
+}
+
+void ftl__task_outcome(struct ftl_task *task, struct ftl_outcome *ret_outcome)
+{
+    task->taken = true;
+    *ret_outcome = (struct ftl_outcome){.kind = task->panic       ? FTL_PANICKED
+                                                : task->cancelled ? FTL_CANCELLED
+                                                                  : FTL_COMPLETED,
+                                        .value = task->value,
+                                        .panic = task->panic};
+}
+
+/* ---- abort ---- */
+
+/* It never ran, and the state word is the caller's. There is no stack: what was moved into it is given
+ * back here. */
+static void end_unstarted(struct ftl_task *task)
+{
+    struct ftl_defer *held = task->root.defers;
+    task->root.defers = NULL;
+    task->cancelled = true;
+    ftl__defers_run_held(held);
+    if (task->arg_free)
+        task->arg_free(task->arg);
+    ftl__task_complete(task);
+}
+
+static void set_grace(struct ftl_task *task, int64_t grace)
+{
+    int64_t at = grace <= 0 ? INT64_MIN : ftl_deadline(grace);
+    int64_t old = atomic_load_explicit(&task->abort_at, memory_order_relaxed);
+    while (at < old && !atomic_compare_exchange_weak_explicit(&task->abort_at, &old, at,
+                                                              memory_order_relaxed,
+                                                              memory_order_relaxed))
+        ;
+}
+
+void ftl_abort(struct ftl_task *task, int64_t grace)
+{
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+    if (state & FTL__COMPLETE)
+        return;
+    set_grace(task, grace);
+    for (;;) {
+        if (state & FTL__COMPLETE)
+            return;
+        bool unstarted = !(state & (FTL__STARTED | FTL__RUNNING));
+        /* Unstarted: it stands in a queue, which gets a reference to the ghost. */
+        uint64_t next = unstarted ? (state | FTL__RUNNING | FTL__CANCELLED) + FTL__REF
+                                  : state | FTL__CANCELLED | FTL__NOTIFIED;
+        /* release: pairs with ftl__abort_pending() */
+        if (!atomic_compare_exchange_weak_explicit(&task->state, &state, next, memory_order_acq_rel,
+                                                   memory_order_acquire))
+            continue;
+        if (unstarted)
+            end_unstarted(task);
+        else if (!(state & (FTL__RUNNING | FTL__NOTIFIED)))
+            ftl__schedule(task);
+        return;
+    }
+}
+
+/* ---- join handle ---- */
+
+/* JOINING, unless it is complete: false. */
+static bool set_joiner(struct ftl_task *task, struct ftl__waiter *waiter)
+{
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+    task->joiner = waiter;
+    do {
+        if (state & FTL__COMPLETE)
+            return false;
+        ftl_assert(!(state & FTL__JOINING)); /* one joiner at a time */
+        /* release: publishes `joiner` to the completer */
+    } while (!atomic_compare_exchange_weak_explicit(&task->state, &state, state | FTL__JOINING,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    return true;
+}
+
+/* False: it is complete, and the completer has granted the waiter. */
+static bool unset_joiner(struct ftl_task *task, struct ftl__waiter *waiter)
+{
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+    do {
+        if (state & FTL__COMPLETE) {
+            ftl__waiter_settle(waiter);
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&task->state, &state, state & ~FTL__JOINING,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    return true;
+}
+
+int ftl_task_join(struct ftl_task *task, int64_t deadline, struct ftl_outcome *ret_outcome)
+{
+    struct ftl__strand *strand = ftl__strand_current();
+    int rc = ftl__coop(strand);
+    if (rc != 0)
+        return rc;
+    struct ftl__waiter waiter;
+    ftl__waiter_init(&waiter, strand);
+    if (set_joiner(task, &waiter)) {
+        rc = ftl__waiter_wait(&waiter, deadline);
+        if (rc != 0 && unset_joiner(task, &waiter))
+            return ftl__wait_result(strand, rc);
+    }
+    ftl__task_outcome(task, ret_outcome);
+    ftl__task_unref(task);
+    return 0;
+}
+
+void ftl_task_detach(struct ftl_task *task)
+{
+    if (task)
+        ftl__task_unref(task);
+}
+
+struct ftl_task *ftl_task_ref(struct ftl_task *task)
+{
+    atomic_fetch_add_explicit(&task->state, FTL__REF, memory_order_relaxed);
+    return task;
+}
+
+bool ftl_task_is_finished(const struct ftl_task *task)
+{
+    return atomic_load_explicit(&task->state, memory_order_acquire) & FTL__COMPLETE;
+}
+
+struct ftl_task *ftl_task_current(void)
+{
+    return ftl__strand_current()->task;
+}
+
+struct ftl_runtime *ftl_runtime_current(void)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    return worker ? worker->runtime : NULL;
+}

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN
+ * What a worker thread does: take a task, run it until it switches out, look after it, and when there is
+ * nothing to take, search the others' queues, then sleep.
+ *
+ * Where a ready task stands:
+ *   - the slot `lifo`: what was made ready last on this worker runs next, since its data are warm; at most
+ *     three times in a row, so that two tasks waking each other do not starve the rest;
+ *   - `queue`: tasks that any worker may run: not yet started, or migratable; others steal from it;
+ *   - `pinned` (own) and `inbox` (from elsewhere): started tasks that stay on this worker;
+ *   - the runtime's injection queue: what came from outside, or did not fit.
+ * Every 61 tasks the worker looks outside first: at the injection queue, the timers and epoll.
+ *
+ * A worker is not woken for a task that this one runs next; it is for what others could take. */
+#include "runtime/worker.h"
+
+#include <string.h>
+
+#include <fettle/time.h>
+
+#include "runtime/context.h"
+
+enum { OUTSIDE_EVERY = 61, LIFO_MAX = 3, BUDGET = 128 };
+
+/* ---- waking workers ---- */
+
+void ftl__worker_unpark(struct ftl__worker *worker)
+{
+    /* seq_cst: what was made visible before is seen by the worker after it leaves its sleep, or it sees
+     * NOTIFIED before it begins one. */
+    switch (atomic_exchange(&worker->park, FTL__PARK_NOTIFIED)) {
+    case FTL__PARK_FUTEX:
+        ftl__futex_wake(&worker->park, 1);
+        break;
+    case FTL__PARK_DRIVER:
+        ftl__driver_wake(&worker->runtime->driver);
+        break;
+    default:
+        break;
+    }
+}
+
+static void notify(struct ftl_runtime *runtime)
+{
+    int index = ftl__idle_to_notify(&runtime->idle);
+    if (index >= 0)
+        ftl__worker_unpark(runtime->workers[index]);
+}
+
+/* ---- queues ---- */
+
+static void local_push(struct ftl__local *local, struct ftl_task *task)
+{
+    task->queue_next = NULL;
+    if (local->last)
+        local->last->queue_next = task;
+    else
+        local->first = task;
+    local->last = task;
+}
+
+static struct ftl_task *local_pop(struct ftl__local *local)
+{
+    struct ftl_task *task = local->first;
+    if (task) {
+        local->first = task->queue_next;
+        if (!local->first)
+            local->last = NULL;
+    }
+    return task;
+}
+
+/* To the injection queue where the ring is full (with half of the ring) or a thief is at work in it. */
+static void push_queue(struct ftl__worker *worker, struct ftl_task *task)
+{
+    struct ftl_task *first = task, *last;
+    if (ftl__queue_push(&worker->queue, task))
+        return;
+    uint32_t shed = ftl__queue_shed(&worker->queue, &first, &last);
+    task->queue_next = NULL;
+    if (shed > 0)
+        last->queue_next = task;
+    ftl__inject_push(&worker->runtime->inject, first, task, shed + 1);
+}
+
+/* Behind everything that is ready on this worker. True: another worker could take it. */
+static bool push_back(struct ftl__worker *worker, struct ftl_task *task)
+{
+    if (task->worker) {
+        local_push(&worker->pinned, task);
+        return false;
+    }
+    push_queue(worker, task);
+    return true;
+}
+
+static void push_lifo(struct ftl__worker *worker, struct ftl_task *task)
+{
+    struct ftl_task *displaced = worker->lifo;
+    worker->lifo = task;
+    if (displaced && push_back(worker, displaced) && !worker->polling)
+        notify(worker->runtime);
+}
+
+static void push_inbox(struct ftl__worker *worker, struct ftl_task *task)
+{
+    struct ftl_task *head = atomic_load_explicit(&worker->inbox, memory_order_relaxed);
+    do {
+        task->queue_next = head;
+        /* release: publishes queue_next and the task to the owner's exchange */
+    } while (!atomic_compare_exchange_weak_explicit(&worker->inbox, &head, task,
+                                                    memory_order_release, memory_order_relaxed));
+    ftl__worker_unpark(worker);
+}
+
+void ftl__schedule(struct ftl_task *task)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    struct ftl_runtime *runtime = task->runtime;
+    if (task->worker && task->worker != worker) {
+        push_inbox(task->worker, task);
+    } else if (worker && worker->runtime == runtime) {
+        push_lifo(worker, task);
+    } else {
+        task->queue_next = NULL;
+        ftl__inject_push(&runtime->inject, task, task, 1);
+        notify(runtime);
+    }
+}
+
+/* The inbox is newest first: turn it around onto the end of `pinned`. */
+static void empty_inbox(struct ftl__worker *worker)
+{
+    if (!atomic_load_explicit(&worker->inbox, memory_order_relaxed))
+        return;
+    /* acquire: pairs with the release in push_inbox() */
+    struct ftl_task *task = atomic_exchange_explicit(&worker->inbox, NULL, memory_order_acquire);
+    struct ftl_task *ordered = NULL;
+    while (task) {
+        struct ftl_task *next = task->queue_next;
+        task->queue_next = ordered;
+        ordered = task;
+        task = next;
+    }
+    while (ordered) {
+        struct ftl_task *next = ordered->queue_next;
+        local_push(&worker->pinned, ordered);
+        ordered = next;
+    }
+}
+
+static struct ftl_task *take_injected(struct ftl__worker *worker)
+{
+    struct ftl_runtime *runtime = worker->runtime;
+    uint32_t share = ftl__inject_len(&runtime->inject);
+    if (share == 0)
+        return NULL;
+    share = share / runtime->worker_count + 1;
+    uint32_t room = FTL__QUEUE_SIZE / 2;
+    struct ftl_task *task = ftl__inject_take(&runtime->inject, share < room ? share : room);
+    if (!task)
+        return NULL;
+    struct ftl_task *rest = task->queue_next;
+    while (rest) {
+        struct ftl_task *next = rest->queue_next;
+        push_queue(worker, rest);
+        rest = next;
+    }
+    return task;
+}
+
+/* ---- the driver ---- */
+
+/* Polls and makes ready what that brought. Only one worker at a time does; false: another has it. */
+static bool poll_driver(struct ftl__worker *worker, bool sleep)
+{
+    struct ftl_runtime *runtime = worker->runtime;
+    struct ftl__wakes wakes;
+    if (!ftl__driver_try_take(&runtime->driver))
+        return false;
+    ftl__wakes_init(&wakes);
+    uint32_t empty = FTL__PARK_EMPTY;
+    if (sleep && !atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_DRIVER))
+        sleep = false; /* notified already */
+    ftl__driver_poll(&runtime->driver, sleep, &wakes);
+    ftl__driver_give(&runtime->driver);
+
+    worker->polling = true; /* one notify for the whole batch */
+    ftl__wakes_submit(&wakes);
+    worker->polling = false;
+    if (ftl__queue_len(&worker->queue) > 0)
+        notify(runtime);
+    return true;
+}
+
+static void park(struct ftl__worker *worker)
+{
+    ftl__count(&worker->stats.parked);
+    if (!poll_driver(worker, true)) {
+        uint32_t empty = FTL__PARK_EMPTY;
+        if (atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_FUTEX))
+            while (atomic_load(&worker->park) == FTL__PARK_FUTEX)
+                ftl__futex_wait(&worker->park, FTL__PARK_FUTEX, FTL_FOREVER);
+    }
+    atomic_exchange(&worker->park, FTL__PARK_EMPTY);
+}
+
+/* ---- choosing ---- */
+
+static struct ftl_task *look_outside(struct ftl__worker *worker)
+{
+    poll_driver(worker, false);
+    return take_injected(worker);
+}
+
+static struct ftl_task *next_task(struct ftl__worker *worker)
+{
+    struct ftl_task *task = NULL;
+    if (++worker->tick % OUTSIDE_EVERY == 0 && (task = look_outside(worker)) != NULL)
+        return task;
+    empty_inbox(worker);
+    if (worker->lifo) {
+        task = worker->lifo;
+        worker->lifo = NULL;
+        if (worker->lifo_runs++ < LIFO_MAX)
+            return task;
+        push_back(worker, task);
+    }
+    worker->lifo_runs = 0;
+    bool pinned_first = ++worker->turn % 2;
+    task = pinned_first ? local_pop(&worker->pinned) : ftl__queue_pop(&worker->queue);
+    if (!task)
+        task = pinned_first ? ftl__queue_pop(&worker->queue) : local_pop(&worker->pinned);
+    return task ? task : take_injected(worker);
+}
+
+static uint32_t next_random(struct ftl__worker *worker)
+{
+    uint32_t x = worker->random; /* xorshift32, Marsaglia 2003 */
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return worker->random = x;
+}
+
+static struct ftl_task *search(struct ftl__worker *worker)
+{
+    struct ftl_runtime *runtime = worker->runtime;
+    if (!worker->searching && !ftl__idle_search(&runtime->idle))
+        return NULL;
+    worker->searching = true;
+    uint32_t n = runtime->worker_count, start = next_random(worker) % n, moved = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct ftl__worker *victim = runtime->workers[(start + i) % n];
+        if (victim == worker)
+            continue;
+        struct ftl_task *task = ftl__queue_steal(&victim->queue, &worker->queue, &moved);
+        if (task) {
+            uint64_t stolen = atomic_load_explicit(&worker->stats.stolen, memory_order_relaxed);
+            atomic_store_explicit(&worker->stats.stolen, stolen + moved, memory_order_relaxed);
+            return task;
+        }
+    }
+    return take_injected(worker);
+}
+
+/* ---- sleeping ---- */
+
+static bool has_work(const struct ftl__worker *worker)
+{
+    return worker->lifo || worker->pinned.first || ftl__queue_len(&worker->queue) > 0 ||
+           atomic_load_explicit(&worker->inbox, memory_order_relaxed);
+}
+
+static bool work_anywhere(const struct ftl_runtime *runtime)
+{
+    for (uint32_t i = 0; i < runtime->worker_count; i++)
+        if (ftl__queue_len(&runtime->workers[i]->queue) > 0)
+            return true;
+    return ftl__inject_len(&runtime->inject) > 0;
+}
+
+static void go_to_sleep(struct ftl__worker *worker)
+{
+    struct ftl_runtime *runtime = worker->runtime;
+    bool last = ftl__idle_sleep(&runtime->idle, worker->index, worker->searching);
+    worker->searching = false;
+    if (last && work_anywhere(runtime))
+        notify(runtime);
+    for (;;) {
+        park(worker);
+        if (has_work(worker) || atomic_load_explicit(&runtime->stop, memory_order_acquire)) {
+            /* Not among the sleepers any more: it was notified as well, as a searcher. */
+            worker->searching = !ftl__idle_wake(&runtime->idle, worker->index);
+            return;
+        }
+        if (!ftl__idle_is_sleeping(&runtime->idle, worker->index)) {
+            worker->searching = true;
+            return;
+        }
+    }
+}
+
+/* ---- running ---- */
+
+static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
+{
+    struct ftl__strand *strand = &task->root;
+    strand->stack = ftl__stack_take(&worker->runtime->stacks, &worker->stacks, task->stack_class);
+    if (!strand->stack)
+        return false;
+    if (!task->migratable)
+        task->worker = worker;
+    strand->sp = ftl__context_make(strand->stack->top, ftl__strand_main, strand);
+    ftl__shadow_begin(&strand->shadow);
+    return true;
+}
+
+/* There is no memory for its stack: it ends as if it had panicked at its first instruction. */
+static void end_stackless(struct ftl_task *task)
+{
+    task->panic = ftl__panic_no_memory();
+    struct ftl_defer *held = task->root.defers;
+    task->root.defers = NULL;
+    ftl__defers_run_held(held);
+    if (task->arg_free)
+        task->arg_free(task->arg);
+    ftl__task_complete(task);
+}
+
+static void end(struct ftl__worker *worker, struct ftl_task *task)
+{
+    struct ftl__strand *strand = &task->root;
+    ftl__shadow_end(&strand->shadow, strand->stack->low, ftl__stack_size(strand->stack->class));
+    ftl__stack_give(&worker->runtime->stacks, &worker->stacks, strand->stack);
+    strand->stack = NULL;
+    ftl__task_complete(task);
+}
+
+static void run(struct ftl__worker *worker, struct ftl_task *task)
+{
+    struct ftl__strand *strand = &task->root;
+    if (!ftl__task_begin(task))
+        return;
+    if (!strand->stack && !give_stack(worker, task)) {
+        end_stackless(task);
+        return;
+    }
+    const void *low;
+    size_t size;
+    worker->budget = BUDGET;
+    worker->slice_end = 0;
+    worker->strand = strand;
+    ftl__shadow_leave(&worker->shadow, &strand->shadow, strand->stack->low,
+                      (size_t)(strand->stack->top - strand->stack->low));
+    ftl__context_switch(&worker->sp, strand->sp);
+    ftl__shadow_arrive(&worker->shadow, &low, &size);
+    worker->strand = NULL;
+    switch (worker->why) {
+    case FTL__SWITCH_WAIT:
+        if (!ftl__task_idle(task))
+            return;
+        break;
+    case FTL__SWITCH_YIELD:
+        ftl__task_requeue(task);
+        break;
+    case FTL__SWITCH_END:
+        end(worker, task);
+        return;
+    }
+    if (push_back(worker, task))
+        notify(worker->runtime);
+}
+
+void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    worker->why = why;
+    ftl__shadow_leave(why == FTL__SWITCH_END ? NULL : &strand->shadow, &worker->shadow,
+                      worker->stack_low, worker->stack_size);
+    ftl__context_switch(&strand->sp, worker->sp);
+    worker = ftl__worker_current(); /* perhaps another one now */
+    ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
+}
+
+void *ftl__worker_main(void *arg)
+{
+    struct ftl__worker *worker = arg;
+    struct ftl_runtime *runtime = worker->runtime;
+    ftl__worker_set_current(worker);
+    ftl__shadow_thread(&worker->shadow);
+    /* acquire: pairs with ftl_runtime_free() */
+    while (!atomic_load_explicit(&runtime->stop, memory_order_acquire)) {
+        struct ftl_task *task = next_task(worker);
+        if (!task)
+            task = search(worker);
+        if (!task) {
+            go_to_sleep(worker);
+            continue;
+        }
+        if (worker->searching) {
+            worker->searching = false;
+            if (ftl__idle_found(&runtime->idle))
+                notify(runtime);
+        }
+        run(worker, task);
+    }
+    ftl__stack_cache_flush(&runtime->stacks, &worker->stacks);
+    ftl__worker_set_current(NULL);
+    return NULL;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A worker: one thread of a runtime, its queues, what it is running; and the runtime around it. */
+#ifndef FETTLE_RUNTIME_WORKER_H
+#define FETTLE_RUNTIME_WORKER_H
+
+#include <pthread.h>
+
+#include <fettle/runtime.h>
+
+#include "runtime/driver.h"
+#include "runtime/idle.h"
+#include "runtime/inject.h"
+#include "runtime/queue.h"
+#include "runtime/tcb.h"
+
+/* Why a strand has switched out. */
+enum ftl__switch { FTL__SWITCH_WAIT, FTL__SWITCH_YIELD, FTL__SWITCH_END };
+
+enum ftl__park { FTL__PARK_EMPTY, FTL__PARK_FUTEX, FTL__PARK_DRIVER, FTL__PARK_NOTIFIED };
+
+/* First in, first out, owner only. */
+struct ftl__local {
+    struct ftl_task *first, *last;
+};
+
+/* Written by the owner, read by anyone. */
+struct ftl__worker_stats {
+    _Atomic uint64_t spawned, ended, panicked, cancelled, stolen, parked;
+};
+
+struct ftl__worker {
+    struct ftl_runtime *runtime;
+    uint32_t index;
+    pthread_t thread;
+
+    /* The owner's. */
+    struct ftl_task *lifo;     /* what was woken or spawned last: runs next, its data are warm */
+    uint32_t lifo_runs;        /* in a row */
+    struct ftl__local pinned;  /* ready tasks that are pinned to this worker */
+    uint32_t turn;             /* alternates between pinned and queue */
+    uint32_t tick;
+    uint32_t random;
+    bool searching;
+    bool polling;              /* wake-ups made now are followed by one notify */
+    int budget;                /* operations left to the running task before it must yield */
+    int64_t slice_end;         /* ns; 0: not yet computed for the running task */
+    struct ftl__strand *strand; /* running now; NULL: the scheduler */
+    enum ftl__switch why;
+    void *sp;                  /* of the scheduler while a strand runs */
+    struct ftl__shadow shadow;
+    const void *stack_low;     /* of the scheduler, for ASan */
+    size_t stack_size;
+    struct ftl__stack_cache stacks;
+    struct ftl__tcb_cache tcbs;
+
+    /* Everybody's. */
+    struct ftl__queue queue;
+    _Alignas(128) _Atomic(struct ftl_task *) inbox; /* pinned tasks woken elsewhere, newest first */
+    _Alignas(128) _Atomic uint32_t park;            /* enum ftl__park; futex word */
+    struct ftl__worker_stats stats;
+};
+
+struct ftl_runtime {
+    char name[11];
+    uint32_t worker_count;
+    struct ftl__driver driver;
+    struct ftl__idle idle;
+    struct ftl__inject inject;
+    struct ftl__stack_pool stacks;
+    struct ftl__tcb_pool tcbs;
+    struct ftl__worker_stats foreign; /* what threads that are no workers of ours did */
+    _Atomic uint64_t next_id;
+    _Atomic bool closing;             /* no new tasks */
+    _Atomic bool stop;                /* workers leave */
+    struct ftl__lock closer_lock;     /* guards closer */
+    struct ftl__waiter *closer;       /* waits in shutdown until no task is left */
+    bool barriers;                    /* membarrier(2) works */
+    void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
+    void *hook_arg;
+    struct ftl__worker *workers[];
+};
+
+/* The calling thread's worker, of whichever runtime; NULL: a foreign thread. Never cached across a
+ * wait: that is why it is a function. In thread.c, with the project's only thread-local variables. */
+struct ftl__worker *ftl__worker_current(void);
+void ftl__worker_set_current(struct ftl__worker *worker);
+/* The strand that stands for the calling foreign thread. */
+struct ftl__strand *ftl__thread_strand(void);
+
+/* The thread function. */
+void *ftl__worker_main(void *worker);
+
+/* Makes a NOTIFIED task run: on the worker it is pinned to, else on this one if it is of the same
+ * runtime, else through the injection queue. Any thread. */
+void ftl__schedule(struct ftl_task *task);
+
+/* Ends the sleep of a worker, or the next one. Any thread. */
+void ftl__worker_unpark(struct ftl__worker *worker);
+
+/* Switches from the running strand to its worker's scheduler. */
+void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why);
+
+/* While closing: a task has ended. In runtime.c. */
+void ftl__runtime_ended(struct ftl_runtime *runtime);
+
+static inline void ftl__count(_Atomic uint64_t *counter)
+{
+    /* Only the owner writes: no read-modify-write. */
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + 1, memory_order_relaxed);
+}
+
+#endif
