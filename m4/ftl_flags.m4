@@ -31,7 +31,7 @@ AC_DEFUN([FTL_ADD_LDFLAG], [
 AC_DEFUN([FTL_WARNING_FLAGS], [
     m4_foreach_w([flag], [-Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes
                           -Wformat=2 -Wundef -Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings
-                          -Wimplicit-fallthrough -Wnull-dereference -Wold-style-definition],
+                          -Wimplicit-fallthrough -Wold-style-definition],
         [FTL_ADD_CFLAG([FTL_CFLAGS], flag)])
     AS_IF([test "x$enable_werror" = xyes], [AS_VAR_APPEND([FTL_CFLAGS], [" -Werror"])])
 ])
