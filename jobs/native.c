@@ -31,7 +31,7 @@ static const struct ftl_class *find_class(const struct ftl_module *module, const
                                           size_t size)
 {
     for (const struct ftl_class *class = module->classes; class->name != NULL; class++) {
-        if (strncmp(class->name, name, size) == 0 && class->name[size] == '\0') {
+        if (strlen(class->name) == size && memcmp(class->name, name, size) == 0) {
             return class;
         }
     }
@@ -188,7 +188,7 @@ int ftl__native_new(const struct ftl__handler_settings *settings, const char *mo
                     struct ftl__handler **ret_handler, char *error, size_t error_size)
 {
     const struct text text = {error, error_size};
-    const struct ftl_module *module;
+    const struct ftl_module *module = NULL;
     struct native *native;
     char file[PATH_MAX];
     int rc;

@@ -153,6 +153,22 @@ START_TEST(the_hogs_of_faults_end)
 }
 END_TEST
 
+static void *load_in_task(void *arg)
+{
+    *(struct ftl__handler **)arg = load("faults", "*");
+    return NULL;
+}
+
+/* As a reload does: the loader must get by with the stack of a task. */
+START_TEST(a_module_can_be_loaded_by_a_task)
+{
+    struct ftl__handler *handler = NULL;
+    fixture_run(load_in_task, &handler);
+    ck_assert(serves(handler, "NullRead"));
+    ftl__handler_unref(handler);
+}
+END_TEST
+
 /* ---- errors ----------------------------------------------------------------------------- */
 
 START_TEST(what_is_missing_is_named)
@@ -199,6 +215,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, the_other_samples);
     FIXTURE_CASE(suite, a_sleeping_run_can_be_aborted);
     FIXTURE_CASE(suite, the_hogs_of_faults_end);
+    FIXTURE_CASE(suite, a_module_can_be_loaded_by_a_task);
     UNIT_CASE(suite, what_is_missing_is_named);
     UNIT_CASE(suite, what_is_no_module_is_refused);
     UNIT_CASE(suite, what_is_no_object_is_refused);
