@@ -355,12 +355,12 @@ START_TEST(abort_terminates_the_group)
     struct ftl_task *task;
     adopt_orphans();
     task = start_and_wait_for(
-        "pid", shell("trap 'echo cleaned; exit 0' TERM; sleep 1000 & echo pid $!; wait", 0));
+        "up", shell("trap 'echo cleaned; exit 0' TERM; sleep 1000 & echo up; wait", 0));
     ftl_abort(task, 0);
     ck_assert_int_eq(fixture_join(task), FTL_CANCELLED);
     ck_assert_int_eq(run.verdict, FTL__VERDICT_NONE);
     ck_assert(printed_has(&run_printed, "out|cleaned\n"));
-    ck_assert_int_eq(waitpid(printed_pid(), NULL, 0), printed_pid());
+    expect_no_descendants();
     ftl__run_clear(&run);
 }
 END_TEST
