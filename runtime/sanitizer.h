@@ -32,6 +32,20 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+/* For functions that never return to their callers: TSan keeps a stack of calls for each fiber, which would
+ * grow with every task that ends. */
+#if defined __has_attribute
+#if __has_attribute(disable_sanitizer_instrumentation)
+#define FTL__UNTRACKED __attribute__((disable_sanitizer_instrumentation, noinline))
+#endif
+#endif
+#ifndef FTL__UNTRACKED
+#define FTL__UNTRACKED __attribute__((no_sanitize("thread"), noinline))
+#endif
+
+/* The same for what must be part of its caller: a call that begins on one fiber ends on another. */
+#define FTL__WITHIN __attribute__((no_sanitize("thread"), always_inline))
+
 /* What a suspended flow of control keeps for the sanitizers. */
 struct ftl__shadow {
 #ifdef FTL__ASAN
@@ -46,7 +60,7 @@ struct ftl__shadow {
 };
 
 /* Before a switch from `from` (NULL: it will never be resumed) to `to`, whose stack is [low, +size). */
-static inline void ftl__shadow_leave(struct ftl__shadow *from, struct ftl__shadow *to,
+FTL__WITHIN static inline void ftl__shadow_leave(struct ftl__shadow *from, struct ftl__shadow *to,
                                      const void *low, size_t size)
 {
     (void)from, (void)to, (void)low, (void)size;
@@ -59,7 +73,7 @@ static inline void ftl__shadow_leave(struct ftl__shadow *from, struct ftl__shado
 }
 
 /* After the switch, on the stack of `self`; tells the bounds of the stack that was left. */
-static inline void ftl__shadow_arrive(struct ftl__shadow *self, const void **ret_low,
+FTL__WITHIN static inline void ftl__shadow_arrive(struct ftl__shadow *self, const void **ret_low,
                                       size_t *ret_size)
 {
     (void)self;
@@ -70,27 +84,36 @@ static inline void ftl__shadow_arrive(struct ftl__shadow *self, const void **ret
 #endif
 }
 
-/* A strand begins / has ended (called on another stack). */
-static inline void ftl__shadow_begin(struct ftl__shadow *shadow)
+/* A strand begins on the stack whose fiber is *fiber (made at the stack's first use: making one is slow) /
+ * has ended (called on another stack). */
+static inline void ftl__shadow_begin(struct ftl__shadow *shadow, void **fiber)
 {
-    (void)shadow;
+    (void)shadow, (void)fiber;
 #ifdef FTL__ASAN
     shadow->fake = NULL;
 #endif
 #ifdef FTL__TSAN
-    shadow->fiber = __tsan_create_fiber(0);
+    if (!*fiber)
+        *fiber = __tsan_create_fiber(0);
+    shadow->fiber = *fiber;
 #endif
 }
 
-static inline void ftl__shadow_end(struct ftl__shadow *shadow, void *low, size_t size)
+static inline void ftl__shadow_end(void *low, size_t size)
 {
-    (void)shadow, (void)low, (void)size;
+    (void)low, (void)size;
 #ifdef FTL__ASAN
     __asan_unpoison_memory_region(low, size);
 #endif
+}
+
+/* The stack goes for good. */
+static inline void ftl__shadow_forget(void *fiber)
+{
+    (void)fiber;
 #ifdef FTL__TSAN
-    __tsan_destroy_fiber(shadow->fiber);
-    shadow->fiber = NULL;
+    if (fiber)
+        __tsan_destroy_fiber(fiber);
 #endif
 }
 

@@ -101,6 +101,8 @@ void ftl__stack_pool_destroy(struct ftl__stack_pool *pool)
     while (pool->slabs) {
         struct ftl__stack_slab *slab = pool->slabs;
         pool->slabs = slab->next;
+        for (uint32_t i = 0; i < slab->carved; i++)
+            ftl__shadow_forget(slab->stacks[i].fiber);
         munmap(slab->base, slab->bytes);
         free(slab);
     }

@@ -19,6 +19,7 @@ struct ftl__stack {
     struct ftl__stack *next; /* in whichever list holds it */
     char *low;               /* lowest usable byte; the guard is below */
     char *top;               /* where execution begins; 16-byte aligned */
+    void *fiber;             /* the sanitizer's; sanitizer.h */
     uint8_t class;
     bool guarded;
 };

@@ -21,7 +21,7 @@ struct ftl__strand *ftl__strand_current(void)
 }
 
 /* The last thing on the strand's stack. A panic of arg_free comes back here with arg_free gone. */
-FTL_NORETURN static void end(struct ftl__strand *strand)
+FTL__UNTRACKED FTL_NORETURN static void end(struct ftl__strand *strand)
 {
     struct ftl_task *task = strand->task;
     void (*arg_free)(void *) = task->arg_free;
@@ -38,7 +38,7 @@ static void run_defers(struct ftl__strand *strand)
         ftl_defer_run(strand->defers);
 }
 
-void ftl__strand_unwind(struct ftl__strand *strand)
+FTL__UNTRACKED void ftl__strand_unwind(struct ftl__strand *strand)
 {
     strand->ending = true;
     strand->mask++;
@@ -46,7 +46,7 @@ void ftl__strand_unwind(struct ftl__strand *strand)
     end(strand);
 }
 
-void ftl__strand_main(void *arg)
+FTL__UNTRACKED void ftl__strand_main(void *arg)
 {
     struct ftl__strand *strand = arg;
     struct ftl_task *task = strand->task;

@@ -313,7 +313,7 @@ static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
     if (!task->migratable)
         task->worker = worker;
     strand->sp = ftl__context_make(strand->stack->top, ftl__strand_main, strand);
-    ftl__shadow_begin(&strand->shadow);
+    ftl__shadow_begin(&strand->shadow, &strand->stack->fiber);
     return true;
 }
 
@@ -332,7 +332,11 @@ static void end_stackless(struct ftl_task *task)
 static void end(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
-    ftl__shadow_end(&strand->shadow, strand->stack->low, ftl__stack_size(strand->stack->class));
+    ftl__shadow_end(strand->stack->low, ftl__stack_size(strand->stack->class));
+    if (task->panic || task->cancelled) { /* its calls have not returned: the fiber is spent */
+        ftl__shadow_forget(strand->stack->fiber);
+        strand->stack->fiber = NULL;
+    }
     ftl__stack_give(&worker->runtime->stacks, &worker->stacks, strand->stack);
     strand->stack = NULL;
     ftl__task_complete(task);
@@ -373,7 +377,7 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
         notify(worker->runtime);
 }
 
-void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why)
+FTL__UNTRACKED void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why)
 {
     struct ftl__worker *worker = ftl__worker_current();
     worker->why = why;
