@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Lua scripts of cli/scripts/, compiled in. scripts.c is made by the build (tools/embed.awk) and
+ * The Lua scripts that `fettle` sends, compiled in. scripts.c is made by the build (tools/embed.awk) and
  * has one entry for each file, named after it: claim.lua is "claim". */
 #ifndef FETTLE_CLI_SCRIPTS_H
 #define FETTLE_CLI_SCRIPTS_H

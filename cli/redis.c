@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. hiredis, synchronous. A reply of an unexpected type is an error like any other, so that
+ * callers may use what they get without looking twice. Nothing is repeated: after a timeout nobody
+ * knows whether a command was executed, and that is for the operator to decide. */
+#include "cli/redis.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include <fettle/error.h>
+
+#include "jobs/url.h"
+
+#define TIMEOUT_S 10
+
+struct ftl__redis {
+    redisContext *context;
+    const struct ftl__cli_settings *settings;
+};
+
+/* ---- the address ------------------------------------------------------------------------- */
+
+static int refuse(const char *reason)
+{
+    return ftl__cli_failed("the address of Redis %s", reason);
+}
+
+/* The database: the path of redis://, the option db of unix://. */
+static int find_db(const struct ftl__url *url, unsigned *ret_db)
+{
+    const char *text = strcmp(url->scheme, "unix") == 0 ? ftl__url_query(url, "db") : url->path;
+    if (text != NULL && *text == '/')
+        text++;
+    if (text == NULL || *text == '\0')
+        text = "0";
+    if (strspn(text, "0123456789") != strlen(text) || strlen(text) > 5)
+        return refuse("names no database: expected a number");
+    *ret_db = (unsigned)strtoul(text, NULL, 10);
+    return 0;
+}
+
+static redisContext *connect_to(const struct ftl__url *url)
+{
+    const struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    if (strcmp(url->scheme, "unix") == 0)
+        return redisConnectUnixWithTimeout(url->path, timeout);
+    return redisConnectWithTimeout(url->host != NULL ? url->host : "127.0.0.1",
+                                   url->port != 0 ? url->port : 6379, timeout);
+}
+
+static int authenticate(struct ftl__redis *redis, const struct ftl__url *url)
+{
+    const char *password =
+        redis->settings->password != NULL ? redis->settings->password : url->password;
+    redisReply *reply;
+    if (password == NULL || *password == '\0')
+        return 0;
+    if (url->user != NULL)
+        reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "AUTH %s %s", url->user, password);
+    else
+        reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "AUTH %s", password);
+    freeReplyObject(reply);
+    return reply != NULL ? 0 : FTL__EXIT_FAILED;
+}
+
+static int select_db(struct ftl__redis *redis, unsigned db)
+{
+    if (db == 0)
+        return 0;
+    redisReply *reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "SELECT %u", db);
+    freeReplyObject(reply);
+    return reply != NULL ? 0 : FTL__EXIT_FAILED;
+}
+
+static int open_url(struct ftl__redis *redis, const struct ftl__url *url)
+{
+    unsigned db = 0;
+    if (strcmp(url->scheme, "redis") != 0 && strcmp(url->scheme, "unix") != 0)
+        return refuse(strcmp(url->scheme, "rediss") == 0
+                          ? "begins with rediss://: TLS is not supported yet"
+                          : "must begin with redis:// or unix://");
+    if (find_db(url, &db) != 0)
+        return FTL__EXIT_FAILED;
+    redis->context = connect_to(url);
+    if (redis->context == NULL)
+        return ftl__cli_failed("%s", ftl_error_text(FTL_ENOMEM));
+    if (redis->context->err != 0)
+        return ftl__cli_failed("cannot connect to Redis: %s", redis->context->errstr);
+    if (redisSetTimeout(redis->context, (struct timeval){.tv_sec = TIMEOUT_S}) != REDIS_OK)
+        return ftl__cli_failed("cannot set the connection's timeout");
+    int rc = authenticate(redis, url);
+    return rc != 0 ? rc : select_db(redis, db);
+}
+
+int ftl__redis_open(const struct ftl__cli_settings *settings, struct ftl__redis **ret_redis)
+{
+    struct ftl__url *url;
+    const char *reason;
+    if (ftl__url_parse(settings->url, &url, &reason) != 0)
+        return ftl__cli_failed("the address of Redis: %s", reason);
+    struct ftl__redis *redis = calloc(1, sizeof(*redis));
+    int rc = redis != NULL ? 0 : ftl__cli_failed("%s", ftl_error_text(FTL_ENOMEM));
+    if (rc == 0) {
+        redis->settings = settings;
+        rc = open_url(redis, url);
+    }
+    ftl__url_free(url);
+    if (rc == 0)
+        *ret_redis = redis;
+    else
+        ftl__redis_close(redis);
+    return rc;
+}
+
+void ftl__redis_close(struct ftl__redis *redis)
+{
+    if (redis == NULL)
+        return;
+    if (redis->context != NULL)
+        redisFree(redis->context);
+    free(redis);
+}
+
+/* ---- calls ------------------------------------------------------------------------------- */
+
+const struct ftl__cli_settings *ftl__redis_settings(const struct ftl__redis *redis)
+{
+    return redis->settings;
+}
+
+const char *ftl__redis_key(const struct ftl__redis *redis, const char *part, const char *more,
+                           char ret_key[FTL__REDIS_KEY])
+{
+    snprintf(ret_key, FTL__REDIS_KEY, "%s%s%s", redis->settings->prefix, part,
+             more != NULL ? more : "");
+    return ret_key;
+}
+
+static redisReply *check(struct ftl__redis *redis, redisReply *reply, int type)
+{
+    if (reply == NULL) {
+        ftl__cli_failed("Redis did not answer: %s", redis->context->errstr[0] != '\0'
+                                                        ? redis->context->errstr
+                                                        : "the command could not be sent");
+        return NULL;
+    }
+    if (reply->type == type || (type == REDIS_REPLY_STRING && reply->type == REDIS_REPLY_NIL))
+        return reply;
+    if (reply->type == REDIS_REPLY_ERROR)
+        ftl__cli_failed("Redis: %s", reply->str);
+    else
+        ftl__cli_failed("Redis gave an answer of the wrong type");
+    freeReplyObject(reply);
+    return NULL;
+}
+
+redisReply *ftl__redis_call(struct ftl__redis *redis, int type, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    redisReply *reply = redisvCommand(redis->context, format, args);
+    va_end(args);
+    return check(redis, reply, type);
+}
+
+redisReply *ftl__redis_call_argv(struct ftl__redis *redis, int type, int argc, const char **argv,
+                                 const size_t *argvlen)
+{
+    return check(redis, redisCommandArgv(redis->context, argc, argv, argvlen), type);
+}
+
+int ftl__redis_now(struct ftl__redis *redis, double *ret_now)
+{
+    redisReply *reply = ftl__redis_call(redis, REDIS_REPLY_ARRAY, "TIME");
+    if (reply == NULL)
+        return FTL__EXIT_FAILED;
+    int rc = FTL__EXIT_FAILED;
+    if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
+        reply->element[1]->type == REDIS_REPLY_STRING) {
+        *ret_now = strtod(reply->element[0]->str, NULL) + strtod(reply->element[1]->str, NULL) / 1e6;
+        rc = 0;
+    } else {
+        ftl__cli_failed("Redis gave no time");
+    }
+    freeReplyObject(reply);
+    return rc;
+}
