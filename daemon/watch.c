@@ -22,7 +22,7 @@
 #include "daemon/lease.h"
 #include "daemon/reap.h"
 
-#define COUNTED_MAX (2 * FTL_S) /* what one look may add to a silence */
+#define COUNTED_MAX (2 * FTL_S) /* what one look may add to a silence; also at most half a ttl */
 
 struct peer {
     char id[FTL__ID_MAX + 1];
@@ -138,7 +138,7 @@ static void see(struct ftl__watch *watch, struct peer *peer, const char *id, con
     snprintf(peer->id, sizeof peer->id, "%s", id);
     snprintf(peer->beat, sizeof peer->beat, "%s", beat);
     if (before != NULL && strcmp(before->beat, peer->beat) == 0)
-        peer->silence = before->silence + passed;
+        peer->silence = before->silence + (passed < ttl / 2 ? passed : ttl / 2);
 }
 
 static bool can_watch(const struct redisReply *id, const char *beat, const char *self)
