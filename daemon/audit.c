@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. fettle:batches:ID has a field for each batch, SEQ → "TOKEN COUNT NAME". A SEQ that the ledger does
+ * not have was claimed without our knowing; it is entered now, and each of its entries put back by an
+ * ordinary settle. While it runs the caller keeps claims and acks away, so that the two can be compared.
+ * The other way round, a batch of ours that Redis does not have, is for the settles to find: each of them
+ * is checked by its script. */
+#include "daemon/audit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <fettle/time.h>
+
+#define CALL_TIMEOUT (10 * FTL_S)
+#define MAX_BATCH 1000000
+
+struct record {
+    uint64_t seq, token;
+    uint32_t count;
+    struct ftl__queue *queue;
+};
+
+static bool parse_number(const char **text, char end, uint64_t *ret_number)
+{
+    char *rest;
+
+    errno = 0;
+    *ret_number = strtoull(*text, &rest, 10);
+    if (errno != 0 || rest == *text || *rest != end)
+        return false;
+    *text = end == '\0' ? rest : rest + 1;
+    return true;
+}
+
+static struct ftl__queue *find_queue(const struct ftl__queues *queues, const char *name)
+{
+    for (size_t i = 0; i < queues->count; i++)
+        if (strcmp(queues->all[i]->name, name) == 0)
+            return queues->all[i];
+    return NULL;
+}
+
+static bool parse(const struct ftl__queues *queues, const char *seq, const char *value,
+                  struct record *ret_record)
+{
+    uint64_t count;
+
+    if (!parse_number(&seq, '\0', &ret_record->seq) ||
+        !parse_number(&value, ' ', &ret_record->token) || !parse_number(&value, ' ', &count) ||
+        count == 0 || count > MAX_BATCH)
+        return false;
+    ret_record->count = (uint32_t)count;
+    ret_record->queue = find_queue(queues, value);
+    return ret_record->queue != NULL;
+}
+
+static int return_batch(const struct ftl__round_context *context, const struct record *record)
+{
+    struct ftl__batch *batch;
+
+    if (ftl__dispatch_promise(context->dispatch, record->count) != 0)
+        return FTL_ENOMEM;
+    ftl__dispatch_redeem(context->dispatch, record->count);
+    batch = ftl__ledger_add(context->ledger, record->queue, record->seq, record->token,
+                            record->count, ftl_now());
+    if (batch == NULL)
+        return FTL_ENOMEM;
+    batch->resent = true;
+    for (uint32_t i = record->count; i-- > 0;)
+        ftl__dispatch_return(context->dispatch, batch, i, "lost reply");
+    return 0;
+}
+
+static int compare(const struct ftl__round_context *context, const struct redisReply *reply)
+{
+    for (size_t i = 0; i + 1 < reply->elements; i += 2) {
+        const struct redisReply *seq = reply->element[i], *value = reply->element[i + 1];
+        struct record record;
+
+        if (seq->type != REDIS_REPLY_STRING || value->type != REDIS_REPLY_STRING ||
+            !parse(context->queues, seq->str, value->str, &record) ||
+            ftl__ledger_find(context->ledger, record.seq) != NULL)
+            continue;
+        int code = return_batch(context, &record);
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
+
+int ftl__audit(const struct ftl__round_context *context)
+{
+    struct ftl__key key;
+    const char *argv[] = {"HGETALL", key.text};
+    size_t argvlen[] = {7, 0};
+    const struct ftl__command command = {2, argv, argvlen};
+    uint32_t epoch = context->ledger->epoch;
+    struct redisReply *reply;
+    int code;
+
+    ftl__key_batches(context->keys, context->ledger->id, &key);
+    argvlen[1] = key.size;
+    code = ftl__link_call(context->link, &command, ftl_deadline(CALL_TIMEOUT), &reply);
+    if (code != 0)
+        return code;
+    code = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
+    /* Another registration has begun meanwhile: what was read is not ours any more. */
+    if (code == 0 && context->ledger->id[0] != '\0' && context->ledger->epoch == epoch)
+        code = compare(context, reply);
+    freeReplyObject(reply);
+    return code;
+}

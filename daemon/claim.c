@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. Two rounds take turns. When the answer of one has come, the next is begun before the jobs of the
+ * first are handed out, so that Redis works while we do. A claim is made
+ *
+ *   - if we are hungry: the last one brought all it asked for, or something has landed in a front, or
+ *     a queue that was at its bound may have room again, or a second has passed (which is how queues
+ *     beyond the waiters, and fronts, are looked at);
+ *   - and there is room: at once for half of the concurrency; for less, when runs are short, only
+ *     after a millisecond in which more may come free, since a claim costs the same for 1 job and 100.
+ *
+ * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for a
+ * claim. The task owns both rounds; everything else it uses is shared with tasks that never run in
+ * parallel to it. After an error it pauses; a claim that may have been executed without an answer is found
+ * by the audit that follows every reconnection. */
+#include "daemon/claim.h"
+
+#include <stdlib.h>
+
+#include "daemon/audit.h"
+#include "daemon/part.h"
+
+#define ROUNDS 2
+#define MAX_JOBS 1000
+#define TICK FTL_S
+#define PATIENCE FTL_MS
+#define PAUSE_ERROR FTL_S
+#define PAUSE_FENCED (100 * FTL_MS)
+#define AUDIT_AGAIN (5 * FTL_S) /* what the server had still unread of the old connection */
+
+struct ftl__claim {
+    struct ftl__claim_options options;
+    struct ftl__round_context *context; /* of the options */
+    struct ftl_notify *wake;
+    struct ftl_task *task;
+    struct ftl__round rounds[ROUNDS];
+    unsigned oldest, under_way; /* rounds[oldest] was begun first */
+    bool hungry, held_back, quiet;
+    bool audit_due;
+    int64_t audit_again; /* a second look; 0 = none */
+    int64_t next_tick;
+    int64_t room_since; /* when room for less than half was first seen; 0 = not */
+};
+
+/* ---- what others call ------------------------------------------------------------------------- */
+
+void ftl__claim_wake(struct ftl__claim *claim)
+{
+    if (claim->held_back)
+        claim->hungry = true;
+    ftl_notify_one(claim->wake);
+}
+
+void ftl__claim_hungry(struct ftl__claim *claim)
+{
+    claim->hungry = true;
+    ftl_notify_one(claim->wake);
+}
+
+void ftl__claim_reconnected(struct ftl__claim *claim)
+{
+    claim->audit_due = true;
+    claim->audit_again = ftl_deadline(AUDIT_AGAIN);
+    ftl__claim_hungry(claim);
+}
+
+void ftl__claim_quiet(struct ftl__claim *claim)
+{
+    claim->quiet = true;
+    ftl_notify_one(claim->wake);
+}
+
+void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency)
+{
+    claim->options.concurrency = concurrency;
+    ftl__claim_hungry(claim);
+}
+
+bool ftl__claim_is_idle(const struct ftl__claim *claim)
+{
+    return claim->under_way == 0;
+}
+
+/* ---- deciding ---------------------------------------------------------------------------------- */
+
+/* How many jobs a claim should ask for now; 0: none. *ret_until: when to look again at the latest, if it
+ * is for want of patience only. */
+static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
+{
+    uint32_t room, half = (claim->options.concurrency + 1) / 2;
+
+    if (claim->quiet || claim->audit_due || !claim->hungry)
+        return 0;
+    room = ftl__dispatch_room(claim->context->dispatch);
+    if (room == 0 || room >= half || !ftl__dispatch_is_brisk(claim->context->dispatch)) {
+        claim->room_since = 0;
+    } else {
+        int64_t now = ftl_now();
+        if (claim->room_since == 0)
+            claim->room_since = now;
+        if (now < claim->room_since + PATIENCE) {
+            *ret_until = claim->room_since + PATIENCE;
+            return 0;
+        }
+        claim->room_since = 0;
+    }
+    return room < MAX_JOBS ? room : MAX_JOBS;
+}
+
+static void arm_waiters(struct ftl__claim *claim)
+{
+    if (!claim->quiet && !claim->hungry && ftl__dispatch_room(claim->context->dispatch) > 0)
+        ftl__wait_arm(claim->options.wait, ftl_now());
+}
+
+/* ---- rounds -------------------------------------------------------------------------------------- */
+
+/* Begins a round if there is anything to say. */
+static bool begin(struct ftl__claim *claim, int64_t *ret_until)
+{
+    struct ftl__round *round = &claim->rounds[(claim->oldest + claim->under_way) % ROUNDS];
+    uint32_t jobs = wanted(claim, ret_until);
+    bool held_back;
+
+    if (claim->under_way == ROUNDS || claim->audit_due ||
+        !ftl__round_begin(round, jobs, &held_back))
+        return false;
+    if (round->claiming) {
+        claim->held_back = held_back;
+        claim->next_tick = ftl_deadline(TICK);
+    }
+    claim->under_way++;
+    return true;
+}
+
+static int pause_after(struct ftl__claim *claim, int code)
+{
+    if (code == FTL_ECONN || code == FTL_ETIMEDOUT)
+        return ftl__link_wait_up(claim->context->link, ftl_deadline(PAUSE_ERROR));
+    if (code == FTL_EFENCED)
+        return ftl_sleep(PAUSE_FENCED);
+    return ftl_sleep(PAUSE_ERROR);
+}
+
+static int finish(struct ftl__claim *claim)
+{
+    struct ftl__round *round = &claim->rounds[claim->oldest];
+    struct ftl__round_result result;
+    bool claimed = round->claiming;
+    int64_t until;
+    int code = ftl__round_await(round, &result);
+
+    if (code == FTL_ECANCELED)
+        return code;
+    claim->oldest = (claim->oldest + 1) % ROUNDS;
+    claim->under_way--;
+    if (claimed && round->reply != NULL)
+        claim->hungry = result.more;
+    if (code == 0)
+        begin(claim, &until);
+    if (ftl__round_deliver(round) != 0)
+        ftl__link_break(claim->context->link, "jobs were claimed that there is no memory for");
+    return code == 0 ? 0 : pause_after(claim, code);
+}
+
+/* ---- the task -------------------------------------------------------------------------------------- */
+
+static void look_at_clock(struct ftl__claim *claim)
+{
+    int64_t now = ftl_now();
+
+    if (claim->audit_again != 0 && now >= claim->audit_again) {
+        claim->audit_again = 0;
+        claim->audit_due = true;
+    }
+    if (now >= claim->next_tick) {
+        claim->next_tick = now + TICK;
+        claim->hungry = true;
+    }
+}
+
+static int audit(struct ftl__claim *claim)
+{
+    int code = ftl__audit(claim->context);
+
+    if (code != 0)
+        return pause_after(claim, code);
+    claim->audit_due = false;
+    return 0;
+}
+
+/* Nothing is under way: begins something, or sleeps until there is a reason to. */
+static int rest(struct ftl__claim *claim)
+{
+    int64_t until;
+    int code;
+
+    if (claim->context->ledger->id[0] == '\0')
+        return ftl_notify_wait(claim->wake, FTL_FOREVER);
+    if (!ftl__link_is_up(claim->context->link)) {
+        code = ftl__link_wait_up(claim->context->link, FTL_FOREVER);
+        return code;
+    }
+    look_at_clock(claim);
+    if (claim->audit_due)
+        return audit(claim);
+    until = claim->next_tick;
+    if (begin(claim, &until))
+        return 0;
+    arm_waiters(claim);
+    code = ftl_notify_wait(claim->wake, until);
+    return code;
+}
+
+static void *claim_main(void *arg)
+{
+    struct ftl__claim *claim = arg;
+    int code;
+
+    do
+        code = claim->under_way > 0 ? finish(claim) : rest(claim);
+    while (code != FTL_ECANCELED);
+    return NULL;
+}
+
+int ftl__claim_open(const struct ftl__claim_options *options, struct ftl__claim **ret_claim)
+{
+    struct ftl__claim *claim = calloc(1, sizeof *claim);
+    int code = FTL_ENOMEM;
+
+    if (claim == NULL)
+        return FTL_ENOMEM;
+    claim->options = *options;
+    claim->context = &claim->options.context;
+    claim->hungry = true;
+    for (unsigned i = 0; i < ROUNDS; i++)
+        ftl__round_init(&claim->rounds[i], claim->context);
+    claim->wake = ftl_notify_new();
+    if (claim->wake != NULL)
+        code = ftl__part_start(options->runtime, claim_main, claim, "claim", &claim->task);
+    if (code == 0)
+        *ret_claim = claim;
+    else
+        ftl__claim_close(claim);
+    return code;
+}
+
+void ftl__claim_close(struct ftl__claim *claim)
+{
+    if (claim == NULL)
+        return;
+    ftl__part_stop(&claim->task, FTL_S);
+    for (unsigned i = 0; i < ROUNDS; i++)
+        ftl__round_free(&claim->rounds[i]);
+    ftl_notify_free(claim->wake);
+    free(claim);
+}

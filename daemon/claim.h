@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The pump: claims as many jobs as there is room for, acks in front of each claim, and waits in BLMOVE
+ * when there is nothing to claim. One task on the control runtime. */
+#ifndef FETTLE_DAEMON_CLAIM_H
+#define FETTLE_DAEMON_CLAIM_H
+
+#include "daemon/round.h"
+#include "daemon/wait.h"
+
+struct ftl__claim;
+
+struct ftl__claim_options {
+    struct ftl_runtime *runtime; /* control */
+    struct ftl__round_context context;
+    struct ftl__wait *wait; /* outlives the claim */
+    uint32_t concurrency;
+};
+
+int ftl__claim_open(const struct ftl__claim_options *options, struct ftl__claim **ret_claim);
+/* Ends the task; what is on its way is forgotten. Quiet it and wait until it is settled first for a
+ * clean end. NULL-safe. */
+void ftl__claim_close(struct ftl__claim *claim);
+
+/* Something has changed: runs have ended, a batch is ready, we are registered. Never waits. */
+void ftl__claim_wake(struct ftl__claim *claim);
+/* There may be jobs to claim. */
+void ftl__claim_hungry(struct ftl__claim *claim);
+/* The connection is a new one: look for claims whose reply was lost, before the next. */
+void ftl__claim_reconnected(struct ftl__claim *claim);
+/* Claims no more; acks go on. */
+void ftl__claim_quiet(struct ftl__claim *claim);
+void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency);
+
+/* Is no claim and no ack on its way? */
+bool ftl__claim_is_idle(const struct ftl__claim *claim);
+
+#endif

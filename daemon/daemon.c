@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. main()'s thread makes the two runtimes, gives the main task to control, and waits for it. The main
+ * task opens the parts, waits until Redis has registered us, says READY, and then does what operators
+ * ask for, one thing after the other, until that is a stop. The parts do the work.
+ *
+ * Stop order: claims, runs, settles, lease (all in the drain), the parts, the jobs runtime, control. A
+ * run that does not come back holds its thread: then nothing is freed, and the process just ends. */
+#include <config.h>
+
+#include "daemon/daemon.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "daemon/dump.h"
+#include "daemon/log.h"
+
+#define WAITING (5 * FTL_S)   /* between two extensions while Redis is not there */
+#define LEFTOVERS (500 * FTL_MS) /* for tasks that handlers have left behind */
+#define RUNTIME_TIMEOUT (5 * FTL_S)
+
+/* ---- configuration -------------------------------------------------------------------------------- */
+
+int ftl__daemon_configure(struct ftl__daemon *daemon, char *error, size_t error_size)
+{
+    int code = daemon->dev != NULL
+                   ? ftl__config_parse(ftl__dev_config(daemon->dev), "--dev", &daemon->started,
+                                       error, error_size)
+                   : ftl__config_read(daemon->options->config, &daemon->started, error,
+                                      error_size);
+
+    if (code != 0)
+        return code;
+    daemon->config = daemon->started;
+    return ftl__config_handlers(daemon->config, &daemon->registry, error, error_size);
+}
+
+/* ---- the main task ----------------------------------------------------------------------------------- */
+
+static void report_start(const struct ftl__daemon *daemon)
+{
+    const struct ftl__config *config = daemon->config;
+
+    ftl__log(FTL__EV_DAEMON_START, FTL__STR("version", PACKAGE_VERSION),
+             FTL__INT("pid", getpid()), FTL__STR("config", config->file),
+             FTL__STR("redis", config->redis.shown), FTL__UINT("concurrency", config->concurrency),
+             FTL__UINT("workers", ftl_runtime_workers(daemon->jobs)),
+             FTL__UINT("queues", config->queue_count),
+             FTL__UINT("handlers", config->handler_count));
+}
+
+/* Until Redis has answered on every link that matters and we are registered. */
+static bool is_up(const struct ftl__daemon *daemon)
+{
+    return daemon->ledger.id[0] != '\0' && ftl__link_is_up(daemon->work);
+}
+
+/* False: told to stop before. */
+static bool wait_up(struct ftl__daemon *daemon)
+{
+    while (!is_up(daemon) && daemon->stop_reason == NULL) {
+        ftl__notify_status(daemon->notify, "Waiting for Redis at %s", daemon->config->redis.shown);
+        ftl__notify_extend(daemon->notify);
+        if (daemon->ledger.id[0] == '\0')
+            (void)ftl_notify_wait(daemon->changed, ftl_deadline(WAITING));
+        else
+            (void)ftl__link_wait_up(daemon->work, ftl_deadline(FTL_S));
+    }
+    return daemon->stop_reason == NULL;
+}
+
+static void say_ready(struct ftl__daemon *daemon)
+{
+    daemon->ready = true;
+    ftl__notify_ready(daemon->notify);
+    ftl__log(FTL__EV_DAEMON_READY, FTL__STR("id", daemon->ledger.id),
+             FTL__REAL("duration_ms", (double)(ftl_now() - daemon->started_at) / 1e6));
+    if (daemon->dev != NULL)
+        ftl__dev_announce(daemon->dev);
+}
+
+static void dump(struct ftl__daemon *daemon)
+{
+    ftl__dump(daemon->control, "control");
+    ftl__dump(daemon->jobs, "jobs");
+}
+
+/* What operators have asked for since the last look, a stop excepted. */
+static void serve(struct ftl__daemon *daemon)
+{
+    if (daemon->dump_due) {
+        daemon->dump_due = false;
+        dump(daemon);
+    }
+    if (daemon->reload_due) {
+        daemon->reload_due = false;
+        ftl__daemon_reload(daemon);
+    }
+    if (daemon->quiet_reason != NULL && !daemon->quiet) {
+        ftl__daemon_quiet(daemon, daemon->quiet_reason);
+        ftl__notify_status(daemon->notify, "Quiet: finishing what runs");
+    }
+}
+
+static int run(struct ftl__daemon *daemon)
+{
+    int code = ftl__daemon_open_parts(daemon);
+
+    if (code != 0) {
+        fprintf(stderr, "fettled: cannot start: %s\n", ftl_error_text(code));
+        return FTL__EXIT_CONFIG;
+    }
+    report_start(daemon);
+    if (wait_up(daemon))
+        say_ready(daemon);
+    while (daemon->stop_reason == NULL) {
+        serve(daemon);
+        if (daemon->stop_reason == NULL)
+            (void)ftl_notify_wait(daemon->changed, FTL_FOREVER);
+    }
+    return ftl__daemon_drain(daemon, daemon->stop_reason);
+}
+
+static void *daemon_main(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+    int exit_code = run(daemon);
+
+    if (!daemon->stuck)
+        ftl__daemon_close_parts(daemon);
+    return (void *)(intptr_t)exit_code;
+}
+
+/* ---- main()'s thread ------------------------------------------------------------------------------------ */
+
+static void on_panic(void *arg, const char *task_name, const struct ftl_panic *panic)
+{
+    char backtrace[4096];
+    size_t size = ftl_panic_format(panic, backtrace, sizeof backtrace);
+
+    (void)arg;
+    ftl__log(FTL__EV_TASK_PANIC, FTL__STR("task", task_name), FTL__STR("reason", panic->message),
+             FTL__BYTES("backtrace", backtrace, size));
+}
+
+static int start_runtimes(struct ftl__daemon *daemon)
+{
+    struct ftl_runtime_options options = {
+        .name = "control", .workers = 1, .on_detached_panic = on_panic};
+    int code = ftl_runtime_start(&options, &daemon->control);
+
+    options.name = "jobs";
+    options.workers = daemon->config->workers;
+    if (code == 0)
+        code = ftl_runtime_start(&options, &daemon->jobs);
+    return code;
+}
+
+/* False: tasks are left, which nobody can free. */
+static bool stop_runtime(struct ftl_runtime *runtime, int64_t timeout)
+{
+    if (runtime == NULL)
+        return true;
+    if (ftl_runtime_shutdown(runtime, ftl_deadline(timeout)) > 0)
+        return false;
+    ftl_runtime_free(runtime);
+    return true;
+}
+
+static int join_main(struct ftl_task *task)
+{
+    struct ftl_outcome outcome;
+    int exit_code = FTL__EXIT_LEFT;
+
+    if (ftl_task_join(task, FTL_FOREVER, &outcome) != 0)
+        return exit_code;
+    if (outcome.kind == FTL_COMPLETED)
+        exit_code = (int)(intptr_t)outcome.value;
+    else if (outcome.kind == FTL_PANICKED)
+        on_panic(NULL, "daemon", outcome.panic);
+    ftl_outcome_clear(&outcome);
+    return exit_code;
+}
+
+static void free_config(struct ftl__daemon *daemon)
+{
+    ftl__registry_free(daemon->registry);
+    if (daemon->config != daemon->started)
+        ftl__config_free(daemon->config);
+    ftl__config_free(daemon->started);
+}
+
+int ftl__daemon_run(struct ftl__daemon *daemon)
+{
+    const struct ftl_spawn_options spawn = {.name = "daemon", .stack_size = 256 << 10};
+    struct ftl_task *task;
+    int exit_code = FTL__EXIT_CONFIG;
+    int code;
+
+    daemon->started_at = ftl_now();
+    code = start_runtimes(daemon);
+    if (code == 0)
+        code = ftl_spawn(daemon->control, daemon_main, daemon, &spawn, &task);
+    if (code == 0)
+        exit_code = join_main(task);
+    else
+        fprintf(stderr, "fettled: cannot start: %s\n", ftl_error_text(code));
+    if (!daemon->stuck)
+        daemon->stuck = !stop_runtime(daemon->jobs, LEFTOVERS) ||
+                        !stop_runtime(daemon->control, RUNTIME_TIMEOUT);
+    if (!daemon->stuck)
+        free_config(daemon);
+    return exit_code;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The daemon: owns every part, starts them in order, and stops them in the opposite one. All of it lives
+ * on the control runtime but for its frame, ftl__daemon_run(), which is main()'s. */
+#ifndef FETTLE_DAEMON_DAEMON_H
+#define FETTLE_DAEMON_DAEMON_H
+
+#include "daemon/claim.h"
+#include "daemon/config.h"
+#include "daemon/dev.h"
+#include "daemon/notify.h"
+#include "daemon/options.h"
+#include "daemon/promote.h"
+#include "daemon/roster.h"
+#include "daemon/route.h"
+#include "daemon/signals.h"
+
+struct ftl__daemon {
+    const struct ftl__options *options;
+    struct ftl__dev *dev;          /* NULL but with --dev */
+    struct ftl__config *started;   /* the first configuration: what cannot change is taken from it */
+    struct ftl__config *config;    /* in force; may be the first one */
+    struct ftl__registry *registry;
+    struct ftl_runtime *control, *jobs;
+    int64_t started_at;
+
+    /* In the order in which they are opened. */
+    struct ftl__clock clock;
+    struct ftl__ledger ledger;
+    struct ftl__slots slots;
+    struct ftl__queues queues;
+    struct ftl__keys *keys;
+    struct ftl__scripts *scripts;
+    struct ftl__notify *notify;
+    struct ftl__signals *signals;
+    struct ftl__link *work;        /* claims, acks, settles */
+    struct ftl__link *beat;        /* the lease */
+    struct ftl__link *side;        /* promoter and roster: their replies may be long */
+    struct ftl__lease *lease;
+    struct ftl__settle *settle;
+    struct ftl__dispatch *dispatch;
+    struct ftl__wait *wait;
+    struct ftl__claim *claim;
+    struct ftl__promote *promote;
+    struct ftl__roster *roster;
+
+    /* What the main task is told. */
+    struct ftl_notify *changed;
+    const char *stop_reason, *quiet_reason; /* NULL: not asked for; a signal's name or "dashboard" */
+    bool quiet, draining, stop_now, reload_due, dump_due, ready;
+    bool stuck; /* runs are left that cannot be ended: nothing may be freed */
+};
+
+/* Reads the configuration, makes the handlers. FTL_EINVAL, FTL_ENOMEM: `error` has one line. */
+int ftl__daemon_configure(struct ftl__daemon *daemon, char *error, size_t error_size);
+
+/* Runs the daemon, configured, until it is told to stop. Returns an exit code; with daemon->stuck the
+ * caller leaves by _exit(). Frees everything else. */
+int ftl__daemon_run(struct ftl__daemon *daemon);
+
+/* ---- parts.c: opening and closing, in the main task ----------------------------------------------- */
+
+int ftl__daemon_open_parts(struct ftl__daemon *daemon);
+void ftl__daemon_close_parts(struct ftl__daemon *daemon);
+
+/* ---- reload.c ---------------------------------------------------------------------------------------- */
+
+/* Reads the configuration anew and puts it in force for what begins later, or logs why not. */
+void ftl__daemon_reload(struct ftl__daemon *daemon);
+
+/* ---- drain.c ----------------------------------------------------------------------------------------- */
+
+/* Claims no more and puts back what is parked. */
+void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason);
+/* Stops: see drain.c. Returns an exit code. */
+int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. A plain fork: there are no threads yet, and a child of the main thread can ask the kernel to be
+ * stopped when that dies, so that a daemon that is killed leaves no server behind. The server is a process
+ * group of its own, so that a Ctrl-C in the terminal reaches the daemon alone, which needs Redis for
+ * its shutdown. The modules are those beside the program if it runs in its build tree, else the
+ * installed ones. */
+#include "daemon/dev.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fettle/error.h>
+#include <fettle/time.h>
+
+#ifndef FTL_LIBDIR
+#define FTL_LIBDIR "/usr/lib"
+#endif
+#define STOP_TIMEOUT (10 * FTL_S)
+#define CONFIG_MAX 8192
+#define PATH_SIZE (PATH_MAX + 64)
+
+struct ftl__dev {
+    char dir[PATH_MAX];
+    char socket[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    bool temporary;
+    pid_t pid;
+    char config[CONFIG_MAX];
+};
+
+/* ---- the directory ------------------------------------------------------------------------------ */
+
+static int complain(char *error, size_t size, const char *what)
+{
+    snprintf(error, size, "--dev: %s: %s", what, strerror(errno));
+    return FTL_ESYS;
+}
+
+static int make_dir(struct ftl__dev *dev, const char *dir, char *error, size_t error_size)
+{
+    const char *temporary = getenv("TMPDIR");
+
+    if (dir == NULL) {
+        int size = snprintf(dev->dir, sizeof dev->dir, "%s/fettle-dev-XXXXXX",
+                            temporary != NULL && temporary[0] == '/' ? temporary : "/tmp");
+        if (size < 0 || (size_t)size >= sizeof dev->dir || mkdtemp(dev->dir) == NULL)
+            return complain(error, error_size, "a temporary directory");
+        dev->temporary = true;
+        return 0;
+    }
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return complain(error, error_size, dir);
+    if (realpath(dir, dev->dir) == NULL)
+        return complain(error, error_size, dir);
+    return 0;
+}
+
+static void path_in(const struct ftl__dev *dev, const char *name, char path[PATH_SIZE])
+{
+    snprintf(path, PATH_SIZE, "%s/%s", dev->dir, name);
+}
+
+static int make_socket_path(struct ftl__dev *dev, char *error, size_t error_size)
+{
+    char path[PATH_SIZE];
+
+    path_in(dev, "redis.sock", path);
+    if (strlen(path) >= sizeof dev->socket) {
+        snprintf(error, error_size, "--dev: %s: too long for a socket", path);
+        return FTL_EINVAL;
+    }
+    if (strpbrk(dev->dir, "\"\\?%# ") != NULL) {
+        snprintf(error, error_size, "--dev: %s: a character that would need quoting", dev->dir);
+        return FTL_EINVAL;
+    }
+    memcpy(dev->socket, path, strlen(path) + 1);
+    return 0;
+}
+
+static void remove_dir(const struct ftl__dev *dev)
+{
+    static const char *const names[] = {"redis.sock", "redis.log"};
+    char path[PATH_SIZE];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        path_in(dev, names[i], path);
+        unlink(path);
+    }
+    rmdir(dev->dir);
+}
+
+/* ---- the configuration ----------------------------------------------------------------------------- */
+
+static void find_modules(char path[PATH_SIZE])
+{
+    char program[PATH_MAX], sample[PATH_SIZE + 16];
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+    char *slash;
+
+    if (size > 0) {
+        program[size] = '\0';
+        slash = strrchr(program, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+            snprintf(path, PATH_SIZE, "%s/modules", program);
+            snprintf(sample, sizeof sample, "%s/hello.so", path);
+            if (access(sample, R_OK) == 0)
+                return;
+        }
+    }
+    snprintf(path, PATH_SIZE, "%s", FTL_LIBDIR "/fettle");
+}
+
+static int make_config(struct ftl__dev *dev, char *error, size_t error_size)
+{
+    char modules[PATH_SIZE];
+    int size;
+
+    find_modules(modules);
+    size = snprintf(dev->config, sizeof dev->config,
+                    "redis = { url = \"unix://%s?db=0\"; };\n"
+                    "queues = ( { name = \"critical\"; }, { name = \"default\"; }, "
+                    "{ name = \"low\"; } );\n"
+                    "module_path = [ \"%s\" ];\n"
+                    "handlers = ( { class = \"*\"; module = \"hello\"; },\n"
+                    "             { class = \"*\"; module = \"faults\"; } );\n"
+                    "log = { jobs = \"all\"; };\n",
+                    dev->socket, modules);
+    if (size > 0 && (size_t)size < sizeof dev->config)
+        return 0;
+    snprintf(error, error_size, "--dev: %s: too long", modules);
+    return FTL_EINVAL;
+}
+
+/* ---- the server ------------------------------------------------------------------------------------- */
+
+/* In the child: only what is safe after a fork. */
+static void run_server(const struct ftl__dev *dev, pid_t parent, int failure)
+{
+    const char *argv[] = {"redis-server", "--port", "0", "--unixsocket", dev->socket,
+                          "--unixsocketperm", "700", "--dir", dev->dir, "--logfile", "redis.log",
+                          "--daemonize", "no", "--save", "", "--appendonly",
+                          dev->temporary ? "no" : "yes", NULL};
+    sigset_t none;
+    int error;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(127);
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
+    error = errno;
+    if (write(failure, &error, sizeof error) < 0)
+        _exit(126);
+    _exit(127);
+}
+
+/* The pipe closes when the program runs, and brings an errno when it does not. */
+static int start_server(struct ftl__dev *dev, char *error, size_t error_size)
+{
+    pid_t parent = getpid();
+    int pipes[2], failure = 0;
+    ssize_t size;
+
+    if (pipe2(pipes, O_CLOEXEC) != 0)
+        return complain(error, error_size, "pipe");
+    dev->pid = fork();
+    if (dev->pid == 0)
+        run_server(dev, parent, pipes[1]);
+    close(pipes[1]);
+    if (dev->pid < 0) {
+        close(pipes[0]);
+        return complain(error, error_size, "fork");
+    }
+    do
+        size = read(pipes[0], &failure, sizeof failure);
+    while (size < 0 && errno == EINTR);
+    close(pipes[0]);
+    if (size != (ssize_t)sizeof failure)
+        return 0;
+    errno = failure;
+    return complain(error, error_size, "redis-server");
+}
+
+static void stop_server(pid_t pid)
+{
+    int64_t deadline = ftl_deadline(STOP_TIMEOUT);
+    int status;
+
+    kill(pid, SIGTERM);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (ftl_now() >= deadline)
+            kill(pid, SIGKILL);
+        ftl_sleep(5 * FTL_MS);
+    }
+}
+
+int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size_t error_size)
+{
+    struct ftl__dev *dev = calloc(1, sizeof *dev);
+    int code;
+
+    if (dev == NULL) {
+        snprintf(error, error_size, "--dev: out of memory");
+        return FTL_ENOMEM;
+    }
+    code = make_dir(dev, dir, error, error_size);
+    if (code == 0)
+        code = make_socket_path(dev, error, error_size);
+    if (code == 0)
+        code = make_config(dev, error, error_size);
+    if (code == 0)
+        code = start_server(dev, error, error_size);
+    if (code == 0)
+        *ret_dev = dev;
+    else
+        ftl__dev_stop(dev);
+    return code;
+}
+
+void ftl__dev_stop(struct ftl__dev *dev)
+{
+    if (dev == NULL)
+        return;
+    if (dev->pid > 0)
+        stop_server(dev->pid);
+    if (dev->temporary)
+        remove_dir(dev);
+    free(dev);
+}
+
+const char *ftl__dev_config(const struct ftl__dev *dev)
+{
+    return dev->config;
+}
+
+void ftl__dev_announce(const struct ftl__dev *dev)
+{
+    printf("fettled: ready, with a private Redis in %s. Enqueue with\n\n"
+           "    redis-cli -s %s LPUSH queue:default '{\"class\":\"Hello\",\"args\":[\"world\"]}'\n\n"
+           "Ctrl-C stops both.\n",
+           dev->dir, dev->socket);
+    fflush(stdout);
+}

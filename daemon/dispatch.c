@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. Two tasks on control. The joiner takes the outcomes of the task set, hands each slot to the
+ * settle, and lets parked jobs start in the room that came free. The keeper looks at the clock: runs
+ * past their deadline are aborted, jobs parked for too long go back to their queue. Both sleep until
+ * there is something to do.
+ *
+ * The claim hands jobs in, in its own task. A job gets all of its permits (process, queue, handler) or
+ * none; they travel with the task and are back before its outcome is seen. Spawns and joins of the set
+ * come from different tasks of control, which never run in parallel. A slot is in exactly one list:
+ * `running`, `cut_off` (its run was aborted by a shutdown and has really ended), `overflow` (no room to
+ * park it), its bound's, or the settle's. */
+#include "daemon/dispatch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/part.h"
+#include "daemon/queues.h"
+#include "daemon/report.h"
+#include "daemon/route.h"
+
+#define BRISK (4 * FTL_MS)    /* average run below which waiting for company pays */
+#define REST FTL_S            /* of a queue whose jobs found no room to park */
+#define SLOTS_PER_PERMIT 4    /* running, parked, and twice that many ends on their way to Redis */
+#define SLOT(node) ftl__container(node, struct ftl__slot, link)
+
+struct ftl__dispatch {
+    struct ftl__dispatch_options options;
+    struct ftl_semaphore *process;
+    struct ftl__park park;
+    struct ftl_task_set *set;
+    struct ftl_task *joiner, *keeper;
+    struct ftl_notify *spawned; /* wakes the joiner when the set was empty */
+    struct ftl_notify *changed; /* wakes the keeper when it must look earlier */
+    struct ftl_notify *idle;    /* wakes who waits for the last run */
+    struct ftl__list running, cut_off, overflow;
+    uint32_t promised;
+    uint32_t in_flight;     /* slots in `running` */
+    int64_t next_deadline;  /* no running run has an earlier one */
+    int64_t keeper_until;   /* when the keeper looks next */
+    int64_t average;        /* ns of a run, moving */
+    bool closed;            /* nothing is parked any more */
+    bool interrupted;       /* wait_idle() is to return */
+    struct ftl__dispatch_stats stats;
+};
+
+/* ---- room -------------------------------------------------------------------------------- */
+
+static uint32_t taken_slots(const struct ftl__dispatch *dispatch)
+{
+    return (uint32_t)(dispatch->options.slots->total - dispatch->options.slots->free_count);
+}
+
+uint32_t ftl__dispatch_room(const struct ftl__dispatch *dispatch)
+{
+    uint32_t available = ftl_semaphore_available(dispatch->process);
+    uint32_t taken = taken_slots(dispatch) + dispatch->promised;
+    uint32_t most = SLOTS_PER_PERMIT * dispatch->options.concurrency;
+    uint32_t room = available > dispatch->promised ? available - dispatch->promised : 0;
+
+    if (taken >= most)
+        return 0;
+    return room < most - taken ? room : most - taken;
+}
+
+uint32_t ftl__dispatch_park_room(const struct ftl__dispatch *dispatch)
+{
+    return dispatch->closed ? 0 : ftl__park_room(&dispatch->park);
+}
+
+int ftl__dispatch_promise(struct ftl__dispatch *dispatch, uint32_t count)
+{
+    int code = ftl__slots_reserve(dispatch->options.slots, dispatch->promised + count);
+
+    if (code == 0)
+        dispatch->promised += count;
+    return code;
+}
+
+void ftl__dispatch_redeem(struct ftl__dispatch *dispatch, uint32_t count)
+{
+    ftl_assert(count <= dispatch->promised);
+    dispatch->promised -= count;
+}
+
+bool ftl__dispatch_is_brisk(const struct ftl__dispatch *dispatch)
+{
+    return dispatch->average < BRISK;
+}
+
+/* ---- starting ---------------------------------------------------------------------------- */
+
+static void give_permits_back(struct ftl__slot *slot)
+{
+    ftl_permit_release(&slot->process_permit);
+    ftl_permit_release(&slot->queue_permit);
+    ftl_permit_release(&slot->bound_permit);
+}
+
+/* All or none. */
+static bool take_permits(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+{
+    bool taken =
+        (slot->bound == NULL ||
+         ftl_semaphore_try_acquire(slot->bound->semaphore, 1, &slot->bound_permit) == 0) &&
+        (slot->queue->concurrency == 0 ||
+         ftl_semaphore_try_acquire(slot->queue->semaphore, 1, &slot->queue_permit) == 0) &&
+        ftl_semaphore_try_acquire(dispatch->process, 1, &slot->process_permit) == 0;
+
+    if (!taken)
+        give_permits_back(slot);
+    return taken;
+}
+
+static void wake_keeper(struct ftl__dispatch *dispatch, int64_t at)
+{
+    if (at < dispatch->keeper_until) {
+        dispatch->keeper_until = at;
+        ftl_notify_one(dispatch->changed);
+    }
+}
+
+static void set_deadline(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
+{
+    const struct ftl__handler *handler = slot->run.handler;
+
+    if (handler->timeout <= 0)
+        return;
+    slot->run.deadline = now + (int64_t)(handler->timeout * (double)FTL_S);
+    slot->run.deadline_epoch = ftl__clock_epoch(dispatch->options.clock, slot->run.deadline);
+}
+
+static int spawn(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+{
+    struct ftl_spawn_options options = {
+        .name = "run",
+        .stack_size = slot->run.handler->stack_size,
+        .migratable = slot->run.handler->kind->migratable,
+    };
+    bool timed = slot->run.deadline != FTL_FOREVER && !slot->run.handler->kind->keeps_time;
+    int code;
+
+    ftl_permit_move(&slot->process_permit, &options.held);
+    if (slot->queue_permit.semaphore != NULL)
+        ftl_permit_move(&slot->queue_permit, &options.held);
+    if (slot->bound_permit.semaphore != NULL)
+        ftl_permit_move(&slot->bound_permit, &options.held);
+    code = ftl_task_set_spawn(dispatch->set, dispatch->options.jobs, ftl__run_main, &slot->run,
+                              &options, slot, timed ? &slot->task : NULL);
+    if (code != 0) {
+        give_permits_back(slot);
+        return code;
+    }
+    if (timed && slot->run.deadline < dispatch->next_deadline) {
+        dispatch->next_deadline = slot->run.deadline;
+        wake_keeper(dispatch, slot->run.deadline);
+    }
+    return 0;
+}
+
+/* FTL_EAGAIN: a permit is missing. Others: the task could not be made. */
+static int start(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
+{
+    int code;
+
+    if (!take_permits(dispatch, slot))
+        return FTL_EAGAIN;
+    set_deadline(dispatch, slot, now);
+    ftl__report_started(slot);
+    code = spawn(dispatch, slot);
+    if (code != 0)
+        return code;
+    if (slot->state == FTL__SLOT_PARKED)
+        ftl__park_remove(&dispatch->park, slot);
+    ftl__slot_set(slot, FTL__SLOT_RUNNING);
+    slot->since = now;
+    ftl__list_push_back(&dispatch->running, &slot->link);
+    if (dispatch->in_flight++ == 0)
+        ftl_notify_one(dispatch->spawned);
+    return 0;
+}
+
+static void give_back(struct ftl__dispatch *dispatch, struct ftl__slot *slot, const char *reason)
+{
+    dispatch->stats.returned++;
+    ftl__settle_end(dispatch->options.settle, slot, FTL__END_RETURNED, NULL, reason);
+}
+
+/* ---- a claimed job ------------------------------------------------------------------------ */
+
+static void start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
+{
+    int code = start(dispatch, slot, now);
+
+    if (code == 0)
+        return;
+    if (code == FTL_EAGAIN && slot->bound != NULL && ftl__dispatch_park_room(dispatch) > 0) {
+        ftl__park_add(&dispatch->park, slot, now);
+        wake_keeper(dispatch, now + FTL__PARK_TIME);
+    } else {
+        ftl__list_push_front(&dispatch->overflow, &slot->link);
+    }
+}
+
+void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch, uint32_t index,
+                       char *bytes, size_t size, uint32_t recoveries, int64_t now)
+{
+    struct ftl__slot *slot = ftl__slots_take(dispatch->options.slots);
+    struct ftl__route route;
+
+    slot->batch = batch;
+    slot->index = index;
+    slot->queue = batch->queue;
+    slot->run.bytes = bytes;
+    slot->run.size = size;
+    slot->run.queue = batch->queue->name;
+    slot->run.token = batch->token + index;
+    slot->run.runtime = dispatch->options.jobs;
+    slot->run.on_line = ftl__report_line;
+    if (ftl__route(slot, dispatch->options.registry, dispatch->options.max_payload, recoveries,
+                   &route) != 0) {
+        ftl__settle_end(dispatch->options.settle, slot, route.end, route.error_class,
+                        route.message);
+        return;
+    }
+    slot->bound = ftl__park_bound(&dispatch->park, slot->run.handler);
+    /* Who is parked came first. */
+    if (slot->bound != NULL && ftl__park_first(slot->bound) != NULL &&
+        ftl__dispatch_park_room(dispatch) > 0)
+        ftl__park_add(&dispatch->park, slot, now);
+    else
+        start_or_park(dispatch, slot, now);
+}
+
+void ftl__dispatch_return(struct ftl__dispatch *dispatch, struct ftl__batch *batch, uint32_t index,
+                          const char *reason)
+{
+    struct ftl__slot *slot = ftl__slots_take(dispatch->options.slots);
+
+    slot->batch = batch;
+    slot->index = index;
+    slot->queue = batch->queue;
+    slot->run.queue = batch->queue->name;
+    slot->run.token = batch->token + index;
+    give_back(dispatch, slot, reason);
+}
+
+/* The newest first, so that the oldest ends at the very front. */
+void ftl__dispatch_pushed(struct ftl__dispatch *dispatch, int64_t now)
+{
+    struct ftl__list *node;
+
+    while ((node = ftl__list_pop_front(&dispatch->overflow)) != NULL) {
+        struct ftl__slot *slot = SLOT(node);
+        slot->queue->rests_until = now + REST;
+        give_back(dispatch, slot, "parked");
+    }
+}
+
+/* ---- the end of a run ----------------------------------------------------------------------- */
+
+static void fail(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+{
+    dispatch->stats.failed++;
+    ftl__settle_end(dispatch->options.settle, slot, FTL__END_FAILED, NULL, NULL);
+}
+
+static void fail_late(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+{
+    char message[64];
+    int size = snprintf(message, sizeof message, "not done after %g s", slot->run.handler->timeout);
+
+    ftl__run_failed(&slot->run, "Timeout", message, (size_t)size);
+    fail(dispatch, slot);
+}
+
+static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
+                  const struct ftl_outcome *outcome)
+{
+    if (outcome->kind == FTL_CANCELLED && !slot->timed_out) {
+        ftl__list_push_back(&dispatch->cut_off, &slot->link);
+        return;
+    }
+    dispatch->stats.processed++;
+    if (outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_DONE) {
+        ftl__settle_success(dispatch->options.settle, slot);
+    } else if (outcome->kind == FTL_CANCELLED) {
+        fail_late(dispatch, slot);
+    } else {
+        if (outcome->kind == FTL_PANICKED) {
+            ftl__report_panic(slot, outcome->panic);
+            ftl__run_panicked(&slot->run, outcome->panic);
+        }
+        fail(dispatch, slot);
+    }
+}
+
+static void take_outcome(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
+                         struct ftl_outcome *outcome, int64_t now)
+{
+    ftl_assert(slot->state == FTL__SLOT_RUNNING);
+    ftl__list_unlink(&slot->link);
+    dispatch->in_flight--;
+    slot->ended_at = now;
+    dispatch->average += (now - slot->since - dispatch->average) / 16;
+    ended(dispatch, slot, outcome);
+    ftl_outcome_clear(outcome);
+}
+
+/* Room came free: parked jobs are first in line, but what is promised to claims is not theirs. */
+static void start_parked(struct ftl__dispatch *dispatch, int64_t now)
+{
+    struct ftl__list *bounds = &dispatch->park.bounds;
+
+    if (dispatch->park.count == 0)
+        return;
+    for (struct ftl__list *node = bounds->next; node != bounds; node = node->next) {
+        struct ftl__bound *bound = ftl__container(node, struct ftl__bound, link);
+        struct ftl__slot *slot;
+        while ((slot = ftl__park_first(bound)) != NULL && ftl__dispatch_room(dispatch) > 0 &&
+               start(dispatch, slot, now) == 0)
+            continue;
+    }
+}
+
+static int join(struct ftl__dispatch *dispatch)
+{
+    struct ftl_outcome outcome;
+    void *slot;
+    int64_t now;
+    int code = ftl_task_set_join_next(dispatch->set, FTL_FOREVER, &outcome, &slot);
+
+    if (code == FTL_EEMPTY)
+        return ftl_notify_wait(dispatch->spawned, FTL_FOREVER);
+    if (code != 0)
+        return code;
+    now = ftl_now();
+    do
+        take_outcome(dispatch, slot, &outcome, now);
+    while (ftl_task_set_try_join_next(dispatch->set, &outcome, &slot) == 0);
+    start_parked(dispatch, now);
+    dispatch->options.on_free(dispatch->options.arg);
+    if (dispatch->in_flight == 0)
+        ftl_notify_all(dispatch->idle);
+    return 0;
+}
+
+static void *joiner_main(void *arg)
+{
+    while (join(arg) != FTL_ECANCELED)
+        continue;
+    return NULL;
+}
+
+/* ---- the keeper: deadlines, and what is parked too long ------------------------------------ */
+
+static void abort_late(struct ftl__dispatch *dispatch, int64_t now)
+{
+    struct ftl__list *list = &dispatch->running;
+    int64_t next = FTL_FOREVER;
+
+    if (now < dispatch->next_deadline)
+        return;
+    for (struct ftl__list *node = list->next; node != list; node = node->next) {
+        struct ftl__slot *slot = SLOT(node);
+        if (slot->task == NULL || slot->timed_out)
+            continue;
+        if (slot->run.deadline <= now) {
+            slot->timed_out = true;
+            ftl_abort(slot->task, 0);
+        } else if (slot->run.deadline < next) {
+            next = slot->run.deadline;
+        }
+    }
+    dispatch->next_deadline = next;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    uint64_t x = (*(struct ftl__slot *const *)a)->run.token;
+    uint64_t y = (*(struct ftl__slot *const *)b)->run.token;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Puts the slots of a list back to the fronts of their queues, the newest first. Without memory to sort
+ * they go in the order they are in: it is only the order that suffers. */
+static void give_back_list(struct ftl__dispatch *dispatch, struct ftl__list *list, size_t count,
+                           const char *reason)
+{
+    struct ftl__slot **slots = malloc(count * sizeof(struct ftl__slot *));
+    struct ftl__list *node;
+    size_t taken = 0;
+
+    while ((node = ftl__list_pop_front(list)) != NULL) {
+        if (slots == NULL)
+            give_back(dispatch, SLOT(node), reason);
+        else
+            slots[taken++] = SLOT(node);
+    }
+    if (taken > 0)
+        qsort(slots, taken, sizeof *slots, newest_first);
+    for (size_t i = 0; i < taken; i++)
+        give_back(dispatch, slots[i], reason);
+    free(slots);
+}
+
+static void give_parked_back(struct ftl__dispatch *dispatch, int64_t before)
+{
+    struct ftl__list list;
+    struct ftl__slot *slot;
+    size_t count = 0;
+
+    ftl__list_init(&list);
+    for (; (slot = ftl__park_take(&dispatch->park, before)) != NULL; count++)
+        ftl__list_push_back(&list, &slot->link);
+    if (count > 0)
+        give_back_list(dispatch, &list, count, "parked");
+}
+
+static void *keeper_main(void *arg)
+{
+    struct ftl__dispatch *dispatch = arg;
+
+    for (;;) {
+        int64_t until = ftl__park_until(&dispatch->park);
+        int64_t now;
+
+        dispatch->keeper_until = until < dispatch->next_deadline ? until : dispatch->next_deadline;
+        if (ftl_notify_wait(dispatch->changed, dispatch->keeper_until) == FTL_ECANCELED)
+            return NULL;
+        now = ftl_now();
+        abort_late(dispatch, now);
+        give_parked_back(dispatch, now - FTL__PARK_TIME);
+    }
+}
+
+/* ---- quiet, drain, roster ------------------------------------------------------------------ */
+
+uint32_t ftl__dispatch_running(const struct ftl__dispatch *dispatch)
+{
+    return dispatch->in_flight;
+}
+
+void ftl__dispatch_unpark(struct ftl__dispatch *dispatch)
+{
+    dispatch->closed = true;
+    give_parked_back(dispatch, INT64_MAX);
+}
+
+void ftl__dispatch_abort(struct ftl__dispatch *dispatch)
+{
+    ftl_task_set_abort_all(dispatch->set, 0);
+}
+
+int ftl__dispatch_wait_idle(struct ftl__dispatch *dispatch, int64_t deadline)
+{
+    int code = 0;
+
+    while (dispatch->in_flight > 0 && !dispatch->interrupted && code == 0)
+        code = ftl_notify_wait(dispatch->idle, deadline);
+    if (dispatch->in_flight > 0 && dispatch->interrupted)
+        code = FTL_EAGAIN;
+    dispatch->interrupted = false;
+    return dispatch->in_flight > 0 ? code : 0;
+}
+
+void ftl__dispatch_interrupt(struct ftl__dispatch *dispatch)
+{
+    dispatch->interrupted = true;
+    ftl_notify_all(dispatch->idle);
+}
+
+void ftl__dispatch_give_back(struct ftl__dispatch *dispatch)
+{
+    size_t count = 0;
+
+    for (struct ftl__list *node = dispatch->cut_off.next; node != &dispatch->cut_off;
+         node = node->next)
+        count++;
+    if (count > 0)
+        give_back_list(dispatch, &dispatch->cut_off, count, "shutdown");
+}
+
+struct ftl__dispatch_stats ftl__dispatch_stats(const struct ftl__dispatch *dispatch)
+{
+    return dispatch->stats;
+}
+
+void ftl__dispatch_each(struct ftl__dispatch *dispatch,
+                        bool (*each)(void *arg, const struct ftl__slot *slot), void *arg)
+{
+    struct ftl__list *node = dispatch->running.next;
+
+    while (node != &dispatch->running && each(arg, SLOT(node)))
+        node = node->next;
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+int ftl__dispatch_configure(struct ftl__dispatch *dispatch, struct ftl__registry *registry,
+                            uint32_t concurrency, size_t max_payload)
+{
+    int code = ftl__park_configure(&dispatch->park, registry);
+
+    if (code != 0)
+        return code;
+    ftl_semaphore_adjust(dispatch->process,
+                         (int32_t)concurrency - (int32_t)dispatch->options.concurrency);
+    dispatch->options.registry = registry;
+    dispatch->options.concurrency = concurrency;
+    dispatch->options.max_payload = max_payload;
+    dispatch->park.max = concurrency;
+    return 0;
+}
+
+static int start_tasks(struct ftl__dispatch *dispatch)
+{
+    struct ftl_runtime *control = dispatch->options.control;
+    int code = ftl__part_start(control, joiner_main, dispatch, "joiner", &dispatch->joiner);
+
+    if (code == 0)
+        code = ftl__part_start(control, keeper_main, dispatch, "keeper", &dispatch->keeper);
+    return code;
+}
+
+int ftl__dispatch_open(const struct ftl__dispatch_options *options,
+                       struct ftl__dispatch **ret_dispatch)
+{
+    struct ftl__dispatch *dispatch = calloc(1, sizeof *dispatch);
+    int code = FTL_ENOMEM;
+
+    if (dispatch == NULL)
+        return FTL_ENOMEM;
+    dispatch->options = *options;
+    dispatch->next_deadline = dispatch->keeper_until = FTL_FOREVER;
+    ftl__park_init(&dispatch->park, options->concurrency);
+    ftl__list_init(&dispatch->running);
+    ftl__list_init(&dispatch->cut_off);
+    ftl__list_init(&dispatch->overflow);
+    dispatch->process = ftl_semaphore_new(options->concurrency);
+    dispatch->set = ftl_task_set_new();
+    dispatch->spawned = ftl_notify_new();
+    dispatch->changed = ftl_notify_new();
+    dispatch->idle = ftl_notify_new();
+    if (dispatch->process != NULL && dispatch->set != NULL && dispatch->spawned != NULL &&
+        dispatch->changed != NULL && dispatch->idle != NULL)
+        code = ftl__park_configure(&dispatch->park, options->registry);
+    if (code == 0)
+        code = start_tasks(dispatch);
+    if (code == 0)
+        *ret_dispatch = dispatch;
+    else
+        ftl__dispatch_close(dispatch);
+    return code;
+}
+
+void ftl__dispatch_close(struct ftl__dispatch *dispatch)
+{
+    if (dispatch == NULL)
+        return;
+    ftl__part_stop(&dispatch->joiner, FTL_S);
+    ftl__part_stop(&dispatch->keeper, FTL_S);
+    ftl_task_set_free(dispatch->set);
+    ftl__park_free(&dispatch->park);
+    ftl_semaphore_free(dispatch->process);
+    ftl_notify_free(dispatch->spawned);
+    ftl_notify_free(dispatch->changed);
+    ftl_notify_free(dispatch->idle);
+    free(dispatch);
+}

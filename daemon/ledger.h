@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ledger: what this daemon holds in Redis, batch by batch, and what each entry still needs to be
+ * told. Pure bookkeeping: no Redis, no waiting, no clock of its own. Control runtime only.
+ *
+ * An entry goes one way (but back from OPEN to DONE when Redis has refused the operation):
+ *     LIVE → DONE → OPEN → GONE      a success that the rest of its batch has kept waiting
+ *     LIVE → DONE, and gone with its whole batch by one ack
+ *     LIVE → OPEN → GONE             anything but a success: settled on its own */
+#ifndef FETTLE_DAEMON_LEDGER_H
+#define FETTLE_DAEMON_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/keys.h"
+#include "runtime/list.h"
+
+struct ftl__queue;
+
+#define FTL__LEDGER_PATIENCE (5 * INT64_C(1000000)) /* ns a success waits for its batch */
+
+enum ftl__entry {
+    FTL__ENTRY_LIVE, /* no outcome yet                                   */
+    FTL__ENTRY_DONE, /* succeeded; Redis does not know                   */
+    FTL__ENTRY_OPEN, /* an operation of its own is due or on its way     */
+    FTL__ENTRY_GONE, /* settled in Redis                                 */
+    FTL__ENTRY_COUNT
+};
+
+enum ftl__batch_place {
+    FTL__BATCH_WORKING, /* in `working`: nothing to tell but what is open */
+    FTL__BATCH_HELD,    /* in `held`: has entries DONE and entries LIVE   */
+    FTL__BATCH_READY,   /* in `ready`: to be acked                        */
+    FTL__BATCH_ACKING,  /* in a list of whoever sends the ack             */
+};
+
+struct ftl__batch {
+    struct ftl__list link;
+    enum ftl__batch_place place;
+    struct ftl__queue *queue;
+    uint64_t seq, token; /* token of entry 0 */
+    uint32_t epoch;      /* the registration under which it was claimed */
+    uint32_t size;
+    uint32_t count[FTL__ENTRY_COUNT]; /* sums up to size */
+    int64_t claimed_at;
+    int64_t held_until;
+    bool resent;    /* an ack or a settle of it may have been executed without our knowing */
+    uint32_t call, place_in_call, in_call; /* scratch of the settle that is being built */
+    uint8_t entry[];
+};
+
+struct ftl__ledger {
+    char id[FTL__ID_MAX + 1]; /* "" while not registered */
+    uint32_t epoch;           /* raised by each registration */
+    uint64_t next_seq;
+    size_t batches;
+    struct ftl__list working, held, ready;
+    void (*on_empty)(void *arg); /* the last batch has gone; may be NULL */
+    void *arg;
+};
+
+void ftl__ledger_init(struct ftl__ledger *ledger);
+void ftl__ledger_free(struct ftl__ledger *ledger); /* all batches that are in its lists */
+
+void ftl__ledger_registered(struct ftl__ledger *ledger, const char *id);
+void ftl__ledger_fenced(struct ftl__ledger *ledger);
+static inline bool ftl__ledger_owns(const struct ftl__ledger *ledger, const struct ftl__batch *batch)
+{
+    return ledger->id[0] != '\0' && batch->epoch == ledger->epoch;
+}
+
+/* A batch as the claim has brought it. NULL: out of memory. */
+struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue, uint64_t seq,
+                                   uint64_t token, uint32_t size, int64_t now);
+/* Takes it out and frees it, whatever its state. */
+void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch);
+struct ftl__batch *ftl__ledger_find(struct ftl__ledger *ledger, uint64_t seq);
+
+/* The edges. done: returns true if the batch has become ready to be acked. */
+bool ftl__ledger_done(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
+                      int64_t now);
+void ftl__ledger_open(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index);
+/* Redis has refused the operation of a success: it waits `patience` ns for its batch or another try. */
+void ftl__ledger_undo(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
+                      int64_t now, int64_t patience);
+/* An open entry is settled. `deleted`: if that was the last one, the batch has been deleted with it.
+ * Frees the batch then, makes it ready if an ack is all that it needs, and returns true in that case. */
+bool ftl__ledger_gone(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
+                      bool deleted);
+
+/* The first held batch whose patience is over, or NULL; when that of the first one is (INT64_MAX: none
+ * is held). A batch whose DONE entries were all opened is held no more. */
+struct ftl__batch *ftl__ledger_overdue(struct ftl__ledger *ledger, int64_t now);
+int64_t ftl__ledger_held_until(const struct ftl__ledger *ledger);
+
+/* Moves at most `max` ready batches to `list`, for an ack; and back again when it failed. */
+size_t ftl__ledger_take_ready(struct ftl__ledger *ledger, struct ftl__list *list, size_t max);
+void ftl__ledger_give_back(struct ftl__ledger *ledger, struct ftl__list *list);
+
+#endif

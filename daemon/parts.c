@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. Who needs whom is the order in which the parts are opened; they are closed backwards, and each
+ * is ready to be closed while it is NULL, so that a failed start is a stop. What parts tell each
+ * other against that order goes through the callbacks here: they set something and wake somebody, and
+ * never wait. */
+#include "daemon/daemon.h"
+
+#include <signal.h>
+#include <sys/random.h>
+
+#include "daemon/log.h"
+
+#define LEASE_STALLS (20 * FTL_S) /* its task turns at least every 6 s */
+
+/* ---- what parts tell each other --------------------------------------------------------------------- */
+
+static int on_work_up(void *arg, struct ftl__link *link)
+{
+    struct ftl__daemon *daemon = arg;
+    int code = ftl__scripts_on_up(daemon->scripts, link);
+
+    if (code == 0 && daemon->claim != NULL)
+        ftl__claim_reconnected(daemon->claim);
+    return code;
+}
+
+static void on_registered(void *arg, const char *id)
+{
+    struct ftl__daemon *daemon = arg;
+
+    ftl__ledger_registered(&daemon->ledger, id);
+    if (daemon->claim != NULL)
+        ftl__claim_hungry(daemon->claim);
+    ftl_notify_one(daemon->changed);
+}
+
+static void on_fenced(void *arg, const char *id)
+{
+    struct ftl__daemon *daemon = arg;
+
+    (void)id;
+    ftl__ledger_fenced(&daemon->ledger);
+}
+
+static void wake_claim(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    if (daemon->claim != NULL)
+        ftl__claim_wake(daemon->claim);
+}
+
+static void on_work(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    if (daemon->claim != NULL)
+        ftl__claim_hungry(daemon->claim);
+}
+
+static void on_empty(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    if (daemon->draining)
+        ftl_notify_one(daemon->changed);
+}
+
+static void ask(struct ftl__daemon *daemon, int signal, const char *by)
+{
+    if (signal == SIGTERM || signal == SIGINT) {
+        if (daemon->stop_reason != NULL) {
+            daemon->stop_now = true;
+            if (daemon->dispatch != NULL)
+                ftl__dispatch_interrupt(daemon->dispatch);
+        }
+        daemon->stop_reason = by;
+    } else if (signal == SIGTSTP) {
+        daemon->quiet_reason = by;
+    } else if (signal == SIGHUP) {
+        daemon->reload_due = true;
+    } else if (signal == SIGTTIN) {
+        daemon->dump_due = true;
+    }
+    ftl_notify_one(daemon->changed);
+}
+
+static void on_signal(void *arg, int signal)
+{
+    ask(arg, signal, ftl__signal_name(signal));
+}
+
+static void on_dashboard(void *arg, int signal)
+{
+    ask(arg, signal, "dashboard");
+}
+
+static bool is_alive(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    return daemon->lease == NULL || ftl_now() - ftl__lease_progress(daemon->lease) < LEASE_STALLS;
+}
+
+/* ---- what the roster shows ---------------------------------------------------------------------------- */
+
+static void roster_state(void *arg, struct ftl__roster_state *ret_state)
+{
+    struct ftl__daemon *daemon = arg;
+    struct ftl__dispatch_stats stats = ftl__dispatch_stats(daemon->dispatch);
+
+    *ret_state = (struct ftl__roster_state){
+        .busy = ftl__dispatch_running(daemon->dispatch),
+        .quiet = daemon->quiet,
+        .processed = stats.processed,
+        .failed = stats.failed,
+    };
+}
+
+struct listing {
+    const struct ftl__clock *clock;
+    struct ftl__roster_run *runs;
+    size_t count, max;
+};
+
+static bool list_run(void *arg, const struct ftl__slot *slot)
+{
+    struct listing *listing = arg;
+
+    if (listing->count == listing->max)
+        return false;
+    listing->runs[listing->count++] = (struct ftl__roster_run){
+        .token = slot->run.token,
+        .queue = slot->run.queue,
+        .bytes = slot->run.bytes,
+        .size = slot->run.size,
+        .started_at = ftl__clock_epoch(listing->clock, slot->since),
+    };
+    return true;
+}
+
+static size_t roster_runs(void *arg, struct ftl__roster_run *ret_runs, size_t max)
+{
+    struct ftl__daemon *daemon = arg;
+    struct listing listing = {&daemon->clock, ret_runs, 0, max};
+
+    ftl__dispatch_each(daemon->dispatch, list_run, &listing);
+    return listing.count;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------- */
+
+static int open_books(struct ftl__daemon *daemon)
+{
+    uint64_t seed;
+    int code;
+
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+        seed = (uint64_t)ftl_now();
+    ftl__clock_init(&daemon->clock);
+    ftl__ledger_init(&daemon->ledger);
+    daemon->ledger.on_empty = on_empty;
+    daemon->ledger.arg = daemon;
+    ftl__slots_init(&daemon->slots);
+    daemon->changed = ftl_notify_new();
+    if (daemon->changed == NULL)
+        return FTL_ENOMEM;
+    code = ftl__keys_open(daemon->config->prefix, &daemon->keys);
+    if (code == 0)
+        code = ftl__queues_init(&daemon->queues, daemon->keys, daemon->config, seed);
+    if (code == 0)
+        code = ftl__scripts_open(&daemon->scripts);
+    return code;
+}
+
+static int open_outside(struct ftl__daemon *daemon)
+{
+    const struct ftl__notify_options notify = {
+        .control = daemon->control, .jobs = daemon->jobs, .is_alive = is_alive, .arg = daemon};
+    const struct ftl__signals_options signals = {
+        .runtime = daemon->control, .on_signal = on_signal, .arg = daemon};
+    int code = ftl__notify_open(&notify, &daemon->notify);
+
+    return code != 0 ? code : ftl__signals_open(&signals, &daemon->signals);
+}
+
+static int open_links(struct ftl__daemon *daemon)
+{
+    struct ftl__link_options options = {
+        .runtime = daemon->control,
+        .address = &daemon->started->redis,
+        .name = "work",
+        .on_up = on_work_up,
+        .arg = daemon,
+    };
+    int code = ftl__link_open(&options, &daemon->work);
+
+    options.on_up = ftl__scripts_on_up;
+    options.arg = daemon->scripts;
+    options.name = "beat";
+    if (code == 0)
+        code = ftl__link_open(&options, &daemon->beat);
+    options.name = "side";
+    if (code == 0)
+        code = ftl__link_open(&options, &daemon->side);
+    return code;
+}
+
+static int open_lease(struct ftl__daemon *daemon)
+{
+    const struct ftl__lease_options lease = {
+        .runtime = daemon->control,
+        .link = daemon->beat,
+        .scripts = daemon->scripts,
+        .keys = daemon->keys,
+        .ttl = daemon->started->lease_ttl,
+        .on_registered = on_registered,
+        .on_fenced = on_fenced,
+        .arg = daemon,
+    };
+
+    return ftl__lease_open(&lease, &daemon->lease);
+}
+
+static int open_way_out(struct ftl__daemon *daemon)
+{
+    const struct ftl__settle_options settle = {
+        .runtime = daemon->control,
+        .link = daemon->work,
+        .scripts = daemon->scripts,
+        .keys = daemon->keys,
+        .lease = daemon->lease,
+        .ledger = &daemon->ledger,
+        .slots = &daemon->slots,
+        .clock = &daemon->clock,
+        .unroutable_ttl = daemon->config->unroutable_ttl,
+        .on_ready = wake_claim,
+        .arg = daemon,
+    };
+    const struct ftl__dispatch_options dispatch = {
+        .control = daemon->control,
+        .jobs = daemon->jobs,
+        .slots = &daemon->slots,
+        .clock = &daemon->clock,
+        .registry = daemon->registry,
+        .concurrency = daemon->config->concurrency,
+        .max_payload = daemon->config->max_payload,
+        .on_free = wake_claim,
+        .arg = daemon,
+    };
+    struct ftl__dispatch_options with_settle = dispatch;
+    int code = ftl__settle_open(&settle, &daemon->settle);
+
+    with_settle.settle = daemon->settle;
+    return code != 0 ? code : ftl__dispatch_open(&with_settle, &daemon->dispatch);
+}
+
+static int open_way_in(struct ftl__daemon *daemon)
+{
+    const struct ftl__wait_options wait = {.runtime = daemon->control,
+                                           .address = &daemon->started->redis,
+                                           .on_work = on_work,
+                                           .arg = daemon};
+    struct ftl__claim_options claim = {
+        .runtime = daemon->control,
+        .context = {daemon->work, daemon->scripts, daemon->keys, daemon->lease, &daemon->ledger,
+                    &daemon->queues, daemon->dispatch, &daemon->clock},
+        .concurrency = daemon->config->concurrency,
+    };
+    int code = ftl__wait_open(&wait, &daemon->wait);
+
+    if (code == 0)
+        code = ftl__wait_configure(daemon->wait, &daemon->queues);
+    claim.wait = daemon->wait;
+    return code != 0 ? code : ftl__claim_open(&claim, &daemon->claim);
+}
+
+static int open_company(struct ftl__daemon *daemon)
+{
+    const struct ftl__promote_options promote = {
+        .runtime = daemon->control,
+        .link = daemon->side,
+        .scripts = daemon->scripts,
+        .keys = daemon->keys,
+        .lease = daemon->lease,
+        .limits = {daemon->config->max_payload + FTL__RETRY_GROWTH, FTL__ROUTE_DEPTH},
+        .dead_max_jobs = daemon->config->dead_max_jobs,
+        .dead_max_age = daemon->config->dead_max_age,
+    };
+    const struct ftl__roster_options roster = {
+        .runtime = daemon->control,
+        .link = daemon->side,
+        .keys = daemon->keys,
+        .lease = daemon->lease,
+        .config = daemon->config,
+        .state = roster_state,
+        .runs = roster_runs,
+        .on_signal = on_dashboard,
+        .arg = daemon,
+    };
+    int code = ftl__promote_open(&promote, &daemon->promote);
+
+    return code != 0 ? code : ftl__roster_open(&roster, &daemon->roster);
+}
+
+int ftl__daemon_open_parts(struct ftl__daemon *daemon)
+{
+    static int (*const steps[])(struct ftl__daemon *daemon) = {
+        open_books, open_outside, open_links, open_lease, open_way_out, open_way_in, open_company,
+    };
+    int code = 0;
+
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && code == 0; i++)
+        code = steps[i](daemon);
+    return code;
+}
+
+void ftl__daemon_close_parts(struct ftl__daemon *daemon)
+{
+    ftl__roster_close(daemon->roster);
+    ftl__promote_close(daemon->promote);
+    ftl__wait_close(daemon->wait);
+    ftl__claim_close(daemon->claim);
+    daemon->claim = NULL; /* the callbacks have nobody to wake any more */
+    ftl__dispatch_close(daemon->dispatch);
+    ftl__settle_close(daemon->settle);
+    ftl__lease_close(daemon->lease);
+    ftl__link_close(daemon->side);
+    ftl__link_close(daemon->beat);
+    ftl__link_close(daemon->work);
+    ftl__signals_close(daemon->signals);
+    ftl__notify_close(daemon->notify);
+    ftl__scripts_close(daemon->scripts);
+    ftl__slots_free(&daemon->slots);
+    daemon->ledger.on_empty = NULL;
+    ftl__ledger_free(&daemon->ledger);
+    ftl__queues_free(&daemon->queues);
+    ftl__keys_close(daemon->keys);
+    ftl_notify_free(daemon->changed);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. The fields every event of a job begins with are made by one macro, so that they are the same
+ * everywhere. What a handler printed comes in on the thread of its run and reads only what stays
+ * unchanged while it runs; the log itself is thread-safe. Nothing here decides anything. */
+#include "daemon/report.h"
+
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/queues.h"
+
+#define MESSAGE_SHOWN 1000 /* bytes of an error message in a line */
+#define BACKTRACE_SIZE 8192
+
+/* A name that is not there leaves its field out. */
+static const char *or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+#define JOB_FIELDS(run)                                                                            \
+    FTL__STR("jid", or_null((run)->jid)), FTL__STR("class", or_null((run)->class)),                \
+        FTL__STR("queue", (run)->queue), FTL__UINT("attempt", (run)->attempt),                     \
+        FTL__UINT("token", (run)->token)
+
+static bool wants_all(void)
+{
+    return ftl__log_jobs() == FTL__LOG_JOBS_ALL && ftl__log_on(FTL__INFO);
+}
+
+static bool wants_failures(void)
+{
+    return ftl__log_jobs() != FTL__LOG_JOBS_NONE;
+}
+
+static double duration_ms(const struct ftl__slot *slot)
+{
+    return slot->since == 0 ? 0 : (double)(slot->ended_at - slot->since) / 1e6;
+}
+
+void ftl__report_started(const struct ftl__slot *slot)
+{
+    if (wants_all())
+        ftl__log(FTL__EV_JOB_START, JOB_FIELDS(&slot->run));
+}
+
+void ftl__report_done(const struct ftl__slot *slot)
+{
+    if (wants_all())
+        ftl__log(FTL__EV_JOB_DONE, JOB_FIELDS(&slot->run),
+                 FTL__REAL("duration_ms", duration_ms(slot)));
+}
+
+void ftl__report_panic(const struct ftl__slot *slot, const struct ftl_panic *panic)
+{
+    char backtrace[BACKTRACE_SIZE];
+    size_t size = ftl_panic_format(panic, backtrace, sizeof backtrace);
+
+    ftl__log(FTL__EV_TASK_PANIC, FTL__STR("task", "run"), FTL__STR("reason", panic->message),
+             FTL__STR("jid", or_null(slot->run.jid)), FTL__STR("class", slot->run.class),
+             FTL__UINT("token", slot->run.token), FTL__BYTES("backtrace", backtrace, size));
+}
+
+static size_t shown(size_t size)
+{
+    return size < MESSAGE_SHOWN ? size : MESSAGE_SHOWN;
+}
+
+#define FAILURE_FIELDS(slot)                                                                       \
+    FTL__REAL("duration_ms", duration_ms(slot)),                                                   \
+        FTL__STR("error_class", (slot)->run.failure.error_class),                                  \
+        FTL__BYTES("error_message", (slot)->run.failure.error_message,                             \
+                   shown((slot)->run.failure.message_size)),                                       \
+        FTL__STR("reason", (slot)->result.why)
+
+static void report_retry(const struct ftl__slot *slot)
+{
+    const struct ftl__retry_result *result = &slot->result;
+
+    if (!wants_failures())
+        return;
+    if (result->retry_count < 0)
+        ftl__log(FTL__EV_JOB_FAILED, JOB_FIELDS(&slot->run), FAILURE_FIELDS(slot),
+                 FTL__REAL("retry_at", result->score));
+    else
+        ftl__log(FTL__EV_JOB_FAILED, JOB_FIELDS(&slot->run), FAILURE_FIELDS(slot),
+                 FTL__INT("retry_count", result->retry_count),
+                 FTL__REAL("retry_at", result->score));
+}
+
+static void report_failed(const struct ftl__slot *slot)
+{
+    if (slot->result.fate == FTL__FATE_RETRY)
+        report_retry(slot);
+    else if (slot->result.fate == FTL__FATE_DEAD)
+        ftl__log(FTL__EV_JOB_DEAD, JOB_FIELDS(&slot->run), FAILURE_FIELDS(slot));
+    else
+        ftl__log(FTL__EV_JOB_DROPPED, JOB_FIELDS(&slot->run), FAILURE_FIELDS(slot));
+}
+
+static void report_unroutable(const struct ftl__slot *slot)
+{
+    if (slot->result.fate == FTL__FATE_RETRY)
+        ftl__log(FTL__EV_JOB_UNROUTABLE, FTL__STR("jid", or_null(slot->run.jid)),
+                 FTL__STR("class", slot->run.class), FTL__STR("queue", slot->run.queue),
+                 FTL__UINT("token", slot->run.token), FTL__REAL("retry_at", slot->result.score));
+    else
+        ftl__log(FTL__EV_JOB_DEAD, JOB_FIELDS(&slot->run),
+                 FTL__STR("error_class", "NoHandler"), FTL__STR("reason", slot->result.why));
+}
+
+static void report_invalid(const struct ftl__slot *slot)
+{
+    ftl__log(FTL__EV_JOB_INVALID, FTL__STR("queue", slot->run.queue),
+             FTL__UINT("token", slot->run.token), FTL__STR("jid", or_null(slot->run.jid)),
+             FTL__STR("class", or_null(slot->run.class)), FTL__STR("reason", slot->end_message),
+             FTL__UINT("offset", slot->end_offset), FTL__UINT("size", slot->run.size));
+}
+
+void ftl__report_end(const struct ftl__slot *slot)
+{
+    switch (slot->end) {
+    case FTL__END_FAILED:
+        report_failed(slot);
+        break;
+    case FTL__END_UNROUTABLE:
+        report_unroutable(slot);
+        break;
+    case FTL__END_REFUSED:
+    case FTL__END_RAW:
+        report_invalid(slot);
+        break;
+    case FTL__END_RETURNED:
+        ftl__log(FTL__EV_JOB_RETURNED, JOB_FIELDS(&slot->run),
+                 FTL__STR("reason", slot->end_message));
+        break;
+    }
+}
+
+void ftl__report_refused(const struct ftl__slot *slot, const char *reason)
+{
+    ftl__log(FTL__EV_JOB_REFUSED, JOB_FIELDS(&slot->run), FTL__STR("reason", reason));
+}
+
+void ftl__report_success_refused(const struct ftl__batch *batch, uint32_t index,
+                                 const char *reason)
+{
+    ftl__log(FTL__EV_JOB_REFUSED, FTL__STR("queue", batch->queue->name),
+             FTL__UINT("token", batch->token + index), FTL__STR("reason", reason));
+}
+
+void ftl__report_line(void *arg, const struct ftl_run *run, enum ftl__stream stream,
+                      const char *line, size_t size)
+{
+    static const enum ftl__event events[] = {
+        [FTL__STREAM_LOG] = FTL__EV_JOB_LOG,
+        [FTL__STREAM_STDOUT] = FTL__EV_JOB_STDOUT,
+        [FTL__STREAM_STDERR] = FTL__EV_JOB_STDERR,
+    };
+
+    (void)arg;
+    if (ftl__log_on(FTL__INFO))
+        ftl__log(events[stream], JOB_FIELDS(run), FTL__BYTES("line", line, size));
+}
