@@ -55,7 +55,7 @@ struct ftl__shadow {
     void *fiber;
 #endif
 #if !defined FTL__ASAN && !defined FTL__TSAN
-    char none[0];
+    __extension__ char none[0];
 #endif
 };
 
