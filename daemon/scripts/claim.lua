@@ -25,7 +25,8 @@ end
 
 local max_jobs, max_bytes = whole(ARGV[2]), whole(ARGV[3])
 local queues = (#KEYS - 5) / 3
-if not max_jobs or not max_bytes or queues < 1 or #ARGV ~= 3 + 3 * queues then
+if not max_jobs or not max_bytes or queues < 1 or queues > UNPACK - 2
+    or #ARGV ~= 3 + 3 * queues then
     return redis.error_reply('BADARG claim')
 end
 for q = 1, queues do
@@ -36,23 +37,25 @@ end
 if redis.call('HEXISTS', owners, id) == 0 then
     return redis.error_reply('FENCED ' .. id)
 end
-redis.call('HLEN', batches) -- its type, before the first write
-local counting = redis.call('HLEN', recoveries) > 0
-local last = redis.call('GET', token_key) or '0'
-if not whole(last) then
-    return redis.error_reply('BADTYPE the last token is no number')
-end
 
-local bytes, largest, full = 0, 0, max_jobs == 0
+-- Most of the time none of these is there: one question spares many.
+local rare = { paused, recoveries }
+for q = 1, queues do
+    rare[q + 2] = KEYS[3 * q + 4]
+end
+local all_usual = redis.call('EXISTS', unpack(rare)) == 0
+local counting = not all_usual and redis.call('HLEN', recoveries) > 0
+
+local bytes, largest, full = 0, 0, false
 
 -- Reads from the right end of a list, after `jobs` that the caller has from elsewhere. Returns how
 -- many it added to them, or an error reply.
 local function read(key, jobs, limit, first)
     local taken = 0
     while #jobs < limit and not full do
-        local n = math.min(largest == 0 and 8 or CHUNK, limit - #jobs)
-        if largest > 0 then
-            n = math.min(n, math.max(1, math.floor((max_bytes - bytes) / largest)))
+        local n = math.min(largest == 0 and CHUNK / 2 or CHUNK, limit - #jobs)
+        if largest * n > max_bytes - bytes then
+            n = math.max(1, math.floor((max_bytes - bytes) / largest))
         end
         local some = redis.pcall('LRANGE', key, -taken - n, -taken - 1)
         if some.err then
@@ -64,9 +67,11 @@ local function read(key, jobs, limit, first)
                 full = true
                 return taken
             end
-            bytes, largest = bytes + size, math.max(largest, size)
-            taken = taken + 1
+            bytes, taken = bytes + size, taken + 1
             jobs[#jobs + 1] = some[i]
+            if size > largest then
+                largest = size
+            end
         end
         if #some < n then
             break
@@ -96,14 +101,14 @@ end
 
 -- What to take from queue q: a row, or nil if there is nothing.
 local function decide(q, left, first)
-    local queue, front, batch = KEYS[3 * q + 3], KEYS[3 * q + 4], KEYS[3 * q + 5]
+    local queue, front = KEYS[3 * q + 3], KEYS[3 * q + 4]
     local row = { q = q, state = 'ok', jobs = {}, counts = {} }
     local limit, before = math.min(left, tonumber(ARGV[3 * q + 3])), bytes
-    if redis.call('SISMEMBER', paused, ARGV[3 * q + 1]) == 1 then
+    if not all_usual and redis.call('SISMEMBER', paused, ARGV[3 * q + 1]) == 1 then
         row.state = 'paused'
         return row
     end
-    local from_front = read(front, row.jobs, limit, first)
+    local from_front = all_usual and 0 or read(front, row.jobs, limit, first)
     local from_queue = failed(from_front) and from_front or read(queue, row.jobs, limit, first)
     local counts = failed(from_queue) and from_queue or recovered(row.jobs)
     if counts.err then
@@ -113,21 +118,23 @@ local function decide(q, left, first)
     if #row.jobs == 0 then
         return nil
     end
-    if redis.call('EXISTS', batch) == 1 then
-        row.state, row.jobs, bytes = 'BADARG the batch exists', {}, before
-        return row
-    end
     row.from_front, row.from_queue, row.counts = from_front, from_queue, counts
     return row
 end
 
-local function push(key, jobs)
+-- Appends the jobs to a list: nil or an error reply, and how many the list has got before that. A batch
+-- must be new: places in it count.
+local function push(key, jobs, new)
     for i = 1, #jobs, UNPACK do
-        local reply = redis.pcall('RPUSH', key, unpack(jobs, i, math.min(i + UNPACK - 1, #jobs)))
+        local last = math.min(i + UNPACK - 1, #jobs)
+        local reply = redis.pcall('RPUSH', key, unpack(jobs, i, last))
         if failed(reply) then
-            return reply
+            return reply, i - 1
+        elseif new and reply ~= last then
+            return { err = 'BADARG the batch exists' }, last
         end
     end
+    return nil, #jobs
 end
 
 -- Cuts the jobs off from where they were: nil or an error reply, with all of them still there.
@@ -156,9 +163,11 @@ local function move(row, token)
     if failed(reply) or reply == 0 then
         return failed(reply) and reply or { err = 'BADARG the SEQ is in use' }
     end
-    reply = push(batch, row.jobs) or cut(row, queue, front)
+    local pushed
+    reply, pushed = push(batch, row.jobs, true)
+    reply = reply or cut(row, queue, front)
     if reply then
-        redis.pcall('DEL', batch)
+        redis.pcall('RPOP', batch, pushed)
         redis.pcall('HDEL', batches, seq)
     end
     return reply
@@ -178,15 +187,23 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local token = math.max(tonumber(last) + 1, now)
+local result = { string.format('%.0f', now) }
+local token = now
 if total > 0 then
-    -- A write that changes nothing: it fails if HDEL is not permitted, and it is allowed when Redis
-    -- is full; those after it are then, too, so that a full Redis can be emptied.
-    redis.call('HDEL', batches, '')
-    redis.call('SET', token_key, string.format('%.0f', token + total - 1))
+    local last = whole(redis.call('GET', token_key) or '0')
+    if not last then
+        return redis.error_reply('BADTYPE the last token is no number')
+    end
+    token = math.max(last + 1, now)
+    last = string.format('%.0f', token + total - 1)
+    if failed(redis.pcall('SET', token_key, last)) then
+        -- A write that changes nothing and is allowed when Redis is full; those after it are then,
+        -- too, so that a full Redis can be emptied.
+        redis.call('HDEL', batches, '')
+        redis.call('SET', token_key, last)
+    end
 end
 
-local result = { string.format('%.0f', now) }
 for _, row in ipairs(rows) do
     local mine = string.format('%.0f', token)
     local reply = #row.jobs > 0 and move(row, mine)
