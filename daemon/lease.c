@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN: one task on control. Each turn, once a second, it beats if a third of the ttl is over,
- * registers if it must, and looks at the others (watch.c). Long work of the watch comes back here
- * between its calls (tend), so that taking over a dead daemon's jobs never costs our own lease.
- * Every call has a deadline of a third of the ttl, 5 s at most: a connection that does not answer
- * is broken rather than waited for.
+ * DESIGN: one task on control. Each turn, about once a second, it beats if a third of the ttl is
+ * over, registers if it must, and looks at the others (watch.c). Long work of the watch comes back
+ * here between its calls (tend), so that taking over a dead daemon's jobs never costs our own
+ * lease. Every call has a deadline of a third of the ttl, 5 s at most: a connection that does not
+ * answer is broken rather than waited for.
  *
  * A broken connection changes nothing: the same ID goes on beating on the next one. Only Redis'
  * word FENCED ends an ID: others have fenced it, or Redis has lost its memory. Then a fresh one is
@@ -26,7 +26,7 @@
 #include "daemon/part.h"
 #include "daemon/watch.h"
 
-#define TURN FTL_S
+#define TURN_MAX FTL_S
 #define CALL_MIN (200 * FTL_MS)
 #define CALL_MAX (5 * FTL_S)
 #define CLOSE_GRACE FTL_S
@@ -35,7 +35,7 @@ enum state { UNREGISTERED, REGISTERED, RETIRED };
 
 struct ftl__lease {
     struct ftl__lease_options options;
-    int64_t ttl, call_timeout;
+    int64_t ttl, turn, call_timeout; /* ns */
     enum state state;
     bool closing, suspected;
     char id[FTL__ID_MAX + 1]; /* "" unless registered */
@@ -171,12 +171,12 @@ static void *hold(void *arg)
     struct ftl__lease *lease = arg;
     while (!lease->closing) {
         lease->progress = ftl_now();
-        if (ftl__link_wait_up(lease->options.link, lease->progress + TURN) != 0)
+        if (ftl__link_wait_up(lease->options.link, lease->progress + lease->turn) != 0)
             continue;
         if (tend(lease) == 0)
             (void)ftl__watch_turn(lease->watch, lease->id);
         if (!lease->closing)
-            (void)ftl_notify_wait(lease->wake, ftl_deadline(TURN));
+            (void)ftl_notify_wait(lease->wake, ftl_deadline(lease->turn));
     }
     return NULL;
 }
@@ -222,6 +222,7 @@ int ftl__lease_open(const struct ftl__lease_options *options, struct ftl__lease 
         return FTL_ENOMEM;
     lease->options = *options;
     lease->ttl = (int64_t)llround(options->ttl * (double)FTL_S);
+    lease->turn = lease->ttl / 3 < TURN_MAX ? lease->ttl / 3 : TURN_MAX;
     lease->call_timeout = call_timeout(lease->ttl);
     lease->progress = ftl_now();
     ftl__invoke_init(&lease->invoke);

@@ -12,11 +12,11 @@
 #include "tests/unit/parts.h"
 #include "tests/unit/unit.h"
 
-#define TTL 1.0 /* seconds */
+#define TTL_MS 600
 
 /* A lease and what it has told. */
 struct holder {
-    struct unit_parts *parts;
+    double ttl; /* seconds */
     struct ftl__lease *lease;
     int registered, fenced;
     char id[FTL__ID_MAX + 1], lost[FTL__ID_MAX + 1];
@@ -49,7 +49,7 @@ static void *open_task(void *arg)
                                          .link = parts.link,
                                          .scripts = parts.scripts,
                                          .keys = parts.keys,
-                                         .ttl = TTL,
+                                         .ttl = holder->ttl,
                                          .on_registered = on_registered,
                                          .on_fenced = on_fenced,
                                          .arg = holder};
@@ -100,7 +100,7 @@ START_TEST(it_registers_and_beats)
 {
     open_lease(&one);
     ck_assert_int_eq(unit_redis_int(redis, "HLEN fettle:owners"), 1);
-    ck_assert_str_eq(unit_redis_text(redis, "HGET fettle:owners %s", one.id), "1 1000");
+    ck_assert_str_eq(unit_redis_text(redis, "HGET fettle:owners %s", one.id), "1 600");
     unit_redis_await(redis, 2, "HGET fettle:beat %s", one.id);
     const char *colon = strchr(one.id, ':');
     ck_assert_ptr_nonnull(colon);
@@ -133,12 +133,13 @@ static void *suspect_task(void *arg)
     ftl__lease_suspect(holder->lease, "somebody:1:else");
     ftl__lease_suspect(holder->lease, holder->id);
     ftl_assert(ftl_notify_wait(holder->told, ftl_deadline(20 * FTL_S)) == 0);
-    ftl_assert(ftl_now() - began < 250 * FTL_MS * unit_slow());
+    ftl_assert(ftl_now() - began < FTL_S * unit_slow());
     return NULL;
 }
 
 START_TEST(a_suspicion_is_looked_into_at_once)
 {
+    one.ttl = 60; /* a beat every 20 s */
     open_lease(&one);
     freeReplyObject(unit_redis_call(redis, "HDEL fettle:owners %s", one.id));
     unit_on_control(redis, suspect_task, &one);
@@ -149,14 +150,14 @@ END_TEST
 
 START_TEST(a_dead_owner_is_reaped)
 {
-    plant("dead:1:x", "1 1000", "default");
+    plant("dead:1:x", "1 600", "default");
     freeReplyObject(unit_redis_call(redis, "RPUSH queue:default later"));
     int64_t began = ftl_now();
     open_lease(&one);
     unit_redis_await(redis, 3, "LLEN queue:default");
     /* Its ttl at least, and not much more. */
-    ck_assert_int_ge(ftl_now() - began, FTL_S);
-    ck_assert_int_lt(ftl_now() - began, 6 * FTL_S * unit_slow());
+    ck_assert_int_ge(ftl_now() - began, TTL_MS * FTL_MS);
+    ck_assert_int_lt(ftl_now() - began, (TTL_MS * FTL_MS + 5 * FTL_S) * unit_slow());
     /* The oldest is next; what was settled is gone. */
     ck_assert_str_eq(unit_redis_text(redis, "LINDEX queue:default -1"), "a");
     ck_assert_str_eq(unit_redis_text(redis, "LINDEX queue:default -2"), "c");
@@ -170,7 +171,7 @@ END_TEST
 
 START_TEST(several_batches_come_back_in_their_order)
 {
-    plant("dead:1:x", "1 1000", "default");
+    plant("dead:1:x", "1 600", "default");
     freeReplyObject(
         unit_redis_call(redis, "HSET fettle:batches:dead:1:x 10 %s", "2000 250 default"));
     for (int i = 0; i < 250; i++)
@@ -187,7 +188,7 @@ END_TEST
 START_TEST(a_job_that_was_recovered_too_often_goes_to_dead)
 {
     const char *id = "dead:1:x";
-    plant(id, "1 1000", "default");
+    plant(id, "1 600", "default");
     freeReplyObject(unit_redis_call(redis, "EVAL %s 0",
                                     "redis.call('HSET','fettle:recoveries',redis.sha1hex('c'),2)"));
     open_lease(&one);
@@ -202,13 +203,13 @@ END_TEST
 static void *two_ttls_task(void *arg)
 {
     (void)arg;
-    ftl_assert(ftl_sleep((int64_t)(2.5 * TTL * (double)FTL_S)) == 0);
+    ftl_assert(ftl_sleep(5 * TTL_MS * FTL_MS / 2) == 0);
     return NULL;
 }
 
 START_TEST(the_living_and_the_unknown_are_left_alone)
 {
-    plant("future:1:x", "2 1000", "default");
+    plant("future:1:x", "2 600", "default");
     open_lease(&one);
     open_lease(&two);
     unit_on_control(redis, two_ttls_task, NULL);
@@ -223,14 +224,14 @@ END_TEST
 START_TEST(an_outage_of_redis_expires_nobody)
 {
     open_lease(&one);
-    plant("silent:1:x", "1 1000", "default");
+    plant("silent:1:x", "1 600", "default");
     unit_redis_kill(redis);
     unit_on_control(redis, two_ttls_task, NULL);
     unit_redis_start(redis, NULL);
     int64_t back = ftl_now();
     unit_redis_await(redis, 0, "HEXISTS fettle:owners silent:1:x");
     /* He has had his whole ttl since. */
-    ck_assert_int_ge(ftl_now() - back, FTL_S);
+    ck_assert_int_ge(ftl_now() - back, TTL_MS * FTL_MS);
     ck_assert_int_eq(one.fenced, 0);
     ck_assert_int_eq(one.registered, 1);
     ck_assert_int_eq(unit_redis_int(redis, "HEXISTS fettle:owners %s", one.id), 1);
@@ -270,7 +271,7 @@ END_TEST
 
 static void set_up(void)
 {
-    one = two = (struct holder){.parts = &parts};
+    one = two = (struct holder){.ttl = TTL_MS / 1000.0};
     unit_parts_open(&parts);
 }
 
