@@ -51,6 +51,26 @@ untold_fields()
     done
 }
 
+# Fields that are given to an event by name, but are not in its list.
+foreign_fields()
+{
+    cat "$1/daemon/events.def" "$1/docs/log.md" "$1"/daemon/*.c | awk '
+        /^X\(/ { split($0, part, /[^A-Za-z_.]+/); name[part[2]] = part[3]; next }
+        /^### / { event = $2; next }
+        /^Fields: / { fields[event] = $0; next }
+        /ftl__log\(FTL__EV_/ { call = "" }
+        { call = call $0 }
+        /;/ && call ~ /ftl__log\(FTL__EV_/ {
+            id = call; sub(/.*ftl__log\(FTL__EV_/, "", id); sub(/[^A-Z_].*/, "", id)
+            while (match(call, /FTL__(STR|BYTES|INT|UINT|REAL|BOOL)\("[a-z_]+"/)) {
+                field = substr(call, RSTART, RLENGTH); call = substr(call, RSTART + RLENGTH)
+                sub(/.*\("/, "", field); sub(/"/, "", field)
+                if (index(fields[name[id]], "`" field "`") == 0) print name[id] ": " field
+            }
+            call = ""
+        }'
+}
+
 # The tables of daemon/config.c against the tags of the man page.
 coded_keys()
 {
@@ -102,6 +122,7 @@ holds event_lists "docs/log.md and events.def agree"
 holds events_without_fields "each event has its fields"
 holds unused_events "each event is emitted"
 holds untold_fields "each field is explained"
+holds foreign_fields "each event has only its own fields"
 holds key_lists "fettled.conf(5) and config.c have the same keys"
 
 plant
@@ -118,6 +139,9 @@ finds event_lists "another level"
 plant
 echo 'FTL__STR("mystery", x)' >> "$work/tree/daemon/log.c"
 finds untold_fields "a field that is not explained"
+plant
+printf 'ftl__log(FTL__EV_JOB_DONE,\n FTL__STR("backtrace", x));\n' >> "$work/tree/daemon/log.c"
+finds foreign_fields "a field of another event"
 plant
 echo '    {"mystery", FTL__KEY_TEXT},' >> "$work/tree/daemon/config.c"
 finds key_lists "a key that is not explained"
