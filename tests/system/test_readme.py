@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What the README tells to do works as it stands there: its examples are taken out of it and run."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from fettled import BUILDDIR, MODULES_DIR, SRCDIR, Fettled, job
+from redisd import Redisd, available
+from tap import Skip, equal, main
+
+with open(os.path.join(SRCDIR, "README.md"), encoding="utf-8") as readme:
+    README = readme.read()
+
+
+def block(language, containing):
+    """The code block of that language that has that text."""
+    blocks = [b for b in re.findall(r"^```%s\n(.*?)^```" % language, README, re.M | re.S)
+              if containing in b]
+    equal(len(blocks), 1, "blocks of %s with %s" % (language, containing))
+    return blocks[0]
+
+
+def indented(containing):
+    """The paragraph of indented lines that has that text, unindented."""
+    blocks = [b for b in re.findall(r"(?:^    .*\n)+", README, re.M) if containing in b]
+    equal(len(blocks), 1, "indented blocks with %s" % containing)
+    return re.sub("^    ", "", blocks[0], flags=re.M)
+
+
+def workplace(t):
+    directory = tempfile.mkdtemp(prefix="fettle-test-")
+    t.defer(shutil.rmtree, directory)
+    return directory
+
+
+def build_greet(directory):
+    """The module, built as the README says, against the build tree."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if not compiler:
+        raise Skip("no compiler")
+    source = os.path.join(directory, "greet.c")
+    with open(source, "w") as file:
+        file.write(block("c", "FTL_MODULE"))
+    subprocess.run([compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC",
+                    "-I" + os.path.join(BUILDDIR, "include"), "-o",
+                    os.path.join(directory, "greet.so"), source], check=True)
+
+
+def write_resize(directory):
+    path = os.path.join(directory, "resize")
+    with open(path, "w") as file:
+        file.write(block("python", "#!/usr/bin/env python3"))
+    os.chmod(path, 0o755)
+    return path
+
+
+def start(t, redisd, directory):
+    """A daemon with the README's configuration; only the places are other ones."""
+    text = indented("handlers = (")
+    text = text.replace("redis://127.0.0.1:6379/0", redisd.url)
+    text = text.replace("/usr/local/bin/resize", write_resize(directory))
+    text = text.replace("handlers = (", 'handlers = (\n{ class = "Hello"; module = "hello"; },')
+    text += 'module_path = [ "%s", "%s" ];\n' % (directory, MODULES_DIR)
+    text += 'log = { format = "json"; jobs = "all"; };\n'
+    daemon = t.use(Fettled(redisd, start=False))
+    daemon.write_config(text)
+    daemon.start()
+    daemon.wait_ready()
+    return daemon
+
+
+def test_jobs_in_c_and_as_a_command(t):
+    """Its configuration starts, its module and its command run."""
+    directory = workplace(t)
+    build_greet(directory)
+    redisd = t.use(Redisd())
+    daemon = start(t, redisd, directory)
+    redisd.client.call("LPUSH", "queue:default", job("Greet", ["README"]), job("Resize", ["a", 1]))
+    daemon.wait_event("job.log", line="good morning, README")
+    daemon.wait_event("job.stdout", line="resizing a 1")
+    daemon.wait_events(2, "job.done")
+    redisd.client.call("LPUSH", "queue:default", job("Greet", [1]))
+    daemon.wait_event("job.dead", error_class="ArgumentError")
+
+
+def test_enqueue_from_the_shell(t):
+    """Its redis-cli line runs the sample job."""
+    if not shutil.which("redis-cli"):
+        raise Skip("no redis-cli")
+    directory = workplace(t)
+    build_greet(directory)
+    redisd = t.use(Redisd())
+    daemon = start(t, redisd, directory)
+    line = block("sh", "redis-cli LPUSH").splitlines()[0]
+    words = shlex.split(line)
+    equal(words[:2], ["redis-cli", "LPUSH"])
+    subprocess.run(words[:1] + ["-s", redisd.socket] + words[1:], check=True,
+                   stdout=subprocess.DEVNULL)
+    daemon.wait_event("job.log", line="hello, world")
+
+
+def test_python_pushes_what_it_says(t):
+    """Its Python runs, with a stand-in for the client library, and its job too."""
+    directory = workplace(t)
+    build_greet(directory)
+    redisd = t.use(Redisd())
+    daemon = start(t, redisd, directory)
+
+    class Client:
+        def lpush(self, *args):
+            redisd.client.call("LPUSH", *args)
+
+    stand_in = type(sys)("redis")
+    stand_in.Redis = Client
+    sys.modules["redis"] = stand_in
+    t.defer(sys.modules.pop, "redis")
+    exec(block("python", "lpush"), {})  # the README is ours
+    daemon.wait_event("job.log", line="hello, world")
+
+
+main(None if available() else "there is no redis-server")
