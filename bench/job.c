@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * What a job's way through jobs/job costs: the scan of a job of 170 bytes as clients write them, of a
- * large one, and one rewrite after a failure. Prints the median of some rounds in ns per operation, and
- * for the large one GB/s. One thread; no Redis, no runtime. */
+ * What a job's way through jobs/job costs: the scan of a job of 170 bytes as clients write them, of
+ * a large one, and one rewrite after a failure. Prints the median of some rounds in ns per
+ * operation, and for the large one GB/s. One thread; no Redis, no runtime. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,8 +58,8 @@ static void fail(const struct text *text)
         .error_class = "Failed", .error_message = "it did not work out", .message_size = 19};
     struct ftl__retry_input input = {.now = 1795196281.5, .random = 42, .queue = "default"};
     struct ftl__retry_result result;
-    if (ftl__job_scan(text->bytes, text->size, &limits, &job, &error) != 0
-        || ftl__retry_failed(&job, &failure, &input, &result) != 0)
+    if (ftl__job_scan(text->bytes, text->size, &limits, &job, &error) != 0 ||
+        ftl__retry_failed(&job, &failure, &input, &result) != 0)
         abort();
     free(result.bytes);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Three steps, each from one buffer into the next: lines → JSON, JSON → zlib, zlib → base64. Dashboards
- * undo them in reverse, and fail on anything else. Only jobs that ask for a backtrace pay for it. */
+ * Three steps, each from one buffer into the next: lines → JSON, JSON → zlib, zlib → base64.
+ * Dashboards undo them in reverse, and fail on anything else. Only jobs that ask for a backtrace
+ * pay for it. */
 #include "jobs/backtrace.h"
 
 #include <stdint.h>
@@ -88,8 +89,7 @@ static int to_base64(const struct bytes *data, struct bytes *ret)
     return 0;
 }
 
-int ftl__backtrace_encode(const char *const *lines, size_t count, char **ret_text,
-                          size_t *ret_size)
+int ftl__backtrace_encode(const char *const *lines, size_t count, char **ret_text, size_t *ret_size)
 {
     struct bytes json = {NULL, 0}, packed = {NULL, 0}, text = {NULL, 0};
     int rc = to_json(lines, count, &json);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The form in which a job carries a backtrace: base64(zlib(JSON array of strings)), on one line. Pure,
- * any thread. */
+ * The form in which a job carries a backtrace: base64(zlib(JSON array of strings)), on one line.
+ * Pure, any thread. */
 #ifndef FETTLE_JOBS_BACKTRACE_H
 #define FETTLE_JOBS_BACKTRACE_H
 

@@ -2,13 +2,13 @@
  *
  * DESIGN
  * A rewrite is a splice: the job's members are walked again in their order, and each stretch of the
- * original is copied as it is, unless the edit says otherwise. What stands between two kept members goes
- * along with the second, so that blanks stay where they were and each removed member takes its comma
- * with it. New members follow the last one.
+ * original is copied as it is, unless the edit says otherwise. What stands between two kept members
+ * goes along with the second, so that blanks stay where they were and each removed member takes its
+ * comma with it. New members follow the last one.
  *
- * An edit owns the JSON text of its new values. Of a member that occurs twice the last counts (as in
- * the scan) and is the one replaced; a removal takes all of them. Used for jobs that failed or came due,
- * not on the way of those that succeed. */
+ * An edit owns the JSON text of its new values. Of a member that occurs twice the last counts (as
+ * in the scan) and is the one replaced; a removal takes all of them. Used for jobs that failed or
+ * came due, not on the way of those that succeed. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +71,8 @@ void ftl__edit_raw(struct ftl__edit *edit, enum ftl__member member, const char *
         memcpy(text, json, size);
 }
 
-void ftl__edit_string(struct ftl__edit *edit, enum ftl__member member, const char *text, size_t size,
-                      size_t max_chars)
+void ftl__edit_string(struct ftl__edit *edit, enum ftl__member member, const char *text,
+                      size_t size, size_t max_chars)
 {
     size_t encoded = ftl__json_encode(text, size, max_chars, NULL);
     char *buf = replace(edit, member, encoded);
@@ -185,7 +185,8 @@ static size_t upper_bound(const struct ftl__job *job, const struct ftl__edit *ed
     size_t size = job->size;
     for (enum ftl__member member = 0; member < FTL__MEMBER_COUNT; member++)
         if (edit->changes[member].action == REPLACE)
-            size += edit->changes[member].size + strlen(ftl__member_name(member)) + strlen(",\"\":");
+            size +=
+                edit->changes[member].size + strlen(ftl__member_name(member)) + strlen(",\"\":");
     return size;
 }
 

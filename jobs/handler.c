@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The life of a handler: counted references, one of which each registry and each run holds, so that a
- * reload can drop a handler while its last runs go on. Any thread may hold one. What a handler is made
- * of, and how it goes, is its kind's business. */
+ * The life of a handler: counted references, one of which each registry and each run holds, so that
+ * a reload can drop a handler while its last runs go on. Any thread may hold one. What a handler is
+ * made of, and how it goes, is its kind's business. */
 #include "jobs/handler.h"
 
 #include <stdlib.h>
@@ -21,7 +21,8 @@ void ftl__handler_unref(struct ftl__handler *handler)
 {
     if (handler == NULL)
         return;
-    /* Release: our uses come before the end; acquire (of the last one): the end comes after theirs. */
+    /* Release: our uses come before the end; acquire (of the last one): the end comes after theirs.
+     */
     uint32_t before = atomic_fetch_sub_explicit(&handler->refs, 1, memory_order_acq_rel);
     ftl_assert(before > 0);
     if (before == 1)

@@ -2,11 +2,11 @@
  *
  * DESIGN
  * The envelope: walks the members of the job's object once and remembers where the few that fettle
- * knows have their values. Values are looked at only when somebody asks. A job borrows its bytes and
- * owns nothing, so it can be copied and dropped freely, on any thread.
+ * knows have their values. Values are looked at only when somebody asks. A job borrows its bytes
+ * and owns nothing, so it can be copied and dropped freely, on any thread.
  *
- * It judges form only. Whether a job without class, with a foreign `retry` or a queue of no valid name
- * can be run is said by those who read these members. */
+ * It judges form only. Whether a job without class, with a foreign `retry` or a queue of no valid
+ * name can be run is said by those who read these members. */
 #include "jobs/job.h"
 
 #include <errno.h>
@@ -34,8 +34,9 @@ static const struct name names[FTL__MEMBER_COUNT] = {
 
 #define NAME_MAX_SIZE 15
 
-/* Members by the length of their names. A name in this table twice or in the wrong row is found by the
- * test that looks every member up; unused places hold 0, whose name has another length or matches. */
+/* Members by the length of their names. A name in this table twice or in the wrong row is found by
+ * the test that looks every member up; unused places hold 0, whose name has another length or
+ * matches. */
 static const uint8_t by_size[NAME_MAX_SIZE + 1][4] = {
     [2] = {FTL__AT},
     [3] = {FTL__JID, FTL__BID},
@@ -144,8 +145,8 @@ static bool parse_integer(const char *text, size_t size, int64_t *ret)
         if (text[i] < '0' || text[i] > '9')
             return false;
         int digit = text[i] - '0';
-        if (__builtin_mul_overflow(value, 10, &value)
-            || __builtin_sub_overflow(value, digit, &value)) /* downwards: INT64_MIN fits */
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_sub_overflow(value, digit, &value)) /* downwards: INT64_MIN fits */
             return false;
     }
     if (size == negative || (!negative && value == INT64_MIN))
@@ -163,11 +164,12 @@ bool ftl__job_integer(const struct ftl__job *job, enum ftl__member member, int64
     if (parse_integer(text->begin, text->size, ret))
         return true;
     /* 25.0 and 2.5e1 are integers too, as far as a double has them exactly. */
-    if (memchr(text->begin, '.', text->size) == NULL && memchr(text->begin, 'e', text->size) == NULL
-        && memchr(text->begin, 'E', text->size) == NULL)
+    if (memchr(text->begin, '.', text->size) == NULL &&
+        memchr(text->begin, 'e', text->size) == NULL &&
+        memchr(text->begin, 'E', text->size) == NULL)
         return false;
-    if (!ftl__number_parse(text->begin, text->size, &value) || value < -9e15 || value > 9e15
-        || (double)(int64_t)value != value)
+    if (!ftl__number_parse(text->begin, text->size, &value) || value < -9e15 || value > 9e15 ||
+        (double)(int64_t)value != value)
         return false;
     *ret = (int64_t)value;
     return true;

@@ -32,8 +32,8 @@ enum ftl__member {
     FTL__MEMBER_COUNT
 };
 
-/* The JSON name of a member, and the member of that name (escapes in it count as what they stand for),
- * or FTL__MEMBER_COUNT. */
+/* The JSON name of a member, and the member of that name (escapes in it count as what they stand
+ * for), or FTL__MEMBER_COUNT. */
 const char *ftl__member_name(enum ftl__member member);
 enum ftl__member ftl__member_of(const struct ftl__json_member *member);
 
@@ -63,8 +63,8 @@ struct ftl__job_error {
     size_t offset;
 };
 
-/* Scans `bytes`. 0: *ret_job is filled. FTL_ELIMIT (too large, too deep), FTL_EPROTO (not JSON, not an
- * object): *ret_job is untouched, *ret_error tells. One pass, no allocation, no recursion beyond
+/* Scans `bytes`. 0: *ret_job is filled. FTL_ELIMIT (too large, too deep), FTL_EPROTO (not JSON, not
+ * an object): *ret_job is untouched, *ret_error tells. One pass, no allocation, no recursion beyond
  * max_depth. A job without class is a success: what that means is decided elsewhere. */
 int ftl__job_scan(const char *bytes, size_t size, const struct ftl__job_limits *limits,
                   struct ftl__job *ret_job, struct ftl__job_error *ret_error);
@@ -73,29 +73,29 @@ int ftl__job_scan(const char *bytes, size_t size, const struct ftl__job_limits *
  * begin = NULL. */
 struct ftl__slice ftl__job_plain(const struct ftl__job *job, enum ftl__member member);
 
-/* Decodes a string member (escapes resolved, \u0000 included) to `buf`, NUL-terminated, cut at a UTF-8
- * boundary. Returns the length, or FTL_ENOENT if it is absent or no string. */
+/* Decodes a string member (escapes resolved, \u0000 included) to `buf`, NUL-terminated, cut at a
+ * UTF-8 boundary. Returns the length, or FTL_ENOENT if it is absent or no string. */
 int ftl__job_string(const struct ftl__job *job, enum ftl__member member, char *buf, size_t size);
 
 /* Number members: false (and *ret untouched) if absent or not a number in range. Times are read as
- * the layout says: ≥ 1e11 is milliseconds; a string with a number or a date (ISO 8601) is tried. Result
- * in seconds. */
+ * the layout says: ≥ 1e11 is milliseconds; a string with a number or a date (ISO 8601) is tried.
+ * Result in seconds. */
 bool ftl__job_integer(const struct ftl__job *job, enum ftl__member member, int64_t *ret);
 bool ftl__job_time(const struct ftl__job *job, enum ftl__member member, double *ret_seconds);
 
 /* ---- rewriting -------------------------------------------------------------------------- */
 
-/* New values for members: JSON text, or removal. Filled by the setters below, which own the text. */
+/* New values for members: JSON text, or removal. Filled by the setters, which own the text. */
 struct ftl__edit;
 
 struct ftl__edit *ftl__edit_new(void);       /* NULL: out of memory */
 void ftl__edit_free(struct ftl__edit *edit); /* NULL-safe */
 
 /* Record a change; errors stick and come out of ftl__job_rewrite(). A string is written as valid
- * UTF-8 JSON: invalid bytes become U+FFFD; it is cut at `max_chars` characters (0 = no limit). Times
- * are written as "%.6f"; `raw` is JSON already. */
-void ftl__edit_string(struct ftl__edit *edit, enum ftl__member member, const char *text, size_t size,
-                      size_t max_chars);
+ * UTF-8 JSON: invalid bytes become U+FFFD; it is cut at `max_chars` characters (0 = no limit).
+ * Times are written as "%.6f"; `raw` is JSON already. */
+void ftl__edit_string(struct ftl__edit *edit, enum ftl__member member, const char *text,
+                      size_t size, size_t max_chars);
 void ftl__edit_integer(struct ftl__edit *edit, enum ftl__member member, int64_t value);
 void ftl__edit_time(struct ftl__edit *edit, enum ftl__member member, double seconds);
 void ftl__edit_raw(struct ftl__edit *edit, enum ftl__member member, const char *json, size_t size);

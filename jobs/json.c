@@ -2,13 +2,13 @@
  *
  * DESIGN
  * The scan behind every job: each byte that arrives from Redis passes here exactly once before it
- * runs. So the reader is a plain state machine over the bytes: strings are skipped eight bytes at a time
- * while nothing in them needs a look, nesting is one bit per level (object or array) on the stack, and
- * the caller gets positions instead of values.
+ * runs. So the reader is a plain state machine over the bytes: strings are skipped eight bytes at a
+ * time while nothing in them needs a look, nesting is one bit per level (object or array) on the
+ * stack, and the caller gets positions instead of values.
  *
- * A function that skips something takes the position where it begins and returns the one behind it, or
- * NULL after it has noted the error in the reader. A NUL stands for the end of the text where a byte is
- * peeked at: outside of strings both are equally wrong.
+ * A function that skips something takes the position where it begins and returns the one behind it,
+ * or NULL after it has noted the error in the reader. A NUL stands for the end of the text where a
+ * byte is peeked at: outside of strings both are equally wrong.
  *
  * It owns nothing, keeps nothing between calls but the reader, and converts no numbers. */
 #include "jobs/json.h"
@@ -47,14 +47,14 @@ static inline char peek(const struct ftl__json_reader *reader, const char *p)
 static inline const char *skip_blanks(const struct ftl__json_reader *reader, const char *p)
 {
     /* Mostly there are none: one compare says so. */
-    while (p < reader->end && (unsigned char)*p <= ' '
-           && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+    while (p < reader->end && (unsigned char)*p <= ' ' &&
+           (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
         p++;
     return p;
 }
 
-/* Sets the high bit of each byte that ends a plain stretch (quote, backslash, control, not ASCII). A
- * borrow can set it in bytes above such a one as well: the lowest is exact, and only it is used. */
+/* Sets the high bit of each byte that ends a plain stretch (quote, backslash, control, not ASCII).
+ * A borrow can set it in bytes above such a one too: the lowest is exact, and only it is used. */
 static inline uint64_t special_bytes(uint64_t word)
 {
     const uint64_t ones = 0x0101010101010101;
@@ -238,8 +238,8 @@ static inline const char *enter(struct ftl__json_reader *reader, const struct ne
     return in_object(nest) ? skip_name(reader, p, &name_end, &escaped) : p;
 }
 
-/* Goes on behind a value (or an opening bracket: `opened`): closes all that ends here. Returns the next
- * value's first byte, or with nothing open any more the position behind all. */
+/* Goes on behind a value (or an opening bracket: `opened`): closes all that ends here. Returns the
+ * next value's first byte, or with nothing open any more the position behind all. */
 static inline const char *advance(struct ftl__json_reader *reader, struct nest *nest, const char *p,
                                   bool opened)
 {
@@ -265,8 +265,8 @@ static const char *skip_nested(struct ftl__json_reader *reader, const char *p)
 {
     struct nest nest;
     nest.depth = 0;
-    nest.limit = reader->max_depth < FTL__JSON_DEPTH_CEILING ? reader->max_depth
-                                                             : FTL__JSON_DEPTH_CEILING;
+    nest.limit =
+        reader->max_depth < FTL__JSON_DEPTH_CEILING ? reader->max_depth : FTL__JSON_DEPTH_CEILING;
     nest.limit--; /* the object that the reader walks */
     do {
         char c = peek(reader, p);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * JSON text as a stretch of bytes: a reader that walks the members of one object and validates all it
- * passes (RFC 8259, UTF-8), and strings in and out of their quotes. No tree, no allocation, no
+ * JSON text as a stretch of bytes: a reader that walks the members of one object and validates all
+ * it passes (RFC 8259, UTF-8), and strings in and out of their quotes. No tree, no allocation, no
  * recursion. Pure, any thread. */
 #ifndef FETTLE_JOBS_JSON_H
 #define FETTLE_JOBS_JSON_H
@@ -12,7 +12,7 @@
 
 #include <fettle/error.h>
 
-/* The deepest nesting that the reader can follow, whatever max_depth says: a bit on its stack each. */
+/* The deepest nesting that the reader can follow, whatever max_depth says: a bit of stack each. */
 #define FTL__JSON_DEPTH_CEILING 16384
 
 enum ftl__json_type {
@@ -38,12 +38,12 @@ struct ftl__json_member {
     bool escaped; /* the name holds escapes */
 };
 
-/* Goes behind the opening brace. FTL_EPROTO: the text is not an object; FTL_ELIMIT: max_depth is 0. */
+/* Goes behind the opening brace. FTL_EPROTO: not an object; FTL_ELIMIT: max_depth is 0. */
 int ftl__json_open(struct ftl__json_reader *reader, const char *text, size_t size,
                    uint32_t max_depth);
 
-/* 1: *ret_member is the next one. 0: the object has ended and only blanks followed it. FTL_EPROTO: not
- * JSON; FTL_ELIMIT: nested too deeply; reader->reason tells, reader->at is where. */
+/* 1: *ret_member is the next one. 0: the object has ended and only blanks followed it. FTL_EPROTO:
+ * not JSON; FTL_ELIMIT: nested too deeply; reader->reason tells, reader->at is where. */
 int ftl__json_next(struct ftl__json_reader *reader, struct ftl__json_member *ret_member);
 
 /* Decodes what stands between the quotes of a valid string (`size` bytes) to `buf`, as much as fits

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * JSON strings in and out of their quotes, one character at a time: names, classes and error messages,
- * nothing that is on the way of every job. Decoding trusts that the reader has validated the text;
- * encoding trusts nothing. Pure; allocates nothing. */
+ * JSON strings in and out of their quotes, one character at a time: names, classes and error
+ * messages, nothing that is on the way of every job. Decoding trusts that the reader has validated
+ * the text; encoding trusts nothing. Pure; allocates nothing. */
 #include "jobs/json.h"
 
 #include <string.h>

@@ -3,11 +3,12 @@
  * DESIGN
  * Handlers in configured order, and in front of them a small cache from class to handler, since the
  * same few classes come again and again. The cache is as large as it ever gets: sets of four, the
- * oldest of which makes room, so that producers who invent classes can neither fill memory nor make a
- * lookup slower than the walk along the patterns. That no handler takes a class is remembered as well.
+ * oldest of which makes room, so that producers who invent classes can neither fill memory nor make
+ * a lookup slower than the walk along the patterns. That no handler takes a class is remembered as
+ * well.
  *
- * Its own data is not locked: the control runtime has one worker. It does not hold handlers beyond its
- * own life; who keeps one takes a reference. */
+ * Its own data is not locked: the control runtime has one worker. It does not hold handlers beyond
+ * its own life; who keeps one takes a reference. */
 #include "jobs/registry.h"
 
 #include <fnmatch.h>
@@ -51,8 +52,8 @@ static const struct entry *cache_find(const struct set *set, uint32_t hash, cons
 {
     for (size_t i = 0; i < CACHE_WAYS; i++) {
         const struct entry *entry = &set->entries[i];
-        if (entry->class != NULL && entry->hash == hash && entry->size == size
-            && memcmp(entry->class, class, size) == 0)
+        if (entry->class != NULL && entry->hash == hash && entry->size == size &&
+            memcmp(entry->class, class, size) == 0)
             return entry;
     }
     return NULL;
@@ -84,7 +85,8 @@ static bool takes(const struct ftl__handler *handler, const char *class, size_t 
 {
     bool matches = handler->exact ? strcmp(handler->pattern, class) == 0
                                   : fnmatch(handler->pattern, class, 0) == 0;
-    return matches && (handler->kind->serves == NULL || handler->kind->serves(handler, class, size));
+    return matches &&
+           (handler->kind->serves == NULL || handler->kind->serves(handler, class, size));
 }
 
 /* `class` is NUL-terminated. */

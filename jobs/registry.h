@@ -15,8 +15,8 @@ void ftl__registry_free(struct ftl__registry *registry); /* NULL-safe; gives its
 /* Appends; takes over the caller's reference on success. FTL_ENOMEM. */
 int ftl__registry_add(struct ftl__registry *registry, struct ftl__handler *handler);
 
-/* The first handler that takes the class (fnmatch without flags; a native one only if its module has
- * the class), or NULL. A repeated class costs one hash lookup. No reference is taken. */
+/* The first handler that takes the class (fnmatch without flags; a native one only if its module
+ * has the class), or NULL. A repeated class costs one hash lookup. No reference is taken. */
 struct ftl__handler *ftl__registry_find(struct ftl__registry *registry, const char *class,
                                         size_t size);
 

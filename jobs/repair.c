@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Each function looks at one kind of member and records what to write in its place, or that it goes. What
- * can be read is kept in meaning; only what nobody can read is dropped. Times in milliseconds and in
- * fractional seconds are both current forms and stay as they are. */
+ * Each function looks at one kind of member and records what to write in its place, or that it
+ * goes. What can be read is kept in meaning; only what nobody can read is dropped. Times in
+ * milliseconds and in fractional seconds are both current forms and stay as they are. */
 #include "jobs/repair.h"
 
 #include <string.h>
 
 #include "jobs/timestamp.h"
 
-/* Is the number written as a time that readers take for what it is? They tell the unit by the form: a
- * fraction means seconds, an integer milliseconds. */
+/* Is the number written as a time that readers take for what it is? They tell the unit by the form:
+ * a fraction means seconds, an integer milliseconds. */
 static bool is_current_form(const struct ftl__slice *number)
 {
     double value = 0;
@@ -57,8 +57,8 @@ static void repair_backtrace(const struct ftl__job *job, struct ftl__edit *edit)
     const struct ftl__slice *text = &job->value[FTL__ERROR_BACKTRACE];
     if (type == FTL__ABSENT || type == FTL__NULL)
         return;
-    if (type != FTL__STRING || text->size < 4 || text->begin[1] != 'e' || text->begin[2] < 'A'
-        || text->begin[2] > 'P')
+    if (type != FTL__STRING || text->size < 4 || text->begin[1] != 'e' || text->begin[2] < 'A' ||
+        text->begin[2] > 'P')
         ftl__edit_remove(edit, FTL__ERROR_BACKTRACE);
 }
 
@@ -75,6 +75,6 @@ void ftl__repair(const struct ftl__job *job, double now, struct ftl__edit *edit)
 bool ftl__repair_needs_jid(const struct ftl__job *job)
 {
     enum ftl__json_type type = job->type[FTL__JID];
-    return type == FTL__ABSENT || type == FTL__NULL
-        || (type == FTL__STRING && job->value[FTL__JID].size == strlen("\"\""));
+    return type == FTL__ABSENT || type == FTL__NULL ||
+           (type == FTL__STRING && job->value[FTL__JID].size == strlen("\"\""));
 }

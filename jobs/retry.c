@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The rule that decides where a job goes that has not succeeded, and writes what it takes along. Each
- * way records its changes in one edit and ends in finish(), which splices them in. Time and chance come
- * in as arguments, so that the same input always gives the same bytes (but for the jid that a promoted job
- * may be given).
+ * The rule that decides where a job goes that has not succeeded, and writes what it takes along.
+ * Each way records its changes in one edit and ends in finish(), which splices them in. Time and
+ * chance come in as arguments, so that the same input always gives the same bytes (but for the jid
+ * that a promoted job may be given).
  *
- * A job says how it wants to be retried in terms of the public layout; what makes no sense there counts
- * as if it were absent. What the caller does with the result (sets, queues, logs) is not known here. */
+ * A job says how it wants to be retried in terms of the public layout; what makes no sense there
+ * counts as if it were absent. What the caller does with the result (sets, queues, logs) is not
+ * known here. */
 #include "jobs/retry.h"
 
 #include <inttypes.h>
@@ -20,7 +21,7 @@
 #include "jobs/timestamp.h"
 
 #define DEFAULT_RETRIES 25
-#define MAX_COUNT 1000000 /* beyond, retry_count stands still: the delay is 10^16 years long anyway */
+#define MAX_COUNT       1000000 /* at which retry_count stands still: 10^16 years of delay */
 #define MAX_ERROR_CHARS 10000
 
 /* ---- chance ----------------------------------------------------------------------------- */
@@ -45,8 +46,8 @@ static double next_fraction(uint64_t *state)
 static bool is_word(const struct ftl__job *job, enum ftl__member member, const char *word)
 {
     struct ftl__slice text = ftl__job_plain(job, member);
-    return text.begin != NULL && text.size == strlen(word)
-        && memcmp(text.begin, word, text.size) == 0;
+    return text.begin != NULL && text.size == strlen(word) &&
+           memcmp(text.begin, word, text.size) == 0;
 }
 
 static bool is_false(const struct ftl__job *job, enum ftl__member member)
@@ -60,8 +61,8 @@ static int64_t max_retries(const struct ftl__job *job)
     return ftl__job_integer(job, FTL__RETRY, &max) ? max : DEFAULT_RETRIES;
 }
 
-/* The count of the failure that has just happened: 0 for the first. A dashboard that puts a job back may
- * have lowered it to -1. */
+/* The count of the failure that has just happened: 0 for the first. A dashboard that puts a job
+ * back may have lowered it to -1. */
 static int64_t next_count(const struct ftl__job *job, bool *ret_first)
 {
     int64_t count;
@@ -76,8 +77,8 @@ static bool is_exhausted(const struct ftl__job *job, int64_t count, double faile
 {
     const struct ftl__slice *text = &job->value[FTL__RETRY_FOR];
     double retry_for;
-    if (job->type[FTL__RETRY_FOR] == FTL__NUMBER
-        && ftl__number_parse(text->begin, text->size, &retry_for))
+    if (job->type[FTL__RETRY_FOR] == FTL__NUMBER &&
+        ftl__number_parse(text->begin, text->size, &retry_for))
         return now >= failed_at + retry_for;
     return count >= max_retries(job);
 }
@@ -189,8 +190,8 @@ static int postpone(const struct ftl__job *job, double later, const struct ftl__
     if (edit == NULL)
         return FTL_ENOMEM;
     ftl__edit_remove(edit, FTL__UNROUTABLE_AT);
-    struct ftl__retry_result result = {.fate = FTL__FATE_RETRY, .score = input->now + later,
-                                       .retry_count = -1, .why = "later"};
+    struct ftl__retry_result result = {
+        .fate = FTL__FATE_RETRY, .score = input->now + later, .retry_count = -1, .why = "later"};
     return finish(job, edit, &result, ret);
 }
 
@@ -292,7 +293,8 @@ int ftl__retry_unroutable(const struct ftl__job *job, const struct ftl__retry_in
     ftl__edit_time(edit, FTL__UNROUTABLE_AT, since);
     struct ftl__retry_result result = {.fate = FTL__FATE_RETRY,
                                        .score = now + 15 + 45 * next_fraction(&random),
-                                       .retry_count = -1, .why = "unroutable"};
+                                       .retry_count = -1,
+                                       .why = "unroutable"};
     return finish(job, edit, &result, ret);
 }
 

@@ -38,19 +38,20 @@ struct ftl__retry_result {
     char *bytes;
     size_t size;
     int64_t retry_count; /* of this failure; -1 where counts are untouched */
-    const char *why;     /* static: "retry", "exhausted", "retry:false", "dead:false", "never", "later",
-                            "unroutable", "unroutable_ttl", "refused" */
+    const char *why;     /* static: "retry", "exhausted", "retry:false", "dead:false", "never",
+                            "later", "unroutable", "unroutable_ttl", "refused" */
 };
 
-/* No rewrite adds more bytes to a job: who limits what producers send leaves that room for what comes
- * back from a failure. */
+/* No rewrite adds more bytes to a job: who limits what producers send leaves that room for what
+ * comes back from a failure. */
 #define FTL__RETRY_GROWTH (256 * 1024)
 
-/* A failed run: 25 attempts (or the job's own `retry`, `retry_for`), delay count⁴ + 15 + jitter with
- * jitter in [0, 10·(count+1)) s, `retry_queue`, `dead`, `backtrace` (true = all lines, N = the
+/* A failed run: 25 attempts (or the job's own `retry`, `retry_for`), delay count⁴ + 15 + jitter
+ * with jitter in [0, 10·(count+1)) s, `retry_queue`, `dead`, `backtrace` (true = all lines, N = the
  * first N, stored as base64(zlib(JSON array))), error_class and error_message ≤ 10,000 characters,
  * failed_at the first time, retried_at after. A job without jid is given a random one; `queue` is
- * always written; what dashboards would fail on (repair.h) is put right. FTL_ENOMEM: *ret is untouched. */
+ * always written; what dashboards would fail on (repair.h) is put right. FTL_ENOMEM: *ret is
+ * untouched. */
 int ftl__retry_failed(const struct ftl__job *job, const struct ftl__failure *failure,
                       const struct ftl__retry_input *input, struct ftl__retry_result *ret);
 
@@ -59,14 +60,14 @@ int ftl__retry_failed(const struct ftl__job *job, const struct ftl__failure *fai
 int ftl__retry_unroutable(const struct ftl__job *job, const struct ftl__retry_input *input,
                           struct ftl__retry_result *ret);
 
-/* A job that cannot be run at all (no class, a limit exceeded though it is an object, `bid`/`encrypt`):
- * straight to dead with this class and message. */
+/* A job that cannot be run at all (no class, a limit exceeded though it is an object,
+ * `bid`/`encrypt`): straight to dead with this class and message. */
 int ftl__retry_refused(const struct ftl__job *job, const char *error_class, const char *message,
                        const struct ftl__retry_input *input, struct ftl__retry_result *ret);
 
-/* A due member of retry or schedule on its way to a queue: enqueued_at = now, `at` removed. *ret_queue
- * (NUL-terminated, ≤ 128 bytes) is the job's `queue`, or "default". FTL_EPROTO: its queue name is
- * invalid. */
+/* A due member of retry or schedule on its way to a queue: enqueued_at = now, `at` removed.
+ * *ret_queue (NUL-terminated, ≤ 128 bytes) is the job's `queue`, or "default". FTL_EPROTO: its
+ * queue name is invalid. */
 int ftl__retry_promoted(const struct ftl__job *job, double now, char **ret_bytes, size_t *ret_size,
                         char ret_queue[129]);
 

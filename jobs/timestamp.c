@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Own conversions, since strtod and printf follow a locale that any handler's library may set for the
- * whole process, and a comma in a number would spoil the job. Dates are turned into days by the usual
- * arithmetic on years that begin in March; leap seconds count as the second before. */
+ * Own conversions, since strtod and printf follow a locale that any handler's library may set for
+ * the whole process, and a comma in a number would spoil the job. Dates are turned into days by the
+ * usual arithmetic on years that begin in March; leap seconds count as the second before. */
 #include "jobs/timestamp.h"
 
 #include <inttypes.h>
@@ -105,8 +105,8 @@ bool ftl__number_parse(const char *text, size_t size, double *ret)
     if (cursor.at != cursor.end)
         return false;
     double value = mantissa == 0
-        ? 0
-        : scale((double)mantissa, exponent + dropped + fraction_dropped - fraction);
+                       ? 0
+                       : scale((double)mantissa, exponent + dropped + fraction_dropped - fraction);
     if (!isfinite(value))
         return false;
     *ret = negative ? -value : value;
@@ -142,9 +142,9 @@ static bool take_date(struct cursor *cursor, double *ret_seconds)
 {
     static const int length[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int year, month, day;
-    if (!take_field(cursor, 4, 1, 9999, &year) || !accept(cursor, '-')
-        || !take_field(cursor, 2, 1, 12, &month) || !accept(cursor, '-')
-        || !take_field(cursor, 2, 1, length[month - 1], &day))
+    if (!take_field(cursor, 4, 1, 9999, &year) || !accept(cursor, '-') ||
+        !take_field(cursor, 2, 1, 12, &month) || !accept(cursor, '-') ||
+        !take_field(cursor, 2, 1, length[month - 1], &day))
         return false;
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if (month == 2 && day == 29 && !leap)
@@ -156,8 +156,8 @@ static bool take_date(struct cursor *cursor, double *ret_seconds)
 static bool take_clock(struct cursor *cursor, double *seconds)
 {
     int hour, minute, second = 0;
-    if (!take_field(cursor, 2, 0, 23, &hour) || !accept(cursor, ':')
-        || !take_field(cursor, 2, 0, 59, &minute))
+    if (!take_field(cursor, 2, 0, 23, &hour) || !accept(cursor, ':') ||
+        !take_field(cursor, 2, 0, 59, &minute))
         return false;
     if (accept(cursor, ':') && !take_field(cursor, 2, 0, 60, &second))
         return false;
@@ -176,8 +176,8 @@ static bool take_zone(struct cursor *cursor, double *seconds)
 {
     (void)accept(cursor, ' ');
     size_t left = (size_t)(cursor->end - cursor->at);
-    if (left == 0 || (left == 1 && (*cursor->at == 'Z' || *cursor->at == 'z'))
-        || (left == 3 && memcmp(cursor->at, "UTC", 3) == 0))
+    if (left == 0 || (left == 1 && (*cursor->at == 'Z' || *cursor->at == 'z')) ||
+        (left == 3 && memcmp(cursor->at, "UTC", 3) == 0))
         return true;
     int hours, minutes = 0;
     int sign = accept(cursor, '-') ? -1 : accept(cursor, '+') ? 1 : 0;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * One pass from left to right over the text; each part is decoded into one block of memory, which also
- * holds the struct and is never larger than the text needs, so that there is one thing to free and one
- * thing to wipe. Pure and reentrant: any thread.
+ * One pass from left to right over the text; each part is decoded into one block of memory, which
+ * also holds the struct and is never larger than the text needs, so that there is one thing to free
+ * and one thing to wipe. Pure and reentrant: any thread.
  *
  * It refuses what a person most likely did not mean: blanks and control characters, '#' (a fragment
  * means nothing in an address; in a password it must be written %23), a NUL by %00, a port of 0. It
- * does not resolve relative references, normalise paths or check that host names are well formed. */
+ * does not resolve relative references, normalise paths or check that host names are well formed.
+ */
 #include "jobs/url.h"
 
 #include <stdbool.h>

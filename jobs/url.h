@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A URL taken apart: scheme://[user[:password]@][host][:port][/path][?name=value&...], RFC 3986 with
- * percent-escapes decoded. It knows no scheme: which parts an address may have is the caller's
+ * A URL taken apart: scheme://[user[:password]@][host][:port][/path][?name=value&...], RFC 3986
+ * with percent-escapes decoded. It knows no scheme: which parts an address may have is the caller's
  * business. */
 #ifndef FETTLE_JOBS_URL_H
 #define FETTLE_JOBS_URL_H

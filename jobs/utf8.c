@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The one place that knows UTF-8; scan, decoding, encoding and cutting all ask here. It is not tuned for
- * long stretches: callers skip ASCII by themselves. */
+ * The one place that knows UTF-8; scan, decoding, encoding and cutting all ask here. It is not
+ * tuned for long stretches: callers skip ASCII by themselves. */
 #include "jobs/utf8.h"
 
 #include <fettle/task.h>

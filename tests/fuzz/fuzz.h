@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A fuzz target: LLVMFuzzerTestOneInput, which aborts when something is wrong, and texts to start from.
- * With a fuzzing compiler (clang -fsanitize=fuzzer) it is linked without main.c and goes on for as long
- * as it is let; with main.c it is a test. */
+ * A fuzz target: LLVMFuzzerTestOneInput, which aborts when something is wrong, and texts to start
+ * from. With a fuzzing compiler (clang -fsanitize=fuzzer) it is linked without main.c and goes on
+ * for as long as it is let; with main.c it is a test. */
 #ifndef FETTLE_TESTS_FUZZ_H
 #define FETTLE_TESTS_FUZZ_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Any bytes as a job. What the scan takes, jansson takes (but for what it cannot represent), and the
- * other way round; what is rewritten is a job again and holds what was written. */
+ * Any bytes as a job. What the scan takes, jansson takes (but for what it cannot represent), and
+ * the other way round; what is rewritten is a job again and holds what was written. */
 #include <jansson.h>
 #include <string.h>
 
@@ -15,8 +15,10 @@ const char *const fuzz_seeds[] = {
     "{\"class\":\"A\",\"args\":[],\"retry\":3,\"retry_count\":2,\"failed_at\":1795196280022,"
     "\"retried_at\":\"2026-11-20T17:38:00Z\",\"error_class\":\"E\",\"error_message\":\"m\","
     "\"error_backtrace\":\"eJwDAAAAAAE=\",\"backtrace\":true,\"retry_for\":60,\"dead\":false}",
-    "{ \"args\" : [ 12345678901234567890 , 1.10 , -0.5e+3 , null , true , false ] ,\n\t\"at\" : 1 }\n",
-    "{\"class\":\"\\u0041\\ud83d\\ude00\\n\\\\\\\"\\/\",\"wrapped\":\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"}",
+    "{ \"args\" : [ 12345678901234567890 , 1.10 , -0.5e+3 , null , true , false ] ,"
+    "\n\t\"at\" : 1 }\n",
+    "{\"class\":\"\\u0041\\ud83d\\ude00\\n\\\\\\\"\\/\","
+    "\"wrapped\":\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"}",
     "{\"args\":{\"a\":{\"b\":[[[{}]],[]],\"c\":{}}},\"class\":\"B\",\"class\":\"C\"}",
     "{\"cl\\u0061ss\":\"A\",\"unroutable_at\":1795196280,\"bid\":\"b\",\"encrypt\":true,"
     "\"retry_queue\":\"low\",\"queue\":\"a:b-c.d_E9\"}",
@@ -42,9 +44,8 @@ static void check_verdict(const char *bytes, size_t size, bool valid)
     if (json_is_object(json) && memchr(bytes, '\0', size) == NULL)
         FUZZ_CHECK(valid);
     /* Half a surrogate pair, a NUL in a name, a number beyond a double: valid text all the same. */
-    bool beyond = json == NULL
-        && (json_error_code(&error) == json_error_numeric_overflow
-            || memmem(bytes, size, "\\u", 2) != NULL);
+    bool beyond = json == NULL && (json_error_code(&error) == json_error_numeric_overflow ||
+                                   memmem(bytes, size, "\\u", 2) != NULL);
     if (valid && !beyond)
         FUZZ_CHECK(json_is_object(json));
     json_decref(json);
@@ -80,8 +81,11 @@ static void check_result(const struct ftl__retry_result *result)
 static void rewrite_all(const struct ftl__job *job)
 {
     static const char *const lines[] = {"a", "b"};
-    struct ftl__failure failure = {.error_class = "E", .error_message = "m", .message_size = 1,
-                                   .backtrace = lines, .backtrace_lines = 2};
+    struct ftl__failure failure = {.error_class = "E",
+                                   .error_message = "m",
+                                   .message_size = 1,
+                                   .backtrace = lines,
+                                   .backtrace_lines = 2};
     struct ftl__retry_input input = {
         .now = 1795196290.5, .random = 7, .queue = "default", .unroutable_ttl = 60};
     struct ftl__retry_result result;

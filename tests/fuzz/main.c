@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Runs a fuzz target without a fuzzing compiler, so that `make check` keeps it alive: the files given as
- * arguments, or else the target's seeds and many mutations of them, from a random seed that is printed
- * first and can be given in FUZZ_SEED. FUZZ_RUNS is the number of mutations. An input that makes the
- * target abort is left in fuzz-crash.txt in the current directory. */
+ * Runs a fuzz target without a fuzzing compiler, so that `make check` keeps it alive: the files
+ * given as arguments, or else the target's seeds and many mutations of them, from a random seed
+ * that is printed first and can be given in FUZZ_SEED. FUZZ_RUNS is the number of mutations. An
+ * input that makes the target abort is left in fuzz-crash.txt in the current directory. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -87,7 +87,8 @@ static size_t graft(uint8_t *data, size_t size, size_t at)
 
 static size_t mutate(uint8_t *data, size_t size)
 {
-    static const char special[] = "{}[]\",:\\ \n-+.eE0123456789utrfn/\x00\x1f\x7f\x80\xc3\xe2\xed\xf0\xff";
+    static const char special[] =
+        "{}[]\",:\\ \n-+.eE0123456789utrfn/\x00\x1f\x7f\x80\xc3\xe2\xed\xf0\xff";
     uint32_t at = below((uint32_t)size + 1);
     char byte = special[below(sizeof(special) - 1)];
     switch (below(6)) {

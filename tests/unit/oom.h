@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Allocations that fail on order, for tests with one thread: this header, included by one file of the
- * program, takes the place of malloc and its kin. Sanitizers bring their own allocator; there
+ * Allocations that fail on order, for tests with one thread: this header, included by one file of
+ * the program, takes the place of malloc and its kin. Sanitizers bring their own allocator; there
  * OOM_POSSIBLE is 0 and such tests are left out. */
 #ifndef FETTLE_TESTS_OOM_H
 #define FETTLE_TESTS_OOM_H

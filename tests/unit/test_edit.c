@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rewrites: what an edit changes, and that nothing else does. The last test makes random jobs and edits
- * from a seed that it prints (UNIT_SEED repeats a run). */
+ * Rewrites: what an edit changes, and that nothing else does. The last test makes random jobs and
+ * edits from a seed that it prints (UNIT_SEED repeats a run). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,7 +105,8 @@ START_TEST(removes_with_the_comma)
     assert_rewrite(removing(FTL__AT), "{\"at\":1,\"x\":2}", "{\"x\":2}");
     assert_rewrite(removing(FTL__AT), "{ \"at\" : 1 , \"x\" : 2 }", "{ \"x\" : 2 }");
     assert_rewrite(removing(FTL__AT), "{\"x\":1,\"at\":2,\"y\":3}", "{\"x\":1,\"y\":3}");
-    assert_rewrite(removing(FTL__AT), "{\"x\":1 ,\n\"at\":2 ,\n\"y\":3\n}", "{\"x\":1 ,\n\"y\":3\n}");
+    assert_rewrite(removing(FTL__AT), "{\"x\":1 ,\n\"at\":2 ,\n\"y\":3\n}",
+                   "{\"x\":1 ,\n\"y\":3\n}");
     assert_rewrite(removing(FTL__AT), "{\"x\":1,\"at\":2}", "{\"x\":1}");
     assert_rewrite(removing(FTL__AT), "{\"x\":1\n,\"at\":2\n}", "{\"x\":1\n}");
     assert_rewrite(removing(FTL__AT), "{\"x\":1}", "{\"x\":1}");
@@ -246,10 +247,24 @@ static void add_blanks(struct builder *builder)
 
 static void add_value(struct builder *builder, int depth)
 {
-    static const char *const values[] = {
-        "null", "true", "false", "0", "-1", "12345678901234567890", "1.10", "-0.5E+3", "\"\"",
-        "\"plain\"", "\"\\u0000\\\"\\\\\"", "\"\xf0\x9f\x98\x80 \\ud83d\"", "[]", "{ }", "1795196280.5",
-        "\"}\"", "\",\\\"at\\\":1\"", "{\"at\":1,\"jid\":[]}"};
+    static const char *const values[] = {"null",
+                                         "true",
+                                         "false",
+                                         "0",
+                                         "-1",
+                                         "12345678901234567890",
+                                         "1.10",
+                                         "-0.5E+3",
+                                         "\"\"",
+                                         "\"plain\"",
+                                         "\"\\u0000\\\"\\\\\"",
+                                         "\"\xf0\x9f\x98\x80 \\ud83d\"",
+                                         "[]",
+                                         "{ }",
+                                         "1795196280.5",
+                                         "\"}\"",
+                                         "\",\\\"at\\\":1\"",
+                                         "{\"at\":1,\"jid\":[]}"};
     uint32_t kind = depth < 4 ? below(5) : 0;
     if (kind < 3) {
         add(builder, values[below(sizeof(values) / sizeof(values[0]))]);
@@ -268,8 +283,8 @@ static void add_value(struct builder *builder, int depth)
 
 static void add_name(struct builder *builder)
 {
-    static const char *const others[] = {"tags", "", "at2", "clas", "retry_counts", "\\u0061\\u0074",
-                                         "x\\\"y", "\xc3\xa9"};
+    static const char *const others[] = {
+        "tags", "", "at2", "clas", "retry_counts", "\\u0061\\u0074", "x\\\"y", "\xc3\xa9"};
     add(builder, "\"");
     if (below(3) > 0)
         add(builder, ftl__member_name((enum ftl__member)below(FTL__MEMBER_COUNT)));

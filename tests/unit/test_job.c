@@ -89,8 +89,8 @@ END_TEST
 
 START_TEST(takes_pretty_print)
 {
-    ck_assert_int_eq(scan(" \r\n{\n\t\"class\" : \"A\" ,\n  \"args\":\t[ 1 , { \"class\" : 2 } ]\n}\n"),
-                     0);
+    ck_assert_int_eq(
+        scan(" \r\n{\n\t\"class\" : \"A\" ,\n  \"args\":\t[ 1 , { \"class\" : 2 } ]\n}\n"), 0);
     assert_value(FTL__CLASS, FTL__STRING, "\"A\"");
     assert_value(FTL__ARGS, FTL__ARRAY, "[ 1 , { \"class\" : 2 } ]");
 }
@@ -105,9 +105,10 @@ END_TEST
 
 START_TEST(reads_escaped_names)
 {
-    ck_assert_int_eq(scan("{\"cl\\u0061ss\":\"A\",\"\\u0072\\u0065\\u0074\\u0072\\u0079_"
-                          "\\u0063\\u006f\\u0075\\u006e\\u0074\":3,\"jid\\u0000\":1,\"bid\\\"\":1}"),
-                     0);
+    ck_assert_int_eq(
+        scan("{\"cl\\u0061ss\":\"A\",\"\\u0072\\u0065\\u0074\\u0072\\u0079_"
+             "\\u0063\\u006f\\u0075\\u006e\\u0074\":3,\"jid\\u0000\":1,\"bid\\\"\":1}"),
+        0);
     assert_value(FTL__CLASS, FTL__STRING, "\"A\"");
     assert_value(FTL__RETRY_COUNT, FTL__NUMBER, "3");
     ck_assert_int_eq(job.type[FTL__JID], FTL__ABSENT);
@@ -163,9 +164,9 @@ END_TEST
 
 START_TEST(refuses_wrong_words_and_numbers)
 {
-    static const char *const values[] = {"True", "nul",  "nulll", "+1",  "01",   "-",   "1.",
-                                         ".5",   "1e",   "1e+",   "0x1", "-01",  "1.e1", "NaN",
-                                         "Infinity", "-Infinity", "1_0", "00", "undefined"};
+    static const char *const values[] = {
+        "True", "nul", "nulll", "+1",  "01",       "-",         "1.",  ".5", "1e",       "1e+",
+        "0x1",  "-01", "1.e1",  "NaN", "Infinity", "-Infinity", "1_0", "00", "undefined"};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         char text[64];
         (void)snprintf(text, sizeof(text), "{\"a\":%s}", values[i]);
@@ -178,8 +179,8 @@ END_TEST
 
 START_TEST(takes_all_numbers)
 {
-    static const char *const values[] = {"0", "-0", "0.0", "-0.5e-10", "1E5", "1e+5", "10",
-                                         "12345678901234567890123", "1.10"};
+    static const char *const values[] = {
+        "0", "-0", "0.0", "-0.5e-10", "1E5", "1e+5", "10", "12345678901234567890123", "1.10"};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         char text[64];
         (void)snprintf(text, sizeof(text), "{\"at\":%s}", values[i]);
@@ -219,14 +220,29 @@ START_TEST(validates_utf8)
         const char *text;
         bool valid;
     } cases[] = {
-        {"\xc3\xa9", true},          {"\xe2\x82\xac", true},      {"\xf0\x9f\x98\x80", true},
-        {"\xef\xbf\xbf", true},      {"\xf4\x8f\xbf\xbf", true},  {"\xed\x9f\xbf", true},
-        {"\xee\x80\x80", true},      {"\x7f", true},              {"\x80", false},
-        {"\xff", false},             {"\xc0\x80", false},         {"\xc1\xbf", false},
-        {"\xc3", false},             {"\xc3(", false},            {"\xe0\x9f\xbf", false},
-        {"\xed\xa0\x80", false},     {"\xe2\x82", false},         {"\xe2\x82(", false},
-        {"\xf0\x8f\xbf\xbf", false}, {"\xf4\x90\x80\x80", false}, {"\xf5\x80\x80\x80", false},
-        {"\xf0\x9f\x98", false},     {"\xf0\x9f\x98(", false},
+        {"\xc3\xa9", true},
+        {"\xe2\x82\xac", true},
+        {"\xf0\x9f\x98\x80", true},
+        {"\xef\xbf\xbf", true},
+        {"\xf4\x8f\xbf\xbf", true},
+        {"\xed\x9f\xbf", true},
+        {"\xee\x80\x80", true},
+        {"\x7f", true},
+        {"\x80", false},
+        {"\xff", false},
+        {"\xc0\x80", false},
+        {"\xc1\xbf", false},
+        {"\xc3", false},
+        {"\xc3(", false},
+        {"\xe0\x9f\xbf", false},
+        {"\xed\xa0\x80", false},
+        {"\xe2\x82", false},
+        {"\xe2\x82(", false},
+        {"\xf0\x8f\xbf\xbf", false},
+        {"\xf4\x90\x80\x80", false},
+        {"\xf5\x80\x80\x80", false},
+        {"\xf0\x9f\x98", false},
+        {"\xf0\x9f\x98(", false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         for (int before = 0; before < 18; before++) { /* at each place of a word */
@@ -335,7 +351,10 @@ START_TEST(decodes_strings)
     assert_decoded("\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", 4);
     assert_decoded("\\ud83dx", "\xef\xbf\xbdx", 4);
     assert_decoded("\\ude00", "\xef\xbf\xbd", 3);
-    assert_decoded("\\ud83d\\u0041", "\xef\xbf\xbd" "A", 4);
+    assert_decoded("\\ud83d\\u0041",
+                   "\xef\xbf\xbd"
+                   "A",
+                   4);
     assert_decoded("\\ud83d\\ud83d\\ude00", "\xef\xbf\xbd\xf0\x9f\x98\x80", 7);
 }
 END_TEST
@@ -343,7 +362,9 @@ END_TEST
 START_TEST(cuts_decoded_strings_between_characters)
 {
     char buf[8];
-    ck_assert_int_eq(scan("{\"class\":\"abc\xe2\x82\xac" "d\",\"jid\":\"\\ud83d\\ude00\"}"), 0);
+    ck_assert_int_eq(scan("{\"class\":\"abc\xe2\x82\xac"
+                          "d\",\"jid\":\"\\ud83d\\ude00\"}"),
+                     0);
     ck_assert_int_eq(ftl__job_string(&job, FTL__CLASS, buf, 8), 7);
     ck_assert_int_eq(ftl__job_string(&job, FTL__CLASS, buf, 7), 6);
     ck_assert_str_eq(buf, "abc\xe2\x82\xac");
@@ -388,9 +409,16 @@ START_TEST(reads_integers)
     ck_assert(integer("25e-1", &value) == false);
     ck_assert(integer("2.5e1", &value) && value == 25);
     value = 7;
-    static const char *const others[] = {"9223372036854775808", "-9223372036854775809",
-                                         "12345678901234567890", "1.5", "1e30", "1e999", "\"5\"",
-                                         "null", "true", "[1]"};
+    static const char *const others[] = {"9223372036854775808",
+                                         "-9223372036854775809",
+                                         "12345678901234567890",
+                                         "1.5",
+                                         "1e30",
+                                         "1e999",
+                                         "\"5\"",
+                                         "null",
+                                         "true",
+                                         "[1]"};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         ck_assert_msg(!integer(others[i], &value) && value == 7, "%s", others[i]);
 }

@@ -27,8 +27,8 @@ static bool fake_serves(const struct ftl__handler *handler, const char *class, s
 {
     struct fake *fake = (struct fake *)(void *)(uintptr_t)handler;
     fake->asked++;
-    return fake->only == NULL
-        || (strlen(fake->only) == size && memcmp(fake->only, class, size) == 0);
+    return fake->only == NULL ||
+           (strlen(fake->only) == size && memcmp(fake->only, class, size) == 0);
 }
 
 static const struct ftl__handler_kind all_kind = {.name = "all", .destroy = fake_destroy};

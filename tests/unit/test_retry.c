@@ -10,9 +10,9 @@
 #include "tests/unit/oom.h"
 #include "tests/unit/unit.h"
 
-#define NOW 1795196280.5
+#define NOW      1795196280.5
 #define NOW_TEXT "1795196280.500000"
-#define JID "\"jid\":\"0123456789abcdef01234567\""
+#define JID      "\"jid\":\"0123456789abcdef01234567\""
 
 static const struct ftl__job_limits limits = {.max_bytes = 4 << 20, .max_depth = 64};
 
@@ -86,7 +86,8 @@ START_TEST(first_failure)
     assert_fate(FTL__FATE_RETRY, "retry");
     ck_assert_int_eq(result.retry_count, 0);
     ck_assert_str_eq(result.bytes,
-                     "{\"class\":\"A\",\"args\":[12345678901234567890,1.10]," JID ",\"x\":{\"y\":1},"
+                     "{\"class\":\"A\",\"args\":[12345678901234567890,1.10]," JID
+                     ",\"x\":{\"y\":1},"
                      "\"queue\":\"default\",\"retry_count\":0,\"failed_at\":" NOW_TEXT ","
                      "\"error_class\":\"Failed\",\"error_message\":\"no luck\"}");
     assert_delay(15, 25);
@@ -155,7 +156,8 @@ END_TEST
 
 START_TEST(retry_of_other_types)
 {
-    static const char *const values[] = {"null", "\"true\"", "\"yes\"", "[]", "12345678901234567890"};
+    static const char *const values[] = {"null", "\"true\"", "\"yes\"", "[]",
+                                         "12345678901234567890"};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         char text[128];
         (void)snprintf(text, sizeof(text), "{" JID ",\"retry\":%s,\"retry_count\":23}", values[i]);
@@ -192,7 +194,8 @@ START_TEST(retry_for_replaces_the_limit)
 {
     run_fails("{" JID ",\"retry_for\":3600}");
     assert_fate(FTL__FATE_RETRY, "retry");
-    run_fails("{" JID ",\"retry_for\":3600,\"retry\":1,\"retry_count\":30,\"failed_at\":1795193000.5}");
+    run_fails("{" JID
+              ",\"retry_for\":3600,\"retry\":1,\"retry_count\":30,\"failed_at\":1795193000.5}");
     assert_fate(FTL__FATE_RETRY, "retry");
     run_fails("{" JID ",\"retry_for\":3600,\"retry_count\":1,\"failed_at\":1795192000.5}");
     assert_fate(FTL__FATE_DEAD, "exhausted");
@@ -461,7 +464,8 @@ START_TEST(unroutable_waits_and_dies)
     assert_delay(15, 60);
     ck_assert_int_eq(result.retry_count, -1);
     ck_assert_str_eq(result.bytes,
-                     "{" JID ",\"retry\":false,\"retry_count\":2,\"failed_at\":1.5,\"retried_at\":2.5,"
+                     "{" JID
+                     ",\"retry\":false,\"retry_count\":2,\"failed_at\":1.5,\"retried_at\":2.5,"
                      "\"queue\":\"default\",\"unroutable_at\":" NOW_TEXT "}");
     unroutable("{" JID ",\"unroutable_at\":1795192681.5}"); /* 3,599 s ago */
     assert_fate(FTL__FATE_RETRY, "unroutable");
@@ -472,7 +476,7 @@ START_TEST(unroutable_waits_and_dies)
     assert_has("\"error_message\":\"no handler has taken the job for 3600 s\"");
     assert_has_not("unroutable_at");
     assert_has_not("retry_count");
-    unroutable("{" JID ",\"unroutable_at\":1795999999.5}"); /* to come: somebody's clock was wrong */
+    unroutable("{" JID ",\"unroutable_at\":1795999999.5}"); /* a clock was wrong */
     assert_fate(FTL__FATE_RETRY, "unroutable");
     assert_has("\"unroutable_at\":" NOW_TEXT);
 }
@@ -504,8 +508,11 @@ START_TEST(growth_is_bounded)
     memset(text, '\x01', 20000);
     for (size_t i = 0; i < 2000; i++)
         deep[i] = text + i * 10;
-    struct ftl__failure worst = {.error_class = text, .error_message = text, .message_size = 20000,
-                                 .backtrace = deep, .backtrace_lines = 2000};
+    struct ftl__failure worst = {.error_class = text,
+                                 .error_message = text,
+                                 .message_size = 20000,
+                                 .backtrace = deep,
+                                 .backtrace_lines = 2000};
     const char *json = "{\"backtrace\":true}";
     struct ftl__job job = scan(json);
     free(result.bytes);
