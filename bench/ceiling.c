@@ -93,7 +93,8 @@ static void read_options(int argc, char **argv)
         exit(2);
     }
     if (names == NULL)
-        names = option.best ? "list,hash" : "rpop,hash,list,list-settle,list-single,string,lmove";
+        names = option.best ? "list-bare,list,hash"
+                            : "rpop,hash,string,list-bare,list,list-settle,list-single,lmove";
     choose_records(names);
     choose_batches(batches);
 }

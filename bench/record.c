@@ -2,9 +2,10 @@
  *
  * DESIGN. Each record is two functions that append commands, and one that reads what a claim brought.
  * The acknowledgement of a batch and the claim of the next are one write and one read, as in fettled.
- * `list` is fettled's own: claim.lua and ack.lua as shipped. `hash` and `string` have a claim script of
- * equal care (destination before source, fencing, a number for each job), without its other duties
- * (several queues, paused, bounds of bytes), so that they cannot look slower than they are. */
+ * `list` is fettled's own: claim.lua and ack.lua as shipped. `list-bare`, `hash` and `string`
+ * have a claim script of equal care (destination before source, fencing, a number for each job) without
+ * its other duties (several queues, paused, tokens, bounds of bytes): these three compare the records,
+ * `list` shows what the duties cost. */
 #include "bench/record.h"
 
 #include <stdio.h>
@@ -51,14 +52,26 @@ static const char string_claim[] =
     "redis.call('LTRIM', KEYS[1], 0, -#jobs - 1)\n"
     "return reply\n";
 
+/* The same, the batch being a list. */
+static const char bare_claim[] =
+    "if redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0 then return redis.error_reply('FENCED') end\n"
+    "local jobs = redis.call('LRANGE', KEYS[1], -ARGV[2], -1)\n"
+    "if #jobs == 0 then return {} end\n"
+    "local reply = {}\n"
+    "for i = #jobs, 1, -1 do reply[#reply + 1] = jobs[i] end\n"
+    "redis.call('HSET', KEYS[3], ARGV[3], #jobs)\n"
+    "redis.call('RPUSH', KEYS[2], unpack(reply))\n"
+    "redis.call('LTRIM', KEYS[1], 0, -#jobs - 1)\n"
+    "return reply\n";
+
 /* KEYS owners batches batch  ARGV ID SEQ */
-static const char string_ack_text[] =
+static const char bare_ack_text[] =
     "if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return redis.error_reply('FENCED') end\n"
     "redis.call('HDEL', KEYS[2], ARGV[2])\n"
     "return redis.call('DEL', KEYS[3])\n";
 
 static char sha_claim[48], sha_ack[48], sha_settle[48], sha_hash[48], sha_string[48],
-    sha_string_ack[48];
+    sha_bare[48], sha_bare_ack[48];
 static char numbers[RECORD_BATCH_MAX][8]; /* "0", "1", … */
 
 static void load(redisContext *context, const char *text, size_t size, char ret_sha[48])
@@ -87,7 +100,8 @@ void record_prepare(redisContext *context)
     load_named(context, "settle", sha_settle);
     load(context, hash_claim, sizeof hash_claim - 1, sha_hash);
     load(context, string_claim, sizeof string_claim - 1, sha_string);
-    load(context, string_ack_text, sizeof string_ack_text - 1, sha_string_ack);
+    load(context, bare_claim, sizeof bare_claim - 1, sha_bare);
+    load(context, bare_ack_text, sizeof bare_ack_text - 1, sha_bare_ack);
     (void)bench_integer(context, "HSET fettle:owners " ID " %s", "1 15000");
     for (int i = 0; i < RECORD_BATCH_MAX; i++)
         snprintf(numbers[i], sizeof numbers[i], "%d", i);
@@ -208,19 +222,30 @@ static size_t list_count(const struct loop *loop)
     return reply->elements > 1 ? reply->element[1]->element[3]->elements : 0;
 }
 
-/* ---- string ---------------------------------------------------------------------------------- */
+/* ---- bare scripts: string, list-bare, list-read ---------------------------------------------------------------------------------- */
+
+static void append_bare(struct loop *loop, const char *sha)
+{
+    loop->claimed = loop->seq++;
+    APPEND(loop, "EVALSHA %s 4 queue:q " BATCH "%lu " BATCHES " fettle:owners " ID " %d %lu", sha,
+           loop->claimed, loop->batch, loop->claimed);
+}
 
 static int string_claim_append(struct loop *loop)
 {
-    loop->claimed = loop->seq++;
-    APPEND(loop, "EVALSHA %s 4 queue:q " BATCH "%lu " BATCHES " fettle:owners " ID " %d %lu",
-           sha_string, loop->claimed, loop->batch, loop->claimed);
+    append_bare(loop, sha_string);
     return 1;
 }
 
-static int string_ack(struct loop *loop)
+static int bare_claim_append(struct loop *loop)
 {
-    APPEND(loop, "EVALSHA %s 3 fettle:owners " BATCHES " " BATCH "%lu " ID " %lu", sha_string_ack,
+    append_bare(loop, sha_bare);
+    return 1;
+}
+
+static int bare_ack(struct loop *loop)
+{
+    APPEND(loop, "EVALSHA %s 3 fettle:owners " BATCHES " " BATCH "%lu " ID " %lu", sha_bare_ack,
            loop->claimed, loop->claimed);
     return 1;
 }
@@ -260,7 +285,9 @@ const struct record records[] = {
      list_claim, list_count},
     {"list-single", "the same, one settle.lua for each job", true, single_ack, list_claim,
      list_count},
-    {"string", "Lua claim, one string for each batch, DEL", true, string_ack, string_claim_append,
+    {"list-bare", "Lua claim, one list for each batch, DEL", true, bare_ack, bare_claim_append,
+     array_count},
+    {"string", "Lua claim, one string for each batch, DEL", true, bare_ack, string_claim_append,
      array_count},
     {"lmove", "LMOVE and LREM of each job", true, lmove_ack, lmove_claim, lmove_count},
 };

@@ -10,7 +10,8 @@
 -- batch are written before the jobs are cut off from where they were, and taken back if that fails.
 -- Jobs are read a few at a time, so that no more than that is read beyond the bounds.
 
-local CHUNK, UNPACK = 32, 4000
+local CHUNK, UNPACK = 64, 4000
+local call, pcall = redis.call, redis.pcall
 local token_key, owners, batches, paused, recoveries = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id = ARGV[1]
 
@@ -34,7 +35,7 @@ for q = 1, queues do
         return redis.error_reply('BADARG the limit of queue ' .. q)
     end
 end
-if redis.call('HEXISTS', owners, id) == 0 then
+if call('HEXISTS', owners, id) == 0 then
     return redis.error_reply('FENCED ' .. id)
 end
 
@@ -43,8 +44,8 @@ local rare = { paused, recoveries }
 for q = 1, queues do
     rare[q + 2] = KEYS[3 * q + 4]
 end
-local all_usual = redis.call('EXISTS', unpack(rare)) == 0
-local counting = not all_usual and redis.call('HLEN', recoveries) > 0
+local all_usual = call('EXISTS', unpack(rare)) == 0
+local counting = not all_usual and call('HLEN', recoveries) > 0
 
 local bytes, largest, full = 0, 0, false
 
@@ -57,7 +58,7 @@ local function read(key, jobs, limit, first)
         if largest * n > max_bytes - bytes then
             n = math.max(1, math.floor((max_bytes - bytes) / largest))
         end
-        local some = redis.pcall('LRANGE', key, -taken - n, -taken - 1)
+        local some = pcall('LRANGE', key, -taken - n, -taken - 1)
         if some.err then
             return some
         end
@@ -88,7 +89,7 @@ local function recovered(jobs)
         for j = i, math.min(i + UNPACK - 1, #jobs) do
             digests[#digests + 1] = redis.sha1hex(jobs[j])
         end
-        local some = redis.pcall('HMGET', recoveries, unpack(digests))
+        local some = pcall('HMGET', recoveries, unpack(digests))
         if some.err then
             return some
         end
@@ -104,7 +105,7 @@ local function decide(q, left, first)
     local queue, front = KEYS[3 * q + 3], KEYS[3 * q + 4]
     local row = { q = q, state = 'ok', jobs = {}, counts = {} }
     local limit, before = math.min(left, tonumber(ARGV[3 * q + 3])), bytes
-    if not all_usual and redis.call('SISMEMBER', paused, ARGV[3 * q + 1]) == 1 then
+    if not all_usual and call('SISMEMBER', paused, ARGV[3 * q + 1]) == 1 then
         row.state = 'paused'
         return row
     end
@@ -127,7 +128,7 @@ end
 local function push(key, jobs, new)
     for i = 1, #jobs, UNPACK do
         local last = math.min(i + UNPACK - 1, #jobs)
-        local reply = redis.pcall('RPUSH', key, unpack(jobs, i, last))
+        local reply = pcall('RPUSH', key, unpack(jobs, i, last))
         if failed(reply) then
             return reply, i - 1
         elseif new and reply ~= last then
@@ -139,11 +140,11 @@ end
 
 -- Cuts the jobs off from where they were: nil or an error reply, with all of them still there.
 local function cut(row, queue, front)
-    local reply = row.from_front > 0 and redis.pcall('LTRIM', front, 0, -row.from_front - 1)
+    local reply = row.from_front > 0 and pcall('LTRIM', front, 0, -row.from_front - 1)
     if failed(reply) then
         return reply
     end
-    reply = row.from_queue > 0 and redis.pcall('LTRIM', queue, 0, -row.from_queue - 1)
+    reply = row.from_queue > 0 and pcall('LTRIM', queue, 0, -row.from_queue - 1)
     if failed(reply) then
         local back = {}
         for i = row.from_front, 1, -1 do
@@ -159,7 +160,7 @@ local function move(row, token)
     local queue, front, batch = KEYS[3 * row.q + 3], KEYS[3 * row.q + 4], KEYS[3 * row.q + 5]
     local seq = ARGV[3 * row.q + 2]
     local entry = token .. ' ' .. #row.jobs .. ' ' .. ARGV[3 * row.q + 1]
-    local reply = redis.pcall('HSETNX', batches, seq, entry)
+    local reply = pcall('HSETNX', batches, seq, entry)
     if failed(reply) or reply == 0 then
         return failed(reply) and reply or { err = 'BADARG the SEQ is in use' }
     end
@@ -167,8 +168,8 @@ local function move(row, token)
     reply, pushed = push(batch, row.jobs, true)
     reply = reply or cut(row, queue, front)
     if reply then
-        redis.pcall('RPOP', batch, pushed)
-        redis.pcall('HDEL', batches, seq)
+        pcall('RPOP', batch, pushed)
+        pcall('HDEL', batches, seq)
     end
     return reply
 end
@@ -185,22 +186,22 @@ for q = 1, queues do
     end
 end
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local result = { string.format('%.0f', now) }
 local token = now
 if total > 0 then
-    local last = whole(redis.call('GET', token_key) or '0')
+    local last = whole(call('GET', token_key) or '0')
     if not last then
         return redis.error_reply('BADTYPE the last token is no number')
     end
     token = math.max(last + 1, now)
     last = string.format('%.0f', token + total - 1)
-    if failed(redis.pcall('SET', token_key, last)) then
+    if failed(pcall('SET', token_key, last)) then
         -- A write that changes nothing and is allowed when Redis is full; those after it are then,
         -- too, so that a full Redis can be emptied.
-        redis.call('HDEL', batches, '')
-        redis.call('SET', token_key, last)
+        call('HDEL', batches, '')
+        call('SET', token_key, last)
     end
 end
 

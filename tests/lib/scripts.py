@@ -34,7 +34,7 @@ def names():
 
 def commands(name):
     """The Redis commands that a script's text names."""
-    return sorted(set(re.findall(r"redis\.p?call\('(\w+)'", text(name))))
+    return sorted(set(re.findall(r"\bp?call\('(\w+)'", text(name))))
 
 
 def queue(name):
