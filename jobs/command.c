@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A handler that runs a program for each job, without a shell. This file holds what is settled at
- * configuration time (program, arguments, the fixed part of the environment) and translates: a run to
- * an environment and a line of input, the end of the program to a verdict. How the program is run is
- * in jobs/execution.c.
+ * A handler that runs a program for each job, without a shell. This file holds what is
+ * settled at configuration time (program, arguments, the fixed part of the environment) and
+ * translates: a run to an environment and a line of input, the end of the program to a verdict.
+ * How the program is run is in jobs/execution.c.
  *
  * The program is looked up once, in the PATH that it will see itself (`env` may set another); from
- * then on its absolute path is what is run, and its argv[0]. A handler is immutable: any number of runs
- * use it at a time, on any thread.
+ * then on its absolute path is what is run, and its argv[0]. A handler is immutable: any number of
+ * runs use it at a time, on any thread.
  *
  * Verdicts, in this order: out of time → Timeout; 0 → done; a code of dead_exit → never again; 75 →
  * later; another code → ExitStatus; a signal → Signal. */
@@ -22,10 +22,10 @@
 #include "jobs/handler.h"
 #include "runtime/program.h"
 
-#define EXIT_LATER 75
+#define EXIT_LATER    75
 #define LATER_DEFAULT 60.0
-#define RUN_ENV 6       /* variables that each run adds */
-#define RUN_ENV_MAX 320 /* bytes of one: name, '=', at most a class */
+#define RUN_ENV       6   /* variables that each run adds */
+#define RUN_ENV_MAX   320 /* bytes of one: name, '=', at most a class */
 
 static const char *const clean_env[] = {"PATH=" FTL__PROGRAM_PATH, "LANG=C.UTF-8", "HOME=/", NULL};
 
@@ -236,9 +236,11 @@ static void command_destroy(struct ftl__handler *handler)
     free(command);
 }
 
-static const struct ftl__handler_kind command_kind = {
-    .name = "command", .migratable = true, .keeps_time = true,
-    .run = command_run, .destroy = command_destroy};
+static const struct ftl__handler_kind command_kind = {.name = "command",
+                                                      .migratable = true,
+                                                      .keeps_time = true,
+                                                      .run = command_run,
+                                                      .destroy = command_destroy};
 
 /* Appends a copy to a list with room for it; NULL stays its end. */
 static int append(char **list, size_t *count, const char *string)
@@ -279,7 +281,9 @@ static int copy_env(struct command *command, const char *const *env)
         return FTL_ENOMEM;
     }
     for (size_t i = 0; clean_env[i] != NULL && rc == 0; i++) {
-        rc = is_set(env, clean_env[i]) ? 0 : append(command->env, &command->env_count, clean_env[i]);
+        if (!is_set(env, clean_env[i])) {
+            rc = append(command->env, &command->env_count, clean_env[i]);
+        }
     }
     for (; env != NULL && *env != NULL && rc == 0; env++) {
         rc = append(command->env, &command->env_count, *env);
@@ -316,8 +320,8 @@ static int copy_rest(struct command *command, const struct ftl__command_settings
         memcpy(command->dead_exit, settings->dead_exit, size);
     }
     command->dead_exit_count = settings->dead_exit_count;
-    command->kill_after = settings->kill_after < 1e9 ? (int64_t)(settings->kill_after * (double)FTL_S)
-                                                     : FTL_FOREVER;
+    command->kill_after =
+        settings->kill_after < 1e9 ? (int64_t)(settings->kill_after * (double)FTL_S) : FTL_FOREVER;
     command->later = settings->later > 0 ? settings->later : LATER_DEFAULT;
     return 0;
 }

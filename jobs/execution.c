@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The run's task starts the child and waits for its end. Three helper tasks of the same runtime move
- * bytes meanwhile, so that no pipe that is full or empty can hold up another: one writes the input, one
- * reads each stream of output. They are members of a set that the run's task owns; all of them share the
- * execution, which lives until the last has ended.
+ * The run's task starts the child and waits for its end. Three helper tasks of the same
+ * runtime move bytes meanwhile, so that no pipe that is full or empty can hold up another: one
+ * writes the input, one reads each stream of output. They are members of a set that the run's task
+ * owns; all of them share the execution, which lives until the last has ended.
  *
  * One defer ends everything, on each way out: return, abort, panic. It stops the child if it still
  * runs (TERM to the group, KILL after a while), collects the output that is on its way, ends the
@@ -24,7 +24,7 @@
 /* For members of the group to close the pipes after the child's end; and for the output that is
  * still on its way after a KILL. */
 #define CLOSE_GRACE FTL_S
-#define LINGER (100 * FTL_MS)
+#define LINGER      (100 * FTL_MS)
 
 struct output {
     struct ftl_run *run;
@@ -86,8 +86,8 @@ static int start_helper(struct execution *execution, const char *name, ftl_task_
                               &options, NULL, NULL);
 }
 
-static void init_output(struct execution *execution, struct output *output,
-                        enum ftl__stream stream, struct ftl_fd *fd)
+static void init_output(struct execution *execution, struct output *output, enum ftl__stream stream,
+                        struct ftl_fd *fd)
 {
     output->run = execution->options->run;
     output->fd = fd;

@@ -30,10 +30,10 @@ struct ftl__execution_result {
     char tail[FTL__TAIL_BYTES]; /* the last lines of stderr */
 };
 
-/* Runs the program to its end. From a task. When it returns, or when the task is aborted or panics in it,
- * the child is reaped and its process group has been killed. 0: *ret_result is filled, however the
- * child has ended. FTL_ESYS: it could not be started, sys_errno alone is set. FTL_ENOMEM,
- * FTL_ESHUTDOWN; FTL_ECANCELED: an abort with a grace came. */
+/* Runs the program to its end. From a task. When it returns, or when the task is aborted or panics
+ * in it, the child is reaped and its process group has been killed. 0: *ret_result is filled,
+ * however the child has ended. FTL_ESYS: it could not be started, sys_errno alone is set.
+ * FTL_ENOMEM, FTL_ESHUTDOWN; FTL_ECANCELED: an abort with a grace came. */
 int ftl__execute(const struct ftl__execution_options *options,
                  struct ftl__execution_result *ret_result);
 

@@ -43,16 +43,16 @@ struct ftl__handler {
 struct ftl__handler *ftl__handler_ref(struct ftl__handler *handler);
 void ftl__handler_unref(struct ftl__handler *handler); /* NULL-safe */
 
-/* ---- for the kinds: the common part. init copies the settings and makes one reference; FTL_ENOMEM:
- * nothing is held. fini frees what init has copied. ---- */
+/* ---- for the kinds: the common part. init copies the settings and makes one reference;
+ * FTL_ENOMEM: nothing is held. fini frees what init has copied. ---- */
 int ftl__handler_init(struct ftl__handler *handler, const struct ftl__handler_kind *kind,
                       const struct ftl__handler_settings *settings);
 void ftl__handler_fini(struct ftl__handler *handler);
 
-/* ---- native.c ---- Loads `module` (NAME.so on the path, or a path with a slash; dlopen RTLD_NOW |
- * RTLD_LOCAL), checks its ABI, and takes the class table. A handler serves each class of the module
- * that the pattern matches; FTL_EINVAL if it matches none. Errors: text into `error`, one line. A module
- * stays loaded, and a changed one takes effect in a new process only. */
+/* ---- native.c ---- Loads `module` (NAME.so on the path, or a path with a slash; dlopen RTLD_NOW
+ * | RTLD_LOCAL), checks its ABI, and takes the class table. A handler serves each class of the
+ * module that the pattern matches; FTL_EINVAL if it matches none. Errors: text into `error`, one
+ * line. A module stays loaded, and a changed one takes effect in a new process only. */
 int ftl__native_new(const struct ftl__handler_settings *settings, const char *module,
                     const char *const *module_path, size_t module_path_count,
                     struct ftl__handler **ret_handler, char *error, size_t error_size);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Bytes come in as a pipe gives them; lines go out as soon as they are whole. Both limits are there so
- * that a command gone wild can fill neither memory nor the log: a line without end comes in pieces,
- * and a stream without end stops after one line that says so. The tail goes on being kept, since it
- * explains the end of the command, which comes after any limit.
+ * Bytes come in as a pipe gives them; lines go out as soon as they are whole. Both limits
+ * are there so that a command gone wild can fill neither memory nor the log: a line without end
+ * comes in pieces, and a stream without end stops after one line that says so. The tail goes on
+ * being kept, since it explains the end of the command, which comes after any limit.
  *
  * Pure: no allocation, no I/O. */
 #include "jobs/lines.h"

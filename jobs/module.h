@@ -15,8 +15,9 @@
  *
  *     FTL_MODULE("hello", {"Hello", hello});
  *
- * A function runs as a task: it may use the whole runtime (<fettle/runtime.h>, …), wait, spawn, panic.
- * It must not rely on errno or on addresses of thread-local variables across a call that may wait. */
+ * A function runs as a task: it may use the whole runtime (<fettle/runtime.h>, …), wait, spawn,
+ * panic. It must not rely on errno or on addresses of thread-local variables across a call that
+ * may wait. */
 #ifndef FETTLE_MODULE_H
 #define FETTLE_MODULE_H
 
@@ -66,9 +67,9 @@ FTL_API const char *ftl_run_job_text(const struct ftl_run *run, size_t *ret_size
 FTL_API const char *ftl_run_args_text(const struct ftl_run *run, size_t *ret_size);
 
 /* The args as a JSON value, parsed at the first call and owned by the run. Never NULL: an absent
- * `args` is an empty array. If an integer needs more than 64 bits, all integers become reals: the text
- * has them exact. Args that nest deeper than FTL_ARGS_DEPTH, or that a JSON value cannot hold (a real
- * beyond double, a NUL in a member's name, no memory), panic the run. */
+ * `args` is an empty array. If an integer needs more than 64 bits, all integers become reals: the
+ * text has them exact. Args that nest deeper than FTL_ARGS_DEPTH, or that a JSON value cannot hold
+ * (a real beyond double, a NUL in a member's name, no memory), panic the run. */
 #define FTL_ARGS_DEPTH 100
 FTL_API json_t *ftl_run_args(struct ftl_run *run);
 
@@ -85,8 +86,8 @@ FTL_API int ftl_run_fail_forever(struct ftl_run *run, const char *error_class, c
 /* Not now: again in `seconds` ≥ 0, no attempt is used up. */
 FTL_API int ftl_run_later(struct ftl_run *run, double seconds);
 
-/* One line to the daemon's log under the job's id (event job.log); from any task or thread as long as
- * the run lasts. Newlines make it several lines, and so does every 8 KiB. */
+/* One line to the daemon's log under the job's id (event job.log); from any task or thread as long
+ * as the run lasts. Newlines make it several lines, and so does every 8 KiB. */
 FTL_API void ftl_run_log(struct ftl_run *run, const char *format, ...) FTL_PRINTF(2, 3);
 
 #endif

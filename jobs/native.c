@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A handler that calls a function of a C module. A module is a shared object that exports one table,
- * `ftl_module`; it takes libfettle from the process that loads it, so that there is one runtime. Its
- * tables are short: a class is looked up by going through them.
+ * A handler that calls a function of a C module. A module is a shared object that exports
+ * one table, `ftl_module`; it takes libfettle from the process that loads it, so that there is one
+ * runtime. Its tables are short: a class is looked up by going through them.
  *
- * Loading a module runs its constructors, on the thread that makes the handler. It is never unloaded: a
- * task, a destructor or a thread of its own may still be in it, and the same file loaded again is
- * the same module. A handler is immutable; its runs are pinned tasks, since a compiler may keep the
- * address of a thread-local variable across a call that waits. */
+ * Loading a module runs its constructors, on the thread that makes the handler. It is never
+ * unloaded: a task, a destructor or a thread of its own may still be in it, and the same file
+ * loaded again is the same module. A handler is immutable; its runs are pinned tasks, since a
+ * compiler may keep the address of a thread-local variable across a call that waits. */
 #include <dlfcn.h>
 #include <fnmatch.h>
 #include <limits.h>
@@ -30,7 +30,7 @@ struct native {
 static const struct ftl_class *find_class(const struct ftl_module *module, const char *name,
                                           size_t size)
 {
-    for (const struct ftl_class *class = module->classes; class->name != NULL; class++) {
+    for (const struct ftl_class *class = module->classes; class->name != NULL; class ++) {
         if (strlen(class->name) == size && memcmp(class->name, name, size) == 0) {
             return class;
         }
@@ -136,7 +136,7 @@ static int check_table(const struct ftl_module *module, const char *file, const 
     if (module->name == NULL || module->classes == NULL || module->classes->name == NULL) {
         return refuse(error, "module %s: its table has no classes", file);
     }
-    for (const struct ftl_class *class = module->classes; class->name != NULL; class++) {
+    for (const struct ftl_class *class = module->classes; class->name != NULL; class ++) {
         if (class->fn == NULL) {
             return refuse(error, "module %s: the class %s has no function", file, class->name);
         }
@@ -170,13 +170,13 @@ static int check_pattern(const struct ftl_module *module, const char *pattern,
 {
     const struct ftl_class *class;
 
-    for (class = module->classes; class->name != NULL; class++) {
+    for (class = module->classes; class->name != NULL; class ++) {
         if (fnmatch(pattern, class->name, 0) == 0) {
             return 0;
         }
     }
     (void)refuse(error, "module %s has no class %s (it has", module->name, pattern);
-    for (class = module->classes; class->name != NULL; class++) {
+    for (class = module->classes; class->name != NULL; class ++) {
         append(error, "%s %s", class != module->classes ? "," : "", class->name);
     }
     append(error, ")");

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * What a handler sees of its run (the API of <fettle/module.h>), and what it leaves behind: a verdict
- * and, for a failure, copies of class and message that the run owns until it is cleared.
+ * What a handler sees of its run (the API of <fettle/module.h>), and what it leaves behind:
+ * a verdict and, for a failure, copies of class and message that the run owns until it is cleared.
  *
- * The daemon fills a run and spawns ftl__run_main() with it; from then until the task has ended the
- * run belongs to that task alone, after that to the daemon again. So nothing here is locked. Args are
- * parsed only if the handler asks for them.
+ * The daemon fills a run and spawns ftl__run_main() with it; from then until the task has ended
+ * the run belongs to that task alone, after that to the daemon again. So nothing here is locked.
+ * Args are parsed only if the handler asks for them.
  *
- * The value of a run's function decides: 0 is success, whatever was set before. It does not know what
- * becomes of a failed job (jobs/retry.h). */
+ * The value of a run's function decides: 0 is success, whatever was set before. It does not know
+ * what becomes of a failed job (jobs/retry.h). */
 #include "jobs/run.h"
 
 #include <math.h>
@@ -20,7 +20,7 @@
 
 #include "jobs/handler.h"
 
-#define MESSAGE_MAX 10000 /* bytes of an error message that are kept */
+#define MESSAGE_MAX    10000 /* bytes of an error message that are kept */
 #define LINE_MAX_BYTES 8192
 
 /* ---- the job ---------------------------------------------------------------------------- */
@@ -289,8 +289,8 @@ void *ftl__run_main(void *arg)
 
 /* ---- a panic ---------------------------------------------------------------------------- */
 
-/* Splits the formatted backtrace into the run's lines. What memory does not suffice for is left out:
- * a backtrace is a help, not a record. */
+/* Splits the formatted backtrace into the run's lines. What memory does not suffice for is left
+ * out: a backtrace is a help, not a record. */
 static void keep_backtrace(struct ftl_run *run, const char *text)
 {
     size_t capacity = 0;

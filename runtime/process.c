@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A child is started with posix_spawn(3): no memory is copied, and nothing of ours runs between fork
- * and exec. The spawn closes every descriptor from 3 on, so that a child inherits none of ours, even one
- * that was opened without close-on-exec in a library; it undoes our signal mask and dispositions, and
- * puts the child in a process group of its own.
+ * A child is started with posix_spawn(3): no memory is copied, and nothing of ours runs
+ * between fork and exec. The spawn closes every descriptor from 3 on, so that a child inherits
+ * none of ours, even one that was opened without close-on-exec in a library; it undoes our signal
+ * mask and dispositions, and puts the child in a process group of its own.
  *
- * The end of the child is an edge on its pidfd, which is registered with the runtime's driver like any
- * other descriptor. Its status is looked at with WNOWAIT: the zombie stays, and keeps the number of
- * the process and of its group from being given out again, until ftl_process_free() reaps it. Until
- * then a signal to the group cannot hit a stranger.
+ * The end of the child is an edge on its pidfd, which is registered with the runtime's driver like
+ * any other descriptor. Its status is looked at with WNOWAIT: the zombie stays, and keeps the
+ * number of the process and of its group from being given out again, until ftl_process_free()
+ * reaps it. Until then a signal to the group cannot hit a stranger.
  *
  * One task uses a process object at a time, except for its pipes, each of which may have a task of
- * its own, and ftl_process_kill(), which any thread may call. No SIGCHLD handler is needed or made; a
- * program that ignores SIGCHLD loses its children's ends, so there no child is started.
+ * its own, and ftl_process_kill(), which any thread may call. No SIGCHLD handler is needed or
+ * made; a program that ignores SIGCHLD loses its children's ends, so there no child is started.
  *
  * It does not limit what the child uses, and a member that leaves the group is out of reach. */
 #include <fettle/process.h>
@@ -109,8 +109,8 @@ static int add_stdio(const struct start *start, posix_spawn_file_actions_t *acti
 {
     switch (stdio_mode(start->options, n)) {
     case FTL_STDIO_NULL:
-        return posix_spawn_file_actions_addopen(actions, n, "/dev/null", n == 0 ? O_RDONLY : O_WRONLY,
-                                                0);
+        return posix_spawn_file_actions_addopen(actions, n, "/dev/null",
+                                                n == 0 ? O_RDONLY : O_WRONLY, 0);
     case FTL_STDIO_PIPE:
         return posix_spawn_file_actions_adddup2(actions, start->child_end[n], n);
     case FTL_STDIO_INHERIT:
@@ -189,8 +189,8 @@ static int spawn_child(const struct start *start, pid_t *ret_pid)
         rc = fill_attributes(&attributes);
     }
     if (rc == 0) {
-        rc = posix_spawn(ret_pid, start->file, &actions, &attributes,
-                         unconst(start->options->argv), unconst(start->options->envp));
+        rc = posix_spawn(ret_pid, start->file, &actions, &attributes, unconst(start->options->argv),
+                         unconst(start->options->envp));
     }
     posix_spawnattr_destroy(&attributes);
 out_actions:
@@ -305,8 +305,8 @@ int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_opti
     int rc = FTL_ENOMEM, error = ENOMEM;
 
     if (process != NULL && start != NULL) {
-        *start = (struct start){
-            .options = options, .child_end = {-1, -1, -1}, .our_end = {-1, -1, -1}};
+        *start =
+            (struct start){.options = options, .child_end = {-1, -1, -1}, .our_end = {-1, -1, -1}};
         rc = start_in(runtime, start, process, &error);
         close_ends(start->child_end);
         close_ends(start->our_end);

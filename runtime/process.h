@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Child processes: started without a shell in a process group of their own, watched over a pidfd. */
+ * Child processes: started without a shell, in a process group of their own, watched by pidfd. */
 #ifndef FETTLE_PROCESS_H
 #define FETTLE_PROCESS_H
 
@@ -23,10 +23,10 @@ struct ftl_process_options {
 };
 
 /* Starts the child: no descriptor but 0, 1, 2, default signal dispositions, empty signal mask, a
- * process group of its own. `runtime` drives its pipes and its pidfd. Takes the calling thread until the
- * child executes its program (a millisecond or so).
- * FTL_ESYS with *ret_errno (ENOENT: no such program or cwd; ECHILD: this program ignores SIGCHLD),
- * FTL_ENOMEM: nothing is left running. ret_errno may be NULL. */
+ * process group of its own. `runtime` drives its pipes and its pidfd. Takes the calling thread
+ * until the child executes its program (a millisecond or so). FTL_ESYS with *ret_errno (ENOENT: no
+ * such program or cwd; ECHILD: this program ignores SIGCHLD), FTL_ENOMEM: nothing is left running.
+ * ret_errno may be NULL. */
 FTL_API int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_options *options,
                               struct ftl_process **ret_process, int *ret_errno);
 
@@ -46,17 +46,18 @@ struct ftl_exit {
 };
 
 /* Waits for the child's end; repeatable, the same answer each time. One waiter at a time.
- * FTL_ETIMEDOUT, FTL_ECANCELED. The zombie stays until ftl_process_free(), so that the number of the
- * group stays taken. */
-FTL_API int ftl_process_wait(struct ftl_process *process, int64_t deadline, struct ftl_exit *ret_exit);
+ * FTL_ETIMEDOUT, FTL_ECANCELED. The zombie stays until ftl_process_free(), so that the number of
+ * the group stays taken. */
+FTL_API int ftl_process_wait(struct ftl_process *process, int64_t deadline,
+                             struct ftl_exit *ret_exit);
 
 /* Sends `signal` to the whole process group (to what is left of it after the leader's end, too, as
  * long as the process object was not freed). Never signals a recycled pid. Any thread. */
 FTL_API void ftl_process_kill(struct ftl_process *process, int signal);
 
 /* Kills what is left of the group with SIGKILL (members that outlived the child, too), reaps the
- * child, closes the pipes, frees. Does not wait for more than the kill takes. No task may be waiting on
- * a pipe of it. NULL-safe. */
+ * child, closes the pipes, frees. Does not wait for more than the kill takes. No task may be
+ * waiting on a pipe of it. NULL-safe. */
 FTL_API void ftl_process_free(struct ftl_process *process);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A search along PATH of our own, since execvp(3) and posix_spawnp(3) search the PATH of the calling
- * process: here the one that counts belongs to the environment that the child will get. Holds no state.
- * It looks at files only; whether the kernel can execute what it found is seen at the start. */
+ * A search along PATH of our own, since execvp(3) and posix_spawnp(3) search the PATH of
+ * the calling process: here the one that counts belongs to the environment that the child will
+ * get. Holds no state. It looks at files only; whether the kernel can execute what it found is
+ * seen at the start. */
 #include "runtime/program.h"
 
 #include <errno.h>

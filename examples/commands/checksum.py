@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: MIT
 """A job as a Python program: writes the SHA-256 of a file beside it.
 
-    handlers = ( { class = "Checksum"; command = [ "/usr/share/fettle/checksum.py" ]; timeout = 60; } );
+    handlers = ( { class = "Checksum"; timeout = 60;
+                   command = [ "/usr/share/fettle/checksum.py" ]; } );
     redis-cli LPUSH queue:default '{"class":"Checksum","args":["/var/tmp/image.iso"]}'
 
-Delivery is at least once, so the job can run twice: it makes the whole result first and then puts it
-in place, and a second run ends the same way. TERM comes at the timeout and at shutdown, KILL follows.
+Delivery is at least once, so the job can run twice: it makes the whole result first and then puts
+it in place, and a second run ends the same way. TERM comes at the timeout and at shutdown, KILL
+follows.
 """
 import hashlib
 import json

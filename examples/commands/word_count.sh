@@ -3,11 +3,12 @@
 #
 # A job as a shell script: counts the words of a file.
 #
-#     handlers = ( { class = "WordCount"; command = [ "/usr/share/fettle/word_count.sh" ]; timeout = 10; } );
+#     handlers = ( { class = "WordCount"; timeout = 10;
+#                    command = [ "/usr/share/fettle/word_count.sh" ]; } );
 #     redis-cli LPUSH queue:default '{"class":"WordCount","args":["/etc/services"]}'
 #
-# The job comes as one line of JSON on stdin. What is printed goes to the log under the job's id; the
-# exit status says how it went: 0 done, 65 never again, 75 later, anything else failed.
+# The job comes as one line of JSON on stdin. What is printed goes to the log under the job's id;
+# the exit status says how it went: 0 done, 65 never again, 75 later, anything else failed.
 set -eu
 
 read -r job

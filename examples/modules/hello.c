@@ -29,8 +29,7 @@ static int sleep_for(struct ftl_run *run)
 {
     double seconds;
 
-    if (json_unpack(ftl_run_args(run), "[F]", &seconds) != 0 || seconds < 0 ||
-        seconds > 1e9) {
+    if (json_unpack(ftl_run_args(run), "[F]", &seconds) != 0 || seconds < 0 || seconds > 1e9) {
         return ftl_run_fail_forever(run, "ArgumentError", "expected [seconds]");
     }
     return ftl_sleep((int64_t)(seconds * (double)FTL_S));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs a piece of a test as a task, on a runtime of its own. Inside it, ftl_assert() is the assertion: a
- * failed one is a panic, which fails the test on its own thread. */
+ * Runs a piece of a test as a task, on a runtime of its own. Inside it, ftl_assert() is the
+ * assertion: a failed one is a panic, which fails the test on its own thread. */
 #ifndef FETTLE_TESTS_TASK_FIXTURE_H
 #define FETTLE_TESTS_TASK_FIXTURE_H
 

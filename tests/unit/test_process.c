@@ -83,8 +83,8 @@ static void *run_child(void *arg)
     FTL_DEFER(free_process, process);
     child->pid = ftl_process_pid(process);
     if (child->input != NULL)
-        ftl_assert(ftl_fd_write_all(ftl_process_stdin(process), child->input,
-                                    strlen(child->input), FTL_FOREVER, NULL) == 0);
+        ftl_assert(ftl_fd_write_all(ftl_process_stdin(process), child->input, strlen(child->input),
+                                    FTL_FOREVER, NULL) == 0);
     ftl_process_close_stdin(process);
     read_all(ftl_process_stdout(process), child->out, sizeof(child->out));
     read_all(ftl_process_stderr(process), child->err, sizeof(child->err));
@@ -261,8 +261,12 @@ struct attempt {
 static void start_and_free(struct attempt *attempt, enum ftl_stdio stdio)
 {
     const char *const argv[] = {attempt->argv0, NULL};
-    const struct ftl_process_options options = {
-        .argv = argv, .envp = plain_env, .cwd = attempt->cwd, .in = stdio, .out = stdio, .err = stdio};
+    const struct ftl_process_options options = {.argv = argv,
+                                                .envp = plain_env,
+                                                .cwd = attempt->cwd,
+                                                .in = stdio,
+                                                .out = stdio,
+                                                .err = stdio};
     struct ftl_process *process = NULL;
 
     attempt->code = ftl_process_start(fixture_runtime, &options, &process, &attempt->error);

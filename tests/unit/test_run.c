@@ -327,8 +327,7 @@ static int logs(struct ftl_run *run)
 START_TEST(log_lines_have_no_newline)
 {
     struct ftl_run *run = attempt(job_text, logs, FTL_COMPLETED);
-    static const char begin[] =
-        "log|hello, world\nlog|two\nlog|lines\nlog|ends with one\nlog|\n";
+    static const char begin[] = "log|hello, world\nlog|two\nlog|lines\nlog|ends with one\nlog|\n";
     ck_assert_int_eq(strncmp(run_printed.text, begin, strlen(begin)), 0);
     ck_assert_uint_eq(run_printed.count, 5 + 2);
     ftl__run_clear(run);
