@@ -19,12 +19,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include <fettle/io.h>
 #include <fettle/time.h>
 
 #include "daemon/dial.h"
+#include "daemon/jitter.h"
 #include "daemon/part.h"
 #include "daemon/wire.h"
 
@@ -456,15 +456,6 @@ static void announce_down(struct ftl__link *link, int64_t retry)
              FTL__INT("retry_ms", retry / FTL_MS));
 }
 
-/* Half to all of `delay`, so that the links of many daemons do not come back in step. */
-static int64_t jittered(int64_t delay)
-{
-    uint32_t random = 0;
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-        random = (uint32_t)ftl_now() * 2654435761u;
-    return delay / 2 + (int64_t)((double)(delay / 2) * random / UINT32_MAX);
-}
-
 static void *keep_connected(void *arg)
 {
     struct ftl__link *link = arg;
@@ -479,7 +470,7 @@ static void *keep_connected(void *arg)
         if (link->announced && ftl_now() - link->up_since >= STABLE)
             delay = RETRY_MIN;
         clear_up(link);
-        int64_t retry = jittered(delay);
+        int64_t retry = delay / 2 + ftl__jitter(delay / 2);
         announce_down(link, retry);
         delay = 2 * delay < RETRY_MAX ? 2 * delay : RETRY_MAX;
         (void)ftl_sleep(retry);

@@ -16,11 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include <fettle/time.h>
 
 #include "daemon/due.h"
+#include "daemon/jitter.h"
 #include "daemon/log.h"
 #include "daemon/part.h"
 #include "jobs/retry.h"
@@ -51,14 +51,6 @@ struct look {
     double next;   /* score of the next member; INFINITY: none */
     size_t moved;
 };
-
-static int64_t random_ns(int64_t below)
-{
-    uint32_t random = 0;
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-        random = (uint32_t)ftl_now() * 2654435761u;
-    return (int64_t)((double)below * random / UINT32_MAX);
-}
 
 static int run(struct ftl__promote *promote, const char *what, struct redisReply **ret_reply)
 {
@@ -274,7 +266,7 @@ static int64_t turn(struct ftl__promote *promote)
     struct look retry = {.next = INFINITY}, schedule = {.next = INFINITY};
     int status = promote_set(promote, "retry", &keys->retry, &retry);
     if (status == 0 && !retry.held)
-        return LOOK + random_ns(LOOK / 2);
+        return LOOK + ftl__jitter(LOOK / 2);
     if (status != 0 && status != FTL_EPROTO) /* a key of a wrong type is no reason to stop */
         return LOOK;
     if (promote_set(promote, "schedule", &keys->schedule, &schedule) != 0 || !schedule.held ||
