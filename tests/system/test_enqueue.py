@@ -223,8 +223,9 @@ def test_scripts_flushed(t):
 def test_prefix(t):
     """All keys carry the configured prefix; nothing else is touched."""
     redisd = t.use(Redisd())
-    daemon = t.use(Fettled(redisd, redis={"url": redisd.url, "prefix": "app1:"},
-                           handlers=[native("*")]))
+    daemon = t.use(Fettled(redisd, start=False, handlers=[native("*")]))
+    daemon.configure(redis={"url": redisd.url, "prefix": "app1:"})
+    daemon.start()
     daemon.wait_ready()
     redisd.client.call("LPUSH", "queue:default", job("Hello", ["wrong place"]))
     redisd.client.call("LPUSH", "app1:queue:default", job("Fail", ["right place"]))

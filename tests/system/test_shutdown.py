@@ -23,7 +23,8 @@ def commands(tag):
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/cmdline" % pid, "rb") as file:
-                if file.read() == b"sleep\0%s\0" % tag.encode():
+                words = file.read().split(b"\0")
+                if words[0].endswith(b"sleep") and words[1] == tag.encode():
                     found.append(int(pid))
         except OSError:
             pass
