@@ -69,7 +69,7 @@ hardened()
     else
         skip "$name: FORTIFY" "built with $sanitizer"
     fi
-    if readelf --debug-dump=info "$file" 2>/dev/null | grep 'DW_AT_producer.*GNU C' >"$root/producers" &&
+    if readelf --debug-dump=info "$file" 2>/dev/null | grep 'DW_AT_producer.*GNU C[0-9]' >"$root/producers" &&
         [ -s "$root/producers" ]; then
         ! grep -vq -- '-fstack-clash-protection' "$root/producers"
         ok $? "$name: stack clash protection in each object"
