@@ -172,22 +172,28 @@ static const char *skip_word(struct ftl__json_reader *reader, const char *p, con
     return p + size;
 }
 
-static inline const char *skip_scalar(struct ftl__json_reader *reader, const char *p)
+/* All but arrays and objects. */
+static inline const char *skip_scalar(struct ftl__json_reader *reader, const char *p,
+                                      enum ftl__json_type *ret_type)
 {
     bool escaped;
-    switch (peek(reader, p)) {
+    char c = peek(reader, p);
+    switch (c) {
     case '"':
+        *ret_type = FTL__STRING;
         return skip_string(reader, p, &escaped);
     case 't':
+        *ret_type = FTL__TRUE;
         return skip_word(reader, p, "true", 4);
     case 'f':
+        *ret_type = FTL__FALSE;
         return skip_word(reader, p, "false", 5);
     case 'n':
+        *ret_type = FTL__NULL;
         return skip_word(reader, p, "null", 4);
     default:
-        if (peek(reader, p) == '-' || is_digit(peek(reader, p)))
-            return skip_number(reader, p);
-        return unexpected(reader, p);
+        *ret_type = FTL__NUMBER;
+        return c == '-' || is_digit(c) ? skip_number(reader, p) : unexpected(reader, p);
     }
 }
 
@@ -263,6 +269,7 @@ static inline const char *advance(struct ftl__json_reader *reader, struct nest *
 /* An array or an object, with all that is in it. */
 static const char *skip_nested(struct ftl__json_reader *reader, const char *p)
 {
+    enum ftl__json_type type;
     struct nest nest;
     nest.depth = 0;
     nest.limit =
@@ -277,7 +284,7 @@ static const char *skip_nested(struct ftl__json_reader *reader, const char *p)
             push(&nest, c == '{');
             p++;
         } else {
-            p = skip_scalar(reader, p);
+            p = skip_scalar(reader, p, &type);
         }
         if (p != NULL)
             p = advance(reader, &nest, p, opens);
@@ -285,24 +292,14 @@ static const char *skip_nested(struct ftl__json_reader *reader, const char *p)
     return p;
 }
 
-static inline enum ftl__json_type type_of(char first)
+static inline const char *skip_value(struct ftl__json_reader *reader, const char *p,
+                                     enum ftl__json_type *ret_type)
 {
-    switch (first) {
-    case '"':
-        return FTL__STRING;
-    case '{':
-        return FTL__OBJECT;
-    case '[':
-        return FTL__ARRAY;
-    case 't':
-        return FTL__TRUE;
-    case 'f':
-        return FTL__FALSE;
-    case 'n':
-        return FTL__NULL;
-    default:
-        return FTL__NUMBER;
-    }
+    char c = peek(reader, p);
+    if (c != '{' && c != '[')
+        return skip_scalar(reader, p, ret_type);
+    *ret_type = c == '{' ? FTL__OBJECT : FTL__ARRAY;
+    return skip_nested(reader, p);
 }
 
 /* ---- the object's members --------------------------------------------------------------- */
@@ -348,9 +345,7 @@ int ftl__json_next(struct ftl__json_reader *reader, struct ftl__json_member *ret
     member.value = skip_name(reader, p, &member.name_end, &member.escaped);
     if (member.value == NULL)
         return reader->error;
-    member.type = type_of(peek(reader, member.value));
-    bool nested = member.type == FTL__OBJECT || member.type == FTL__ARRAY;
-    member.end = nested ? skip_nested(reader, member.value) : skip_scalar(reader, member.value);
+    member.end = skip_value(reader, member.value, &member.type);
     if (member.end == NULL)
         return reader->error;
     reader->first = false;

@@ -139,7 +139,8 @@ int main(int argc, char **argv)
 {
     const char *given_seed = getenv("FUZZ_SEED"), *given_runs = getenv("FUZZ_RUNS");
     const char *slow = getenv("FTL_TEST_SLOW");
-    long runs = given_runs != NULL ? atol(given_runs) : 100000 / (slow != NULL ? atol(slow) : 1);
+    long factor = slow != NULL && atol(slow) > 0 ? atol(slow) : 1;
+    long runs = given_runs != NULL ? atol(given_runs) : 100000 / factor;
     state = given_seed != NULL ? strtoull(given_seed, NULL, 10) : (uint64_t)time(NULL);
     printf("1..1\n# FUZZ_SEED=%" PRIu64 "\n", state);
     (void)fflush(stdout);
