@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. `fettle enqueue`: makes a job and pushes it as any producer would. The arguments stand in the
- * job as they were typed, every digit; the scanner that the daemon uses says whether they are JSON. The
- * times are those of Redis' clock, by which the job will fall due. */
+ * DESIGN. `fettle enqueue`: makes a job and pushes it as any producer would. The arguments stand in
+ * the job as they were typed, every digit; the scanner that the daemon uses says whether they are
+ * JSON. The times are those of Redis' clock, by which the job will fall due. */
 #include <errno.h>
 #include <math.h>
 #include <stdint.h>

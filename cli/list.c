@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. `fettle list SET`: the members that are due next, or died last, one a line. A member that is
- * no job is shown as such. Nothing is changed. */
+ * DESIGN. `fettle list SET`: the members that are due next, or died last, one a line. A member that
+ * is no job is shown as such. Nothing is changed. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

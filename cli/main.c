@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. fettle: options, settings, a connection, one command, an exit code. One thread, no runtime. */
+ * DESIGN. fettle: options, settings, a connection, one command, an exit code. One thread, no
+ * runtime. */
 #include <signal.h>
 #include <stdio.h>
 

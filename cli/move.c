@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. `fettle retry`, `kill` and `delete`: members of a set to their queues, to dead, or away. The
- * set is walked with ZSCAN, which sees every member that is there all the time; what is found goes page
- * by page through the daemon's own promote script, which moves each member as one step: an operator's
- * retry is a promotion before its time. So a job is never in two places or none, whatever ends this
- * program, and a second run does what the first one left. */
+ * DESIGN. `fettle retry`, `kill` and `delete`: members of a set to their queues, to dead, or away.
+ * The set is walked with ZSCAN, which sees every member that is there all the time; what is found
+ * goes page by page through the daemon's own promote script, which moves each member as one step:
+ * an operator's retry is a promotion before its time. So a job is never in two places or none,
+ * whatever ends this program, and a second run does what the first one left. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. One table of commands says how many arguments each takes and which options mean something to
- * it; an option that has no effect on the command is an error. Options may stand anywhere. */
+ * DESIGN. One table of commands says how many arguments each takes and which options mean something
+ * to it; an option that has no effect on the command is an error. Options may stand anywhere. */
 #include "cli/options.h"
 
 #include <getopt.h>

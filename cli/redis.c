@@ -182,7 +182,8 @@ int ftl__redis_now(struct ftl__redis *redis, double *ret_now)
     int rc = FTL__EXIT_FAILED;
     if (reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
         reply->element[1]->type == REDIS_REPLY_STRING) {
-        *ret_now = strtod(reply->element[0]->str, NULL) + strtod(reply->element[1]->str, NULL) / 1e6;
+        *ret_now = strtod(reply->element[0]->str, NULL);
+        *ret_now += strtod(reply->element[1]->str, NULL) / 1e6;
         rc = 0;
     } else {
         ftl__cli_failed("Redis gave no time");

@@ -19,7 +19,8 @@ void ftl__redis_close(struct ftl__redis *redis); /* NULL-safe */
 const struct ftl__cli_settings *ftl__redis_settings(const struct ftl__redis *redis);
 
 #define FTL__REDIS_KEY 512
-/* The prefix and the two parts (`more` may be NULL) in ret_key, cut if they are too long; returns it. */
+/* The prefix and the two parts (`more` may be NULL) in ret_key, cut if they are too long; returns
+ * it. */
 const char *ftl__redis_key(const struct ftl__redis *redis, const char *part, const char *more,
                            char ret_key[FTL__REDIS_KEY]);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The Lua scripts that `fettle` sends, compiled in. scripts.c is made by the build (tools/embed.awk) and
- * has one entry for each file, named after it: claim.lua is "claim". */
+ * The Lua scripts that `fettle` sends, compiled in. scripts.c is made by the build
+ * (tools/embed.awk) and has one entry for each file, named after it: claim.lua is "claim". */
 #ifndef FETTLE_CLI_SCRIPTS_H
 #define FETTLE_CLI_SCRIPTS_H
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A small reader of a few keys. It trusts the daemon to refuse a file that is wrong elsewhere,
- * and complains only about what it uses itself. An address from the command line or the environment
- * stands for the file's address and password together; the prefix is looked up apart from it. */
+ * DESIGN. A small reader of a few keys. It trusts the daemon to refuse a file that is wrong
+ * elsewhere, and complains only about what it uses itself. An address from the command line or the
+ * environment stands for the file's address and password together; the prefix is looked up apart
+ * from it. */
 #include "cli/settings.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What `fettle` needs to know from the daemon's configuration: where Redis is, and how large a job may
- * be. Everything else in the file is the daemon's business. */
+ * What `fettle` needs to know from the daemon's configuration: where Redis is, and how large a job
+ * may be. Everything else in the file is the daemon's business. */
 #ifndef FETTLE_CLI_SETTINGS_H
 #define FETTLE_CLI_SETTINGS_H
 
@@ -16,9 +16,9 @@ struct ftl__cli_settings {
     size_t max_payload;
 };
 
-/* --redis and --prefix, then $FETTLE_REDIS_URL, then the configuration file (which must exist only if it
- * was named), then defaults. 0: *ret_settings, cleared with ftl__cli_settings_clear(). Otherwise an
- * exit code, and the reason was printed. */
+/* --redis and --prefix, then $FETTLE_REDIS_URL, then the configuration file (which must exist only
+ * if it was named), then defaults. 0: *ret_settings, cleared with ftl__cli_settings_clear().
+ * Otherwise an exit code, and the reason was printed. */
 int ftl__cli_settings_read(const struct ftl__cli_options *options,
                            struct ftl__cli_settings *ret_settings);
 void ftl__cli_settings_clear(struct ftl__cli_settings *settings); /* wipes the password */

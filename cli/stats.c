@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. `fettle stats`: one look at the queues, the sets and the processes, gathered into a JSON value
- * that is then either dumped or laid out as tables. The numbers are read one after the other, so they
- * do not belong to exactly one moment. */
+ * DESIGN. `fettle stats`: one look at the queues, the sets and the processes, gathered into a JSON
+ * value that is then either dumped or laid out as tables. The numbers are read one after the other,
+ * so they do not belong to exactly one moment. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +30,8 @@ static long long integer(redisReply *reply)
 static int read_counter(struct ftl__redis *redis, const char *name, json_t *into, const char *as)
 {
     char key[FTL__REDIS_KEY];
-    redisReply *reply =
-        ftl__redis_call(redis, REDIS_REPLY_STRING, "GET %s", ftl__redis_key(redis, name, NULL, key));
+    redisReply *reply = ftl__redis_call(redis, REDIS_REPLY_STRING, "GET %s",
+                                        ftl__redis_key(redis, name, NULL, key));
     if (reply == NULL)
         return FTL__EXIT_FAILED;
     long long value = reply->str != NULL ? strtoll(reply->str, NULL, 10) : 0;

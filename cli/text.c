@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Job data is foreign: it is never printed as it is. Both ways out go through these functions,
- * character by character. */
+ * DESIGN. Job data is foreign: it is never printed as it is. Both ways out go through these
+ * functions, character by character. */
 #include "cli/text.h"
 
 #include <stdbool.h>

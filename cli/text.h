@@ -7,14 +7,16 @@
 #include <jansson.h>
 #include <stddef.h>
 
-/* On stdout, left-aligned in `width` characters (more if it is longer, cut at `most` characters if that
- * is not 0); controls and what is not UTF-8 become "?", so that no job plays with the terminal. */
+/* On stdout, left-aligned in `width` characters (more if it is longer, cut at `most` characters if
+ * that is not 0); controls and what is not UTF-8 become "?", so that no job plays with the
+ * terminal. */
 void ftl__text_print(const char *text, size_t size, int width, int most);
 
 /* A JSON string, invalid bytes replaced by U+FFFD; "" → "". NULL: out of memory. */
 json_t *ftl__text_json(const char *text, size_t size);
 
-/* The value on stdout, on a line of its own; takes over the reference. 0, or FTL_ENOMEM also for a NULL. */
+/* The value on stdout, on a line of its own; takes over the reference. 0, or FTL_ENOMEM also for a
+ * NULL. */
 int ftl__text_dump(json_t *value);
 
 #endif

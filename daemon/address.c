@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Says which parts of a URL an address of Redis may have; jobs/url.c takes it apart. Passwords
- * never appear in errors or in `shown`, and are wiped before their memory goes back. It does not
- * connect or resolve anything. */
+ * DESIGN. Says which parts of a URL an address of Redis may have; jobs/url.c takes it apart.
+ * Passwords never appear in errors or in `shown`, and are wiped before their memory goes back. It
+ * does not connect or resolve anything. */
 #include "daemon/address.h"
 
 #include <errno.h>

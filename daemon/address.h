@@ -6,13 +6,13 @@
 
 #include "daemon/config.h"
 
-/* 0: *ret_address, cleared with ftl__address_clear(). FTL_EINVAL, FTL_ENOMEM: `reason` is a line without
- * the URL, which may hold a password. */
+/* 0: *ret_address, cleared with ftl__address_clear(). FTL_EINVAL, FTL_ENOMEM: `reason` is a line
+ * without the URL, which may hold a password. */
 int ftl__address_parse(const char *url, struct ftl__address *ret_address, char *reason,
                        size_t reason_size);
 
-/* Takes the password from the first line of a file that only its owner and group may read. Errors as
- * above; FTL_ENOENT: there is no such file. */
+/* Takes the password from the first line of a file that only its owner and group may read. Errors
+ * as above; FTL_ENOENT: there is no such file. */
 int ftl__address_read_password(struct ftl__address *address, const char *file, char *reason,
                                size_t reason_size);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The tables below are the configuration: each key with its type, its range and its place in
- * struct ftl__config. settings.c reads a file by them; what a table cannot say (two keys that exclude
- * each other, a weight without weighted order, a handler that is never reached) is checked here, entry
- * by entry. The result is a value: nobody changes it, a reload reads a new one. Used at start and by
- * the task that reloads; no state. It opens no connection and loads no module (config_handlers.c). */
+ * DESIGN. The tables below are the configuration: each key with its type, its range and its place
+ * in struct ftl__config. settings.c reads a file by them; what a table cannot say (two keys that
+ * exclude each other, a weight without weighted order, a handler that is never reached) is checked
+ * here, entry by entry. The result is a value: nobody changes it, a reload reads a new one. Used at
+ * start and by the task that reloads; no state. It opens no connection and loads no module
+ * (config_handlers.c). */
 #include "daemon/config.h"
 
 #include <fnmatch.h>
@@ -251,7 +252,7 @@ static int check_queues(const struct ftl__settings *settings, const config_setti
         return ftl__settings_fail(settings, queues, "at least one queue is needed");
     for (size_t i = 0; i < config->queue_count; i++) {
         const config_setting_t *at = config_setting_get_elem(queues, (unsigned)i);
-        const config_setting_t *weight = at != NULL ? config_setting_get_member(at, "weight") : NULL;
+        const config_setting_t *weight = at ? config_setting_get_member(at, "weight") : NULL;
         if (weight != NULL && config->order == FTL__ORDER_STRICT)
             return ftl__settings_fail(settings, weight, "has no effect with order = \"strict\"");
         for (size_t j = 0; j < i; j++)
@@ -263,8 +264,8 @@ static int check_queues(const struct ftl__settings *settings, const config_setti
     return 0;
 }
 
-/* A command takes every class that its pattern matches. (A module leaves those it does not have to the
- * handlers behind it.) */
+/* A command takes every class that its pattern matches. (A module leaves those it does not have to
+ * the handlers behind it.) */
 static bool takes_all_of(const struct ftl__handler_config *first,
                          const struct ftl__handler_config *later)
 {

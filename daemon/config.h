@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The configuration: one libconfig file → one immutable value. Unknown keys, wrong types, numbers out
- * of range and settings without effect are errors that name file, line and key. */
+ * The configuration: one libconfig file → one immutable value. Unknown keys, wrong types, numbers
+ * out of range and settings without effect are errors that name file, line and key. */
 #ifndef FETTLE_DAEMON_CONFIG_H
 #define FETTLE_DAEMON_CONFIG_H
 
@@ -72,8 +72,8 @@ struct ftl__config {
     enum ftl__log_jobs log_jobs;
 };
 
-/* Reads and checks `file`. 0: *ret_config, freed with ftl__config_free(). FTL_EINVAL (also: the file
- * cannot be read), FTL_ENOMEM: `error` has one line "FILE:LINE: KEY: reason". */
+/* Reads and checks `file`. 0: *ret_config, freed with ftl__config_free(). FTL_EINVAL (also: the
+ * file cannot be read), FTL_ENOMEM: `error` has one line "FILE:LINE: KEY: reason". */
 int ftl__config_read(const char *file, struct ftl__config **ret_config, char *error,
                      size_t error_size);
 

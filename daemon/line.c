@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN. One pass over the text, one character at a time: decode UTF-8, decide whether it is
- * printable, write it or its escape, stop where the room ends. Room for the closing quote and the tail
- * of the line is set aside from the start, so that ending a line cannot fail. No allocation, no state
- * but the line's; any thread. It knows nothing of levels, events and files. */
+ * printable, write it or its escape, stop where the room ends. Room for the closing quote and the
+ * tail of the line is set aside from the start, so that ending a line cannot fail. No allocation,
+ * no state but the line's; any thread. It knows nothing of levels, events and files. */
 #include "daemon/line.h"
 
 #include <stdint.h>
@@ -104,8 +104,8 @@ static size_t escape_json(uint32_t c, char out[32])
     return (size_t)snprintf(out, 32, "\\u%04x\\u%04x", 0xd800 + (c >> 10), 0xdc00 + (c & 0x3ff));
 }
 
-/* Writes the character at `text` or its escape. Returns how many bytes of the text it took, 0 if the
- * room has ended. */
+/* Writes the character at `text` or its escape. Returns how many bytes of the text it took, 0 if
+ * the room has ended. */
 static size_t put(struct ftl__line *line, const unsigned char *text, size_t size, bool json)
 {
     uint32_t c = 0;
@@ -129,8 +129,9 @@ static void quoted(struct ftl__line *line, const char *text, size_t size, bool j
     for (size_t taken; size > 0; at += taken, size -= taken)
         if ((taken = put(line, at, size, json)) == 0)
             break;
+    /* After a cut nothing is added but this, for which a byte was set aside. */
     if (!append(line, "\"", 1))
-        line->bytes[line->size++] = '"'; /* its byte was set aside, and nothing is added after a cut */
+        line->bytes[line->size++] = '"';
 }
 
 /* A logfmt value stands bare if nothing in it can be taken for something else. */

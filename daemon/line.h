@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A line of the log in the making: a bounded buffer with the escapes of logfmt and JSON. What does not
- * fit is cut between two characters, and everything behind the cut is refused. */
+ * A line of the log in the making: a bounded buffer with the escapes of logfmt and JSON. What does
+ * not fit is cut between two characters, and everything behind the cut is refused. */
 #ifndef FETTLE_DAEMON_LINE_H
 #define FETTLE_DAEMON_LINE_H
 

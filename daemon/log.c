@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A line is formatted in a buffer of the calling thread and written to stderr with one write
- * under a lock, since a pipe takes only 4 KiB at once and lines of two threads must not mix. Settings
- * are atomics, read once per line. The log never fails: where stderr takes nothing for 100 ms
- * (somebody made it non-blocking), the rest of the line is dropped, and the next line begins on a line
- * of its own. It does not buffer, rotate or rate-limit: that is the journal's work. */
+ * DESIGN. A line is formatted in a buffer of the calling thread and written to stderr with one
+ * write under a lock, since a pipe takes only 4 KiB at once and lines of two threads must not mix.
+ * Settings are atomics, read once per line. The log never fails: where stderr takes nothing for 100
+ * ms (somebody made it non-blocking), the rest of the line is dropped, and the next line begins on
+ * a line of its own. It does not buffer, rotate or rate-limit: that is the journal's work. */
 #include "daemon/log.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The log: one line per event to stderr, logfmt, JSON or with journald's priority prefix. Thread-safe:
- * each line is formatted in a buffer of the caller's thread and written with one write(2). */
+ * The log: one line per event to stderr, logfmt, JSON or with journald's priority prefix.
+ * Thread-safe: each line is formatted in a buffer of the caller's thread and written with one
+ * write(2). */
 #ifndef FETTLE_DAEMON_LOG_H
 #define FETTLE_DAEMON_LOG_H
 
@@ -14,14 +15,15 @@ enum ftl__level { FTL__DEBUG, FTL__INFO, FTL__WARNING, FTL__ERROR };
 enum ftl__log_format { FTL__LOG_AUTO, FTL__LOG_LOGFMT, FTL__LOG_JSON, FTL__LOG_JOURNAL };
 enum ftl__log_jobs { FTL__LOG_JOBS_NONE, FTL__LOG_JOBS_FAILURES, FTL__LOG_JOBS_ALL };
 
-/* Any thread, takes effect for lines that begin later. AUTO: journal if stderr is the journal's stream
- * (JOURNAL_STREAM), else logfmt. */
-void ftl__log_configure(enum ftl__level level, enum ftl__log_format format, enum ftl__log_jobs jobs);
+/* Any thread, takes effect for lines that begin later. AUTO: journal if stderr is the journal's
+ * stream (JOURNAL_STREAM), else logfmt. */
+void ftl__log_configure(enum ftl__level level, enum ftl__log_format format,
+                        enum ftl__log_jobs jobs);
 bool ftl__log_on(enum ftl__level level);
 enum ftl__log_jobs ftl__log_jobs(void);
 
-/* The events are an interface: daemon/events.def lists each once, X(id, "name", level), and docs/log.md
- * explains each; a test holds the two together. */
+/* The events are an interface: daemon/events.def lists each once, X(id, "name", level), and
+ * docs/log.md explains each; a test holds the two together. */
 enum ftl__event {
 #define X(id, name, level) FTL__EV_##id,
 #include "daemon/events.def"
@@ -43,8 +45,8 @@ struct ftl__field {
 #define FTL__REAL(k, x) ((struct ftl__field){(k), FTL__F_REAL, {.real = (x)}, 0})
 #define FTL__BOOL(k, b) ((struct ftl__field){(k), FTL__F_BOOL, {.u = (b)}, 0})
 
-/* Writes the event with its own level. A NULL string leaves its field out. A line is at most 16 KiB:
- * what is too long is cut and marked `truncated=true`. Bytes that are not printable UTF-8 are
+/* Writes the event with its own level. A NULL string leaves its field out. A line is at most 16
+ * KiB: what is too long is cut and marked `truncated=true`. Bytes that are not printable UTF-8 are
  * escaped. Never fails, never waits for anything but the write. */
 #define ftl__log(event, ...)                                                                       \
     ftl__log_fields((event), (const struct ftl__field[]){__VA_ARGS__},                             \

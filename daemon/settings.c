@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN. One reader for each kind of key, picked by the kind; each checks the type first, then the
- * range, then stores. Whatever is allocated goes into the record at once, so that an error on the way
- * leaves nothing that ftl__settings_free() would not find. The name of a key in an error is made from
- * the setting's place in the file (`handlers[1].command`). It knows nothing of what the keys mean. */
+ * range, then stores. Whatever is allocated goes into the record at once, so that an error on the
+ * way leaves nothing that ftl__settings_free() would not find. The name of a key in an error is
+ * made from the setting's place in the file (`handlers[1].command`). It knows nothing of what the
+ * keys mean. */
 #include "daemon/settings.h"
 
 #include <stdarg.h>

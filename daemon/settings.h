@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Settings: a group of a libconfig file read into a struct, by a table of its keys. The table says what
- * exists, of which type, in which range, and where it goes; whatever else stands in the group is an
- * error that names file, line and key. */
+ * Settings: a group of a libconfig file read into a struct, by a table of its keys. The table says
+ * what exists, of which type, in which range, and where it goes; whatever else stands in the group
+ * is an error that names file, line and key. */
 #ifndef FETTLE_DAEMON_SETTINGS_H
 #define FETTLE_DAEMON_SETTINGS_H
 
@@ -50,8 +50,8 @@ struct ftl__settings {
     size_t error_size;
 };
 
-/* Reads `group` into `record`, whose members hold their defaults. 0, FTL_EINVAL or FTL_ENOMEM; then too
- * ftl__settings_free() gives back what the record owns. */
+/* Reads `group` into `record`, whose members hold their defaults. 0, FTL_EINVAL or FTL_ENOMEM; then
+ * too ftl__settings_free() gives back what the record owns. */
 int ftl__settings_read(const struct ftl__settings *settings, const config_setting_t *group,
                        const struct ftl__key *keys, void *record);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. libconfig 1.5 reads 5000000000 as 705032704: only the suffix L makes an integer 64 bits wide.
- * A limit that is silently another one is worse than none, so the text is looked through first, token
- * by token, as libconfig's own scanner would see it: comments, strings, names, numbers. A string
- * without an end is found here too: libconfig would name the last line, and lose memory. It checks
- * nothing else; libconfig does. */
+ * DESIGN. libconfig 1.5 reads 5000000000 as 705032704: only the suffix L makes an integer 64 bits
+ * wide. A limit that is silently another one is worse than none, so the text is looked through
+ * first, token by token, as libconfig's own scanner would see it: comments, strings, names,
+ * numbers. A string without an end is found here too: libconfig would name the last line, and lose
+ * memory. It checks nothing else; libconfig does. */
 #include "daemon/source.h"
 
 #include <ctype.h>

@@ -201,7 +201,8 @@ static const struct {
     {"concurrency = -1;", "f:1: concurrency: -1 is out of range (1 to 65536)"},
     {"lease_ttl = 0.5;", "f:1: lease_ttl: 0.5 is out of range (1 to 3600)"},
     {"shutdown_timeout = 1e999;", "f:1: shutdown_timeout: inf is out of range (0 to 604800)"},
-    {"max_payload = 5000000000L;", "f:1: max_payload: 5000000000 is out of range (64 to 536870912)"},
+    {"max_payload = 5000000000L;",
+     "f:1: max_payload: 5000000000 is out of range (64 to 536870912)"},
     {"# 5000000000\n/* 5000000000 */ // 5000000000\nmax_payload = 5000000000;",
      "f:3: the integer is too large"},
     {"workers = 0x100000000;", "f:1: the integer is too large"},
@@ -254,7 +255,8 @@ static const struct {
     {"handlers = ( { class = \"R*\"; command = [ \"a\" ]; },\n"
      "{ class = \"Report\"; command = [ \"b\" ]; } );",
      "f:2: handlers[1].class: is never reached: handlers[0] takes it"},
-    {"handlers = ( { class = \"*\"; command = [ \"a\" ]; },\n{ class = \"R*\"; module = \"b\"; } );",
+    {"handlers = ( { class = \"*\"; command = [ \"a\" ]; },\n"
+     "{ class = \"R*\"; module = \"b\"; } );",
      "f:2: handlers[1].class: is never reached: handlers[0] takes it"},
     /* not there yet */
     {"handlers = ( { class = \"X\"; worker = [ \"x\" ]; } );",
@@ -269,9 +271,11 @@ static const struct {
     /* redis */
     {"redis = { url = \"http://h\"; };", "f:1: redis.url: must begin with redis:// or unix://"},
     {"redis = { url = \"redis://h/x\"; };",
-     "f:1: redis.url: what follows the host must be the number of a database, as in redis://host/0"},
+     "f:1: redis.url: what follows the host must be the number of a database, "
+     "as in redis://host/0"},
     {"redis = { url = \"redis://h/65536\"; };",
-     "f:1: redis.url: what follows the host must be the number of a database, as in redis://host/0"},
+     "f:1: redis.url: what follows the host must be the number of a database, "
+     "as in redis://host/0"},
     {"redis = { url = \"redis://h?db=1\"; };",
      "f:1: redis.url: redis:// takes no options behind a \"?\""},
     {"redis = { url = \"unix://host/x\"; };",
@@ -304,7 +308,8 @@ START_TEST(what_looks_wrong_but_is_not_is_taken)
         "unroutable_ttl = .99999999999;",
         "redis = { prefix = \"@99999999999\"; }; # @include \"x\"\n",
         "handlers = ( { class = \"A\"; module = \"m\"; }, { class = \"A\"; module = \"n\"; } );",
-        "handlers = ( { class = \"A*\"; command = [ \"m\" ]; }, { class = \"B\"; module = \"n\"; } );",
+        "handlers = ( { class = \"A*\"; command = [ \"m\" ]; },\n"
+        "{ class = \"B\"; module = \"n\"; } );",
         "max_payload = 1000000L;",
         "redis = { url = \"unix:///run/redis.sock\"; };",
         "redis = { url = \"redis://\"; };",
@@ -453,7 +458,8 @@ END_TEST
 START_TEST(a_password_is_in_no_error)
 {
     struct ftl__config *config;
-    static const char *const urls[] = {"redis://u:hush@h/x", "http://u:hush@h", "redis://u:hush@h:x",
+    static const char *const urls[] = {"redis://u:hush@h/x", "http://u:hush@h",
+                                       "redis://u:hush@h:x",
                                        "redis://u:hush%zz@h", "unix://u:hush@h/s"};
     for (size_t i = 0; i < sizeof(urls) / sizeof(*urls); i++) {
         char text[128];

@@ -83,9 +83,10 @@ START_TEST(json_has_every_type)
     CAPTURE(FTL__EV_JOB_DEAD, FTL__STR("jid", "abc"), FTL__BYTES("class", "Hello!", 5),
             FTL__INT("low", INT64_MIN), FTL__REAL("real", 1.5), FTL__REAL("nan", NAN),
             FTL__BOOL("yes", true));
-    ck_assert_msg(matches(got, "^\\{\"ts\":\"" TIME "\",\"level\":\"error\",\"event\":\"job\\.dead\","
-                               "\"jid\":\"abc\",\"class\":\"Hello\",\"low\":-9223372036854775808,"
-                               "\"real\":1\\.500,\"nan\":null,\"yes\":true\\}\n$"),
+    ck_assert_msg(matches(got, "^\\{\"ts\":\"" TIME "\",\"level\":\"error\","
+                               "\"event\":\"job\\.dead\",\"jid\":\"abc\",\"class\":\"Hello\","
+                               "\"low\":-9223372036854775808,\"real\":1\\.500,"
+                               "\"nan\":null,\"yes\":true\\}\n$"),
                   "got %s", got);
 }
 END_TEST
