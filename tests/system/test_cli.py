@@ -9,10 +9,10 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from fettled import FETTLE
+from fettled import FETTLE, Fettled
 from redisd import Redisd, available
 from tap import equal, main
-from wait import patient
+from wait import patient, until
 
 OK, FAILED, USAGE, NOT_FOUND = range(4)
 
@@ -76,8 +76,8 @@ def test_enqueue_pushes_a_job(t):
 
 def test_enqueue_keeps_every_byte_of_the_arguments(t):
     fettle = cli(t)
-    args = ('[12345678901234567890, 1.10, 1e400, "\\u00e9\\ud83d\\ude00\\u0000", {"b":1,"a":2,"b":3}, '
-            '"grün"]')
+    args = ('[12345678901234567890, 1.10, 1e400, "\\u00e9\\ud83d\\ude00\\u0000", '
+            '{"b":1,"a":2,"b":3}, "grün"]')
     fettle.good("enqueue", "X", args)
     raw = fettle.client.call("LINDEX", "queue:default", 0)
     assert ('"args":' + args + ",").encode() in raw, raw
@@ -115,12 +115,14 @@ def test_enqueue_later(t):
 def test_enqueue_refuses(t):
     fettle = cli(t)
     for words, message in [
-            (["X", "[1"], "no JSON"), (["X", "{}"], "one JSON array"), (["X", "1"], "one JSON array"),
+            (["X", "[1"], "no JSON"), (["X", "{}"], "one JSON array"),
+            (["X", "1"], "one JSON array"),
             (["X", '[],"at":1'], "one JSON array"), (["X", '[],"args":[]'], "one JSON array"),
             (["X", "[]}"], "no JSON"), (["X", ""], "no JSON"), (["X", b'["\xff"]'], "no JSON"),
             (["X", "[" * 600 + "]" * 600], "limit"), ([""], "class"), (["X" * 256], "class"),
             (["X", "[]", "--queue", "a b"], "queue name"), (["X", "--queue", "sq|x"], "queue name"),
-            (["X", "--in", "soon"], "--in"), (["X", "--in", "-1"], "--in"), (["X", "--in", "nan"], "--in"),
+            (["X", "--in", "soon"], "--in"), (["X", "--in", "-1"], "--in"),
+            (["X", "--in", "nan"], "--in"),
             (["X", "--at", "tomorrow"], "--at"), (["X", "--in", "1", "--at", "2"], "exclude"),
             (["X", "--retry", "yes"], "--retry"), (["X", "--retry", "-1"], "--retry"),
             (["X", "--jid", ""], "jid"), (["X", "[]", "more"], "more"), ([], "arguments")]:
@@ -133,7 +135,8 @@ def test_enqueue_holds_to_max_payload(t):
     config = os.path.join(t.use(tempfile.TemporaryDirectory()), "f.conf")
     with open(config, "w", encoding="ascii") as file:
         file.write("max_payload = 1000;\n")
-    fettle.bad(USAGE, "max_payload is 1000", "--config", config, "enqueue", "X", json.dumps(["x" * 950]))
+    fettle.bad(USAGE, "max_payload is 1000",
+               "--config", config, "enqueue", "X", json.dumps(["x" * 950]))
     fettle.good("--config", config, "enqueue", "X", json.dumps(["x" * 700]))
     size = len(fettle.client.call("LINDEX", "queue:default", 0))
     assert 700 < size <= 1000, size
@@ -259,7 +262,8 @@ def test_stats(t):
         client.call("SADD", "queues", name)
         client.call("LPUSH", "queue:" + name, json.dumps({"class": "X", "enqueued_at": now - age}))
         client.call("LPUSH", "queue:" + name, "no job")
-    client.call("LPUSH", "fettle:front:low", json.dumps({"class": "X", "enqueued_at": (now - 50) * 1000}))
+    client.call("LPUSH", "fettle:front:low",
+                json.dumps({"class": "X", "enqueued_at": (now - 50) * 1000}))
     client.call("SADD", "paused", "low")
     client.call("SET", "stat:processed", 12)
     put(client, "retry", "a", "b")
@@ -282,6 +286,27 @@ def test_stats(t):
 
     out = fettle.good("stats").decode()
     assert "processed 12" in out and "host:1:abc" in out and "paused" in out and "quiet" in out, out
+
+
+def test_with_a_daemon(t):
+    """The daemon runs what fettle enqueues and retries, and shows in its stats."""
+    redisd = t.use(Redisd())
+    fettle = Cli(redisd)
+    daemon = t.use(Fettled(redisd, concurrency=3))
+    jid = fettle.good("enqueue", "Hello", '["world"]').decode().strip()
+    daemon.wait_event("job.done", jid=jid)
+    jid = fettle.good("enqueue", "Fail", '["oh no"]').decode().strip()
+    daemon.wait_event("job.failed", jid=jid, attempt=1)
+    listed = until(lambda: fettle.json("list", "retry"), what="the job in retry")
+    equal([(m["jid"], m["error_message"], m["retry_count"]) for m in listed], [(jid, "oh no", 0)])
+    equal(fettle.good("retry", "retry", jid), b"retried 1\n")
+    daemon.wait_event("job.failed", jid=jid, attempt=2)
+
+    def shown():
+        processes = fettle.json("stats")["processes"]
+        return processes and processes[0]
+    process = until(shown, 20, "the daemon in the stats")
+    equal((process["concurrency"], process["quiet"]), (3, False))
 
 
 def test_addresses(t):
