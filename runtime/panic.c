@@ -20,6 +20,7 @@ struct ftl_panic *ftl__panic_no_memory(void)
     return &no_memory;
 }
 
+FTL_PRINTF(2, 0)
 static struct ftl_panic *record(const struct ftl__strand *strand, const char *format, va_list args)
 {
     struct ftl_panic *panic = malloc(sizeof *panic);

@@ -11,12 +11,16 @@ struct ftl_semaphore;
 
 /* A permit: `count` units, owned by the strand that took them or the task they were moved into, given
  * back when that ends, however it ends, or by ftl_permit_release(). The struct is the caller's
- * storage and must live until then; it must not be copied. Zeroed = holds nothing. */
+ * storage and must live until then; it must not be copied. Zeroed = holds nothing.
+ * One in a frame is declared with FTL_PERMIT(name), which gives it back when the block is left: a frame
+ * that has returned is no storage. */
 struct ftl_permit {
     struct ftl_defer defer;
     struct ftl_semaphore *semaphore;
     uint32_t count;
 };
+
+#define FTL_PERMIT(name) __attribute__((cleanup(ftl_permit_release))) struct ftl_permit name = {0}
 
 /* NULL: out of memory. */
 FTL_API struct ftl_semaphore *ftl_semaphore_new(uint32_t permits);

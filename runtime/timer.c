@@ -25,7 +25,7 @@ static void place(struct ftl__wheel *wheel, struct ftl__timer *timer)
     if (differs > (reach << 1))
         differs = reach << 1; /* over the end of the last level: it turns around */
     int level = (63 - __builtin_clzll(differs)) / BITS;
-    int slot = (int)(timer->when >> (BITS * level)) % FTL__WHEEL_SLOTS;
+    int slot = (int)((timer->when >> (BITS * level)) % FTL__WHEEL_SLOTS);
     timer->level = (uint8_t)level;
     timer->slot = (uint8_t)slot;
     ftl__list_push_back(&wheel->slots[level][slot], &timer->waiter.link);
@@ -73,7 +73,7 @@ static bool next_slot(const struct ftl__wheel *wheel, int *ret_level, int *ret_s
         uint64_t occupied = wheel->occupied[level];
         if (!occupied)
             continue;
-        unsigned now = (unsigned)(wheel->elapsed >> (BITS * level)) % FTL__WHEEL_SLOTS;
+        unsigned now = (unsigned)((wheel->elapsed >> (BITS * level)) % FTL__WHEEL_SLOTS);
         uint64_t turned = now ? occupied >> now | occupied << (64 - now) : occupied;
         unsigned ahead = (unsigned)__builtin_ctzll(turned);
         uint64_t base = wheel->elapsed >> (BITS * level);

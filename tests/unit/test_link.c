@@ -484,6 +484,10 @@ END_TEST
 
 START_TEST(names_are_resolved)
 {
+    struct addrinfo *found;
+    if (getaddrinfo("localhost", NULL, NULL, &found) != 0)
+        return; /* a bare root without /etc/hosts has no name to resolve */
+    freeaddrinfo(found);
     meet(NULL, "localhost");
 }
 END_TEST

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Channels, oneshots and notifies: order, bounds, close, and nothing lost or doubled when waits end
+ * early. */
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include <fettle/channel.h>
+#include <fettle/task_set.h>
+
+#include "tests/unit/task_fixture.h"
+
+static struct ftl_channel *channel;
+
+enum { MESSAGES = 20000, SENDERS = 4 };
+
+static void *send_numbers(void *arg)
+{
+    intptr_t sender = (intptr_t)arg;
+    for (intptr_t i = 1; i <= MESSAGES; i++)
+        ftl_assert(ftl_channel_send(channel, (void *)(i * SENDERS + sender), FTL_FOREVER) == 0);
+    return NULL;
+}
+
+static void *receive_numbers(void *arg)
+{
+    intptr_t last[SENDERS] = {0};
+    void *message;
+    (void)arg;
+    for (int i = 0; i < SENDERS * MESSAGES; i++) {
+        ftl_assert(ftl_channel_recv(channel, FTL_FOREVER, &message) == 0);
+        intptr_t number = (intptr_t)message / SENDERS, sender = (intptr_t)message % SENDERS;
+        ftl_assert(number == last[sender] + 1); /* each sender's in order, none missing */
+        last[sender] = number;
+        ftl_assert(ftl_channel_len(channel) <= 16);
+    }
+    ftl_assert(ftl_channel_try_recv(channel, &message) == FTL_EAGAIN);
+    return NULL;
+}
+
+START_TEST(messages_arrive_once_in_order_within_the_bound)
+{
+    channel = ftl_channel_new(16, NULL);
+    struct ftl_task *receiver = fixture_spawn(receive_numbers, NULL), *senders[SENDERS];
+    for (intptr_t i = 0; i < SENDERS; i++)
+        senders[i] = fixture_spawn(send_numbers, (void *)i);
+    for (int i = 0; i < SENDERS; i++)
+        ck_assert_int_eq(fixture_join(senders[i]), FTL_COMPLETED);
+    ck_assert_int_eq(fixture_join(receiver), FTL_COMPLETED);
+    ftl_channel_unref(channel);
+}
+END_TEST
+
+START_TEST(a_foreign_thread_sends_and_receives)
+{
+    void *message;
+    channel = ftl_channel_new(16, NULL);
+    struct ftl_task *receiver = fixture_spawn(receive_numbers, NULL), *senders[SENDERS];
+    for (intptr_t i = 1; i < SENDERS; i++)
+        senders[i] = fixture_spawn(send_numbers, (void *)i);
+    send_numbers((void *)0);
+    for (int i = 1; i < SENDERS; i++)
+        ck_assert_int_eq(fixture_join(senders[i]), FTL_COMPLETED);
+    ck_assert_int_eq(fixture_join(receiver), FTL_COMPLETED);
+    ck_assert_int_eq(ftl_channel_recv(channel, ftl_deadline(FTL_MS), &message), FTL_ETIMEDOUT);
+    ck_assert_int_eq(ftl_channel_try_send(channel, &channel), 0);
+    ck_assert_int_eq(ftl_channel_recv(channel, ftl_deadline(FTL_S), &message), 0);
+    ck_assert_ptr_eq(message, &channel);
+    ftl_channel_unref(channel);
+}
+END_TEST
+
+static void *receive_until_closed(void *arg)
+{
+    void *message;
+    while (ftl_channel_recv(channel, FTL_FOREVER, &message) == 0)
+        ++*(int *)arg;
+    ftl_assert(ftl_channel_recv(channel, FTL_FOREVER, &message) == FTL_ECLOSED);
+    return NULL;
+}
+
+static void *send_until_closed(void *arg)
+{
+    (void)arg;
+    while (ftl_channel_send(channel, &channel, FTL_FOREVER) == 0)
+        ;
+    return NULL;
+}
+
+START_TEST(close_lets_out_what_is_in_and_nothing_more_in)
+{
+    int received = 0;
+    channel = ftl_channel_new(4, NULL);
+    struct ftl_task *sender = fixture_spawn(send_until_closed, NULL);
+    while (ftl_channel_len(channel) < 4)
+        sched_yield();
+    ck_assert_int_eq(ftl_channel_try_send(channel, &channel), FTL_EAGAIN);
+    ftl_channel_close(channel);
+    ck_assert_int_eq(fixture_join(sender), FTL_COMPLETED);
+    fixture_run(receive_until_closed, &received);
+    ck_assert_int_eq(received, 4);
+    ck_assert_int_eq(ftl_channel_try_send(channel, &channel), FTL_ECLOSED);
+    ftl_channel_unref(channel);
+}
+END_TEST
+
+static int freed_messages;
+
+static void free_message(void *message)
+{
+    free(message);
+    freed_messages++;
+}
+
+START_TEST(the_last_reference_frees_what_is_left)
+{
+    freed_messages = 0;
+    channel = ftl_channel_new(4, free_message);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(ftl_channel_try_send(channel, malloc(1)), 0);
+    ftl_channel_unref(ftl_channel_ref(channel));
+    ck_assert_int_eq(freed_messages, 0);
+    ftl_channel_unref(channel);
+    ck_assert_int_eq(freed_messages, 3);
+}
+END_TEST
+
+static void *receive_one(void *arg)
+{
+    void *message = NULL;
+    (void)arg;
+    return ftl_channel_recv(channel, FTL_FOREVER, &message) == 0 ? message : NULL;
+}
+
+/* A receiver that is aborted at the moment of the hand-over: the message is in its hands or back. */
+START_TEST(a_message_granted_to_an_aborted_receiver_goes_back)
+{
+    for (int i = 0; i < 3000; i++) {
+        struct ftl_outcome outcome;
+        void *message = NULL;
+        channel = ftl_channel_new(1, NULL);
+        struct ftl_task *receiver = fixture_spawn(receive_one, NULL);
+        for (int spin = 0; spin < i % 500; spin++)
+            __asm__ volatile("");
+        ck_assert_int_eq(ftl_channel_try_send(channel, &channel), 0);
+        ftl_abort(receiver, 0);
+        ck_assert_int_eq(ftl_task_join(receiver, FTL_FOREVER, &outcome), 0);
+        bool delivered = outcome.kind == FTL_COMPLETED && outcome.value == &channel;
+        bool there = ftl_channel_try_recv(channel, &message) == 0 && message == &channel;
+        ck_assert_int_eq(delivered + there, 1);
+        ftl_channel_unref(channel);
+    }
+}
+END_TEST
+
+struct ping_pong {
+    struct ftl_oneshot there, back;
+};
+
+static void *answer(void *arg)
+{
+    struct ping_pong *both = arg;
+    void *value;
+    ftl_assert(ftl_oneshot_recv(&both->there, FTL_FOREVER, &value) == 0);
+    ftl_oneshot_send(&both->back, value);
+    return NULL;
+}
+
+static void *ask(void *arg)
+{
+    struct ping_pong both;
+    struct ftl_task *partner;
+    struct ftl_outcome outcome;
+    void *value;
+    (void)arg;
+    for (int i = 0; i < 5000; i++) {
+        ftl_oneshot_init(&both.there);
+        ftl_oneshot_init(&both.back);
+        ftl_assert(ftl_spawn(fixture_runtime, answer, &both, NULL, &partner) == 0);
+        ftl_oneshot_send(&both.there, &value);
+        ftl_assert(ftl_oneshot_recv(&both.back, FTL_FOREVER, &value) == 0 && value == &value);
+        ftl_assert(ftl_task_join(partner, FTL_FOREVER, &outcome) == 0);
+    }
+    return NULL;
+}
+
+START_TEST(oneshots_carry_one_value_each)
+{
+    struct ftl_task *tasks[4];
+    for (int i = 0; i < 4; i++)
+        tasks[i] = fixture_spawn(ask, NULL);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+}
+END_TEST
+
+START_TEST(a_oneshot_can_be_asked_again_after_a_deadline)
+{
+    struct ftl_oneshot oneshot;
+    void *value;
+    ftl_oneshot_init(&oneshot);
+    ck_assert_int_eq(ftl_oneshot_recv(&oneshot, ftl_deadline(FTL_MS), &value), FTL_ETIMEDOUT);
+    ck_assert(!ftl_oneshot_is_sent(&oneshot));
+    ftl_oneshot_send(&oneshot, &oneshot);
+    ck_assert(ftl_oneshot_is_sent(&oneshot));
+    ck_assert_int_eq(ftl_oneshot_recv(&oneshot, FTL_FOREVER, &value), 0);
+    ck_assert_ptr_eq(value, &oneshot);
+}
+END_TEST
+
+static struct ftl_notify *notify;
+static _Atomic int woken;
+
+static void *wait_notified(void *arg)
+{
+    (void)arg;
+    ftl_assert(ftl_notify_wait(notify, FTL_FOREVER) == 0);
+    atomic_fetch_add(&woken, 1);
+    return NULL;
+}
+
+START_TEST(a_notify_stores_one_wake_up)
+{
+    notify = ftl_notify_new();
+    ftl_notify_one(notify);
+    ftl_notify_one(notify);
+    ck_assert_int_eq(ftl_notify_wait(notify, FTL_FOREVER), 0);
+    ck_assert_int_eq(ftl_notify_wait(notify, ftl_deadline(FTL_MS)), FTL_ETIMEDOUT);
+    ftl_notify_free(notify);
+}
+END_TEST
+
+START_TEST(each_notify_wakes_one_waiter)
+{
+    struct ftl_task *tasks[100];
+    notify = ftl_notify_new();
+    atomic_store(&woken, 0);
+    for (int i = 0; i < 100; i++)
+        tasks[i] = fixture_spawn(wait_notified, NULL);
+    for (int i = 1; i <= 100; i++) {
+        ftl_notify_one(notify);
+        while (atomic_load(&woken) < i)
+            sched_yield();
+        ck_assert_int_eq(atomic_load(&woken), i);
+    }
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+    ftl_notify_free(notify);
+}
+END_TEST
+
+static void add_cases(Suite *suite)
+{
+    FIXTURE_CASE(suite, messages_arrive_once_in_order_within_the_bound);
+    FIXTURE_CASE(suite, a_foreign_thread_sends_and_receives);
+    FIXTURE_CASE(suite, close_lets_out_what_is_in_and_nothing_more_in);
+    UNIT_CASE(suite, the_last_reference_frees_what_is_left);
+    FIXTURE_CASE(suite, a_message_granted_to_an_aborted_receiver_goes_back);
+    FIXTURE_CASE(suite, oneshots_carry_one_value_each);
+    UNIT_CASE(suite, a_oneshot_can_be_asked_again_after_a_deadline);
+    UNIT_CASE(suite, a_notify_stores_one_wake_up);
+    FIXTURE_CASE(suite, each_notify_wakes_one_waiter);
+}
+
+UNIT_MAIN("channel", add_cases)

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stacks: guards that fault, recycling, classes, and tasks that use what they asked for. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/stack.h"
+#include "tests/unit/task_fixture.h"
+
+static struct ftl__stack_pool pool;
+static struct ftl__stack_cache cache;
+
+static void begin(bool light)
+{
+    ftl__stack_pool_init(&pool, light);
+    cache = (struct ftl__stack_cache){0};
+}
+
+/* How a child ends that writes to `where`. */
+static int signal_of_write(volatile char *where)
+{
+    int status;
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        *where = 1;
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+START_TEST(the_guard_faults_and_the_stack_does_not)
+{
+    for (int light = 0; light < 2; light++) {
+        begin(light);
+        for (int class = 0; class < FTL__STACK_CLASSES; class ++) {
+            struct ftl__stack *stack = ftl__stack_take(&pool, &cache, class);
+            ck_assert_ptr_nonnull(stack);
+            ck_assert(stack->guarded);
+            ck_assert_uint_eq((uintptr_t)stack->top % 16, 0);
+            ck_assert_int_eq(signal_of_write(stack->low), 0);
+            ck_assert_int_eq(signal_of_write(stack->top - 1), 0);
+            ck_assert_int_eq(signal_of_write(stack->low - 1), SIGSEGV);
+            ck_assert_int_eq(signal_of_write(stack->low - (16 << 10)), SIGSEGV);
+            ftl__stack_give(&pool, &cache, stack);
+        }
+        ftl__stack_cache_flush(&pool, &cache);
+        ftl__stack_pool_destroy(&pool);
+    }
+}
+END_TEST
+
+START_TEST(stacks_are_recycled)
+{
+    struct ftl__stack *stacks[3000];
+    begin(true);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 3000; i++) {
+            stacks[i] = ftl__stack_take(&pool, &cache, 0);
+            ck_assert_ptr_nonnull(stacks[i]);
+            stacks[i]->low[0] = stacks[i]->top[-1] = (char)i;
+        }
+        for (int i = 0; i < 3000; i++) {
+            ck_assert_int_eq(stacks[i]->low[0], (char)i);
+            ck_assert_int_eq(stacks[i]->top[-1], (char)i);
+        }
+        for (int i = 0; i < 3000; i++)
+            ftl__stack_give(&pool, &cache, stacks[i]);
+        ck_assert_uint_eq(pool.mapped, 3000);
+    }
+    ftl__stack_cache_flush(&pool, &cache);
+    ftl__stack_pool_destroy(&pool);
+}
+END_TEST
+
+START_TEST(without_light_guards_there_are_still_stacks_beyond_the_ceiling)
+{
+    enum { COUNT = 100 };
+    struct ftl__stack *stacks[COUNT];
+    begin(false);
+    pool.protected_max = 60;
+    for (int i = 0; i < COUNT; i++) {
+        stacks[i] = ftl__stack_take(&pool, &cache, 1);
+        ck_assert_ptr_nonnull(stacks[i]);
+        ck_assert_int_eq(stacks[i]->guarded, i < 60);
+    }
+    ck_assert_uint_eq(pool.unguarded, 40);
+    for (int i = 0; i < COUNT; i++)
+        ftl__stack_give(&pool, &cache, stacks[i]);
+    ftl__stack_cache_flush(&pool, &cache);
+    ftl__stack_pool_destroy(&pool);
+}
+END_TEST
+
+static void *use_stack(void *arg)
+{
+    size_t size = (size_t)(uintptr_t)arg;
+    volatile char *area = __builtin_alloca(size);
+    for (size_t i = 0; i < size; i += 1024)
+        area[i] = (char)i;
+    ftl_yield();
+    for (size_t i = 0; i < size; i += 1024)
+        ftl_assert(area[i] == (char)i);
+    return NULL;
+}
+
+START_TEST(a_task_has_the_stack_it_asked_for)
+{
+    static const size_t sizes[] = {16u << 10, 64u << 10, 256u << 10, 1u << 20, 8u << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const struct ftl_spawn_options options = {.stack_size = sizes[i]};
+        struct ftl_task *task;
+        uintptr_t use = sizes[i] - (10u << 10); /* the rest is frames, colour, sanitizer */
+        ck_assert_int_eq(ftl_spawn(fixture_runtime, use_stack, (void *)use, &options, &task), 0);
+        ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
+    }
+    const struct ftl_spawn_options too_large = {.stack_size = FTL__STACK_MAX + 1};
+    struct ftl_task *task;
+    ck_assert_int_eq(ftl_spawn(fixture_runtime, use_stack, NULL, &too_large, &task), FTL_EINVAL);
+}
+END_TEST
+
+static void add_cases(Suite *suite)
+{
+    UNIT_CASE(suite, the_guard_faults_and_the_stack_does_not);
+    UNIT_CASE(suite, stacks_are_recycled);
+    UNIT_CASE(suite, without_light_guards_there_are_still_stacks_beyond_the_ceiling);
+    FIXTURE_CASE(suite, a_task_has_the_stack_it_asked_for);
+}
+
+UNIT_MAIN("stack", add_cases)

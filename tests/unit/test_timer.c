@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The timer wheel against a simple model, and sleeping. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "runtime/tcb.h"
+#include "runtime/timer.h"
+#include "tests/unit/task_fixture.h"
+
+enum { TIMERS = 2000 };
+#define MS INT64_C(1000000)
+
+static struct ftl__wheel wheel;
+static struct ftl__timer timers[TIMERS];
+static int64_t due[TIMERS]; /* ns; 0: not armed */
+static struct ftl_task sleeper; /* RUNNING: granting it only marks the waiter */
+
+static int64_t far_or_near(unsigned *seed)
+{
+    static const int64_t scale[] = {1, 64, 4096, 262144, 16777216, 1073741824};
+    return (int64_t)rand_r(seed) % 64 * scale[rand_r(seed) % 6] * MS + rand_r(seed) % 1000000;
+}
+
+static bool fired(int i)
+{
+    return atomic_load(&timers[i].waiter.state) == FTL__GRANTED;
+}
+
+static int64_t model_next(void)
+{
+    int64_t next = INT64_MAX;
+    for (int i = 0; i < TIMERS; i++)
+        if (due[i] && due[i] < next)
+            next = due[i];
+    return next;
+}
+
+static void check_against_model(int64_t now)
+{
+    for (int i = 0; i < TIMERS; i++) {
+        if (!due[i])
+            continue;
+        if (fired(i)) {
+            ck_assert_msg(due[i] <= now, "timer fired %ld ns early", (long)(due[i] - now));
+            due[i] = 0;
+        } else {
+            ck_assert_msg(due[i] + MS > now, "timer is %ld ns late", (long)(now - due[i]));
+        }
+    }
+}
+
+START_TEST(timers_fire_on_time_never_early)
+{
+    const char *given = getenv("FTL_SEED");
+    unsigned seed = given ? (unsigned)atoi(given) : (unsigned)getpid();
+    int64_t now = 12345678;
+    struct ftl__wakes wakes;
+    printf("# FTL_SEED=%u\n", seed);
+    ftl__wheel_init(&wheel, now);
+    ftl__wakes_init(&wakes);
+    atomic_store(&sleeper.state, FTL__RUNNING);
+    sleeper.root.task = &sleeper;
+    for (int step = 0; step < 3000; step++) {
+        int i = rand_r(&seed) % TIMERS;
+        if (due[i]) {
+            ftl__wheel_cancel(&wheel, &timers[i]);
+            ck_assert(!fired(i));
+            due[i] = 0;
+        } else {
+            ftl__waiter_init(&timers[i].waiter, &sleeper.root);
+            due[i] = now + 1 + far_or_near(&seed);
+            ftl__wheel_arm(&wheel, &timers[i], due[i]);
+        }
+        int64_t wakes_at = ftl__wheel_sleep(&wheel);
+        ftl__wheel_awake(&wheel);
+        ck_assert(wakes_at <= model_next() + MS);
+        if (step % 3 == 0) {
+            now = step % 2 ? now + far_or_near(&seed) / 1000 : wakes_at == INT64_MAX ? now : wakes_at;
+            ftl__wheel_advance(&wheel, now, &wakes);
+            check_against_model(now);
+        }
+    }
+    ck_assert_ptr_null(wakes.first);
+}
+END_TEST
+
+START_TEST(arming_an_earlier_timer_wakes_the_sleeper)
+{
+    ftl__wheel_init(&wheel, 0);
+    for (int i = 0; i < 4; i++)
+        ftl__waiter_init(&timers[i].waiter, &sleeper.root);
+    ck_assert(!ftl__wheel_arm(&wheel, &timers[0], 100 * MS)); /* nobody sleeps */
+    ck_assert_int_le(ftl__wheel_sleep(&wheel), 100 * MS);
+    ck_assert(!ftl__wheel_arm(&wheel, &timers[1], 200 * MS));
+    ck_assert(ftl__wheel_arm(&wheel, &timers[2], 10 * MS));
+    ck_assert(!ftl__wheel_arm(&wheel, &timers[3], 20 * MS)); /* it is being woken already */
+    ftl__wheel_awake(&wheel);
+}
+END_TEST
+
+static void *sleep_in_order(void *arg)
+{
+    int64_t before = ftl_now();
+    (void)arg;
+    for (int64_t ms = 1; ms <= 16; ms *= 2) {
+        int64_t deadline = ftl_deadline(ms * FTL_MS);
+        ftl_assert(ftl_sleep_until(deadline) == 0);
+        ftl_assert(ftl_now() >= deadline);
+    }
+    ftl_assert(ftl_sleep(-1) == 0);
+    ftl_assert(ftl_sleep_until(0) == 0);
+    ftl_assert(ftl_now() - before >= 31 * FTL_MS);
+    return NULL;
+}
+
+START_TEST(a_sleep_is_never_too_short)
+{
+    struct ftl_task *tasks[50];
+    for (int i = 0; i < 50; i++)
+        tasks[i] = fixture_spawn(sleep_in_order, NULL);
+    sleep_in_order(NULL); /* a foreign thread, too */
+    for (int i = 0; i < 50; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+}
+END_TEST
+
+static void *tick(void *arg)
+{
+    struct ftl_interval interval;
+    int64_t start = ftl_now();
+    (void)arg;
+    ftl_interval_init(&interval, start, 10 * FTL_MS);
+    for (int i = 0; i < 3; i++)
+        ftl_assert(ftl_interval_tick(&interval) == 0);
+    ftl_assert(ftl_now() - start >= 20 * FTL_MS);
+    ftl_assert(interval.next - start >= 30 * FTL_MS && (interval.next - start) % (10 * FTL_MS) == 0);
+    ftl_sleep(35 * FTL_MS);
+    ftl_assert(ftl_interval_tick(&interval) == 0);
+    ftl_assert(interval.next > ftl_now() - 10 * FTL_MS * unit_slow());
+    ftl_assert((interval.next - start) % (10 * FTL_MS) == 0); /* the phase is kept */
+    return NULL;
+}
+
+START_TEST(an_interval_keeps_its_phase_and_skips_what_it_missed)
+{
+    fixture_run(tick, NULL);
+}
+END_TEST
+
+static void add_cases(Suite *suite)
+{
+    UNIT_CASE(suite, timers_fire_on_time_never_early);
+    UNIT_CASE(suite, arming_an_earlier_timer_wakes_the_sleeper);
+    FIXTURE_CASE(suite, a_sleep_is_never_too_short);
+    FIXTURE_CASE(suite, an_interval_keeps_its_phase_and_skips_what_it_missed);
+}
+
+UNIT_MAIN("timer", add_cases)
