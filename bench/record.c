@@ -72,7 +72,7 @@ static const char bare_ack_text[] =
 
 static char sha_claim[48], sha_ack[48], sha_settle[48], sha_hash[48], sha_string[48],
     sha_bare[48], sha_bare_ack[48];
-static char numbers[RECORD_BATCH_MAX][12];/* "0", "1", … */
+static char numbers[RECORD_BATCH_MAX][12]; /* "0", "1", … */
 
 static void load(redisContext *context, const char *text, size_t size, char ret_sha[48])
 {
