@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. How fast a bare hiredis loop claims and acknowledges jobs, for each way of keeping what is in
- * flight (bench/record.c), on a private redis-server: what fettled is measured against, and what its
- * in-flight record was chosen by. The records take turns in each round, so that a change of the
- * machine's mood meets all of them; a figure is the median of the rounds, a line "RECORD BATCH VALUE
- * jobs/s". After each turn it looks whether all jobs have come, and nothing is left in Redis.
+ * DESIGN. How fast a bare hiredis loop claims and acknowledges jobs, for each way of keeping what
+ * is in flight (bench/record.c), on a private redis-server: what fettled is measured against, and
+ * what its in-flight record was chosen by. The records take turns in each round, so that a change
+ * of the machine's mood meets all of them; a figure is the median of the rounds, a line "RECORD
+ * BATCH VALUE jobs/s". After each turn it looks whether all jobs have come, and nothing is left in
+ * Redis.
  *
  *     bench/ceiling [--records a,b] [--batch N,N] [--jobs N] [--rounds N]
- *     bench/ceiling --print-best BATCH [--jobs N] [--rounds N]     one line: the fastest safe record */
+ *     bench/ceiling --print-best BATCH [--jobs N] [--rounds N]   one line: the fastest safe record */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Each record is two functions that append commands, and one that reads what a claim brought.
- * The acknowledgement of a batch and the claim of the next are one write and one read, as in fettled.
- * `list` is fettled's own: claim.lua and ack.lua as shipped. `list-bare`, `hash` and `string`
- * have a claim script of equal care (destination before source, fencing, a number for each job) without
- * its other duties (several queues, paused, tokens, bounds of bytes): these three compare the records,
- * `list` shows what the duties cost. */
+ * DESIGN. Each record is two functions that append commands, and one that reads what a claim
+ * brought. The acknowledgement of a batch and the claim of the next are one write and one read, as
+ * in fettled. `list` is fettled's own: claim.lua and ack.lua as shipped. `list-bare`, `hash` and
+ * `string` have a claim script of equal care (destination before source, fencing, a number for each
+ * job) without its other duties (several queues, paused, tokens, bounds of bytes): these three
+ * compare the records, `list` shows what the duties cost. */
 #include "bench/record.h"
 
 #include <stdio.h>
@@ -164,7 +164,7 @@ static size_t hash_count(const struct loop *loop)
     return loop->replies[0]->elements > 0 ? loop->replies[0]->elements - 1 : 0;
 }
 
-/* ---- list: fettled's record -------------------------------------------------------------------- */
+/* ---- list: fettled's record ---------------------------------------------------------------- */
 
 static int list_claim(struct loop *loop)
 {
@@ -222,7 +222,7 @@ static size_t list_count(const struct loop *loop)
     return reply->elements > 1 ? reply->element[1]->element[3]->elements : 0;
 }
 
-/* ---- bare scripts: string, list-bare, list-read ---------------------------------------------------------------------------------- */
+/* ---- bare scripts: string, list-bare ------------------------------------------------------- */
 
 static void append_bare(struct loop *loop, const char *sha)
 {

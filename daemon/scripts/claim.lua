@@ -5,10 +5,11 @@
 -- ARGV ID max_jobs max_bytes, then per queue: NAME SEQ limit
 -- → [TIME µs, [place, TOKEN, state, [RAW…], [recoveries…]], …]
 --
--- It first reads, and decides for all queues; then it writes. A queue that cannot be read or written
--- is a row with the error's text and keeps its jobs; the others go on. Of a queue, the index and the
--- batch are written before the jobs are cut off from where they were, and taken back if that fails.
--- Jobs are read a few at a time, so that no more than that is read beyond the bounds.
+-- It first reads, and decides for all queues; then it writes. A queue that cannot be read or
+-- written is a row with the error's text and keeps its jobs; the others go on. Of a queue, the
+-- index and the batch are written before the jobs are cut off from where they were, and taken back
+-- if that fails. Jobs are read a few at a time, so that no more than that is read beyond the
+-- bounds.
 
 local CHUNK, UNPACK = 64, 4000
 local call, pcall = redis.call, redis.pcall
@@ -123,8 +124,8 @@ local function decide(q, left, first)
     return row
 end
 
--- Appends the jobs to a list: nil or an error reply, and how many the list has got before that. A batch
--- must be new: places in it count.
+-- Appends the jobs to a list: nil or an error reply, and how many the list has got before that. A
+-- batch must be new: places in it count.
 local function push(key, jobs, new)
     for i = 1, #jobs, UNPACK do
         local last = math.min(i + UNPACK - 1, #jobs)

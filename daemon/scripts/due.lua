@@ -5,8 +5,8 @@
 -- → [TIME µs, score of the first member that is not in this reply, or "", RAW, SCORE, …]; empty if
 --   another ID holds the lock
 --
--- Members are read a few at a time, so that no more than that is read beyond the bounds; one is given
--- however large it is.
+-- Members are read a few at a time, so that no more than that is read beyond the bounds; one is
+-- given however large it is.
 
 local CHUNK = 32
 local promoter, set, id = KEYS[1], KEYS[2], ARGV[1]

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- fence: ends the right of an owner, whose beat has not moved, to claim, beat and settle.
--- KEYS owners beat fenced  ARGV ID(victim) BEAT FORMAT  → 1 = fenced now, 0 = its beat has moved, or
--- it is gone
+-- KEYS owners beat fenced  ARGV ID(victim) BEAT FORMAT  → 1 = fenced now, 0 = its beat has moved,
+-- or it is gone
 
 local owners, beat, fenced = KEYS[1], KEYS[2], KEYS[3]
 local id, seen, format = ARGV[1], ARGV[2], ARGV[3]

@@ -6,9 +6,9 @@
 -- ARGV ID(victim) SEQ NAME FORMAT max_recoveries limit
 -- → [left, recovered, dead]
 --
--- It takes from the end of the batch, so that at last the oldest is next in the queue. The counts and
--- the destinations are written first, then the jobs are cut off from the batch; if a command fails,
--- everything before it is taken back.
+-- It takes from the end of the batch, so that at last the oldest is next in the queue. The counts
+-- and the destinations are written first, then the jobs are cut off from the batch; if a command
+-- fails, everything before it is taken back.
 
 local fenced, owners, batches, recoveries = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local queues, dead, batch, queue = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -53,10 +53,10 @@ for i = #some, 1, -1 do
     if some[i] ~= id then
         local digest = redis.sha1hex(some[i])
         if not after[digest] then
-            before[digest] = tonumber(redis.call('HGET', recoveries, digest) or '0') or 0
-            after[digest] = before[digest]
+            before[digest] = redis.call('HGET', recoveries, digest) or ''
+            local n, owner = before[digest]:match('^(%d+) ?(.*)$')
+            after[digest] = (tonumber(n) or 0) + (owner == id and 0 or 1)
         end
-        after[digest] = after[digest] + 1
         if after[digest] >= max_recoveries then
             buried[#buried + 1] = { bytes = some[i], number = tonumber(token) + left + i - 1 }
         else
@@ -79,7 +79,7 @@ local function count()
     local words = {}
     for digest, n in pairs(after) do
         words[#words + 1] = digest
-        words[#words + 1] = n
+        words[#words + 1] = n .. ' ' .. id
     end
     if #words == 0 then
         return nil
@@ -90,7 +90,7 @@ end
 
 local function count_back()
     for digest, n in pairs(before) do
-        if n == 0 then
+        if n == '' then
             redis.pcall('HDEL', recoveries, digest)
         else
             redis.pcall('HSET', recoveries, digest, n)

@@ -5,12 +5,12 @@
 -- ARGV ID n_batches SEQ…(one per batch), then per operation: batch# index action last, and
 --      for `zadd`: set score payload (empty: the entry's own bytes)
 --      for `push`: queue# NAME
--- → one for each operation: 1 = done, 0 = settled before, or its batch is gone, -1 = the set has that
---   payload already (not done), or an error (not done)
+-- → one for each operation: 1 = done, 0 = settled before, or its batch is gone, -1 = the set has
+--   that payload already (not done), or an error (not done)
 --
 -- An operation writes the destination, then marks the entry with ID; if that fails, it takes the
--- destination back. A batch for which `last` was said is looked through at the end, and deleted if no
--- entry of it is live.
+-- destination back. A batch for which `last` was said is looked through at the end, and deleted if
+-- no entry of it is live.
 
 local owners, batches, queues = KEYS[1], KEYS[2], KEYS[5]
 local sets = { retry = KEYS[3], dead = KEYS[4] }
@@ -143,7 +143,8 @@ local function settle(op)
     return 1
 end
 
--- A batch without live entries is nothing but its own record; what fails here is left to the reaper.
+-- A batch without live entries is nothing but its own record; what fails here is left to the
+-- reaper.
 local function sweep(b)
     local entries = redis.pcall('LRANGE', KEYS[5 + b], 0, -1)
     for _, entry in ipairs(entries) do

@@ -16,8 +16,8 @@ def _die_with_parent():
 
 
 def start(argv, **options):
-    """Popen of a child that the kernel kills when this process ends. From the main thread only: it is
-    the thread that counts as the parent."""
+    """Popen of a child that the kernel kills when this process ends. From the main thread only: it
+    is the thread that counts as the parent."""
     return subprocess.Popen(argv, preexec_fn=_die_with_parent, **options)
 
 

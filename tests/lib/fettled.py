@@ -68,7 +68,7 @@ def config_text(settings):
 
 
 class Fettled:
-    """`settings` override the defaults below; None leaves a key out. `redis` is a Redisd or a URL."""
+    """`settings` override the defaults below; None leaves one out. `redis`: a Redisd or a URL."""
 
     def __init__(self, redis, start=True, program=None, environment=None, **settings):
         self.directory = tempfile.mkdtemp(prefix="fettle-test-")
@@ -227,4 +227,5 @@ class Fettled:
 
     def diagnose(self, lines=60):
         return "fettled (exit %s), %s:\n%s\nits last lines:\n%s" % (
-            self.exit_code, self.config, config_text(self._settings), "\n".join(self.lines[-lines:]))
+            self.exit_code, self.config, config_text(self._settings),
+            "\n".join(self.lines[-lines:]))

@@ -22,8 +22,8 @@ def available():
 
 
 class Redisd:
-    """`options` are redis.conf directives: appendonly="yes", maxmemory="10mb", …; a list value repeats
-    its directive (user=["a on …", "b on …"])."""
+    """`options` are redis.conf directives: appendonly="yes", maxmemory="10mb", …; a list value
+    repeats its directive (user=["a on …", "b on …"])."""
 
     def __init__(self, start=True, **options):
         self.directory = tempfile.mkdtemp(prefix="fettle-redis-")

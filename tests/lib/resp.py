@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A small Redis client: RESP2 over a Unix socket or TCP, blocking, with a timeout for each reply.
 
-Replies are bytes, int, None or lists of them. An error reply raises RedisError; inside a list, or in
-the result of pipeline(), it stands as a RedisError object in its place."""
+Replies are bytes, int, None or lists of them. An error reply raises RedisError; inside a list, or
+in the result of pipeline(), it stands as a RedisError object in its place."""
 
 import socket
 

@@ -5,8 +5,8 @@
     rows = owner.claim(["default"])    # → [Row]
     owner.ack(rows[0].seq)
 
-Each method `x` runs the call that `x_call` builds, a Call(name, keys, args), which can also be run by
-hand, over another connection: call.run(client)."""
+Each method `x` runs the call that `x_call` builds, a Call(name, keys, args), which can also be run
+by hand, over another connection: call.run(client)."""
 
 import collections
 import itertools
@@ -114,7 +114,8 @@ class Owner:
         return self.ack_call(*seqs).run(self.client)
 
     def settle_call(self, *ops):
-        """An op: (seq, index, last, "done"), (…, "zadd", set, score, payload), (…, "push", name)."""
+        """An op: (seq, index, last, "done"), (…, "zadd", set, score, payload) or (…, "push",
+        name)."""
         seqs = list(dict.fromkeys(op[0] for op in ops))
         queues = list(dict.fromkeys(op[4] for op in ops if op[3] == "push"))
         args = [self.id, len(seqs), *seqs]
@@ -190,8 +191,8 @@ def snapshot(client, ignore=()):
 
 
 def census(client):
-    """How often each job is in Redis, wherever it is: queues, fronts, sets, batches. Blanks at its end
-    do not count (a script may append them); entries that are settled are no jobs."""
+    """How often each job is in Redis, wherever it is: queues, fronts, sets, batches. Blanks at its
+    end do not count (a script may append them); entries that are settled are no jobs."""
     jobs = collections.Counter()
     for key in client.call("KEYS", "*"):
         kind = client.call("TYPE", key)

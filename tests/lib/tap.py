@@ -11,9 +11,9 @@
     main()
 
 Names (or parts of names) on the command line choose tests. t.use() enters a context manager that is
-left at the end of the test; if the test failed, what its diagnose() says is printed first. t.random is
-seeded by FTL_TEST_SEED, or at random; the seed is printed. A test that takes longer than its limit
-(60 s, or @limit(seconds)) fails."""
+left at the end of the test; if the test failed, what its diagnose() says is printed first. t.random
+is seeded by FTL_TEST_SEED, or at random; the seed is printed. A test that takes longer than its
+limit (60 s, or @limit(seconds)) fails."""
 
 import contextlib
 import os

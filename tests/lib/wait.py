@@ -2,7 +2,7 @@
 """Deadlines of the tests, and waiting for what has no event of its own.
 
 All times are seconds on the monotonic clock. FTL_TEST_SLOW (a factor, set for sanitizer builds)
-stretches every deadline; a test that asserts a deadline skips that assertion where RELAXED is set."""
+stretches every deadline; a test that asserts a deadline skips that where RELAXED is set."""
 
 import os
 import time
@@ -25,8 +25,8 @@ def deadline(seconds):
 
 
 def until(condition, timeout=10, what=None, pause=0.005):
-    """Asks condition() until its result is true, and returns that. For the state of others (Redis, a
-    file, /proc), which cannot be waited for."""
+    """Asks condition() until its result is true, and returns that. For the state of others (Redis,
+    a file, /proc), which cannot be waited for."""
     end = deadline(timeout)
     while True:
         result = condition()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Each script with each of its commands made to fail: not permitted, out of memory, a key of the wrong
-type, a key that is not permitted. Whatever happens, each job is in exactly one place; and when the
-cause is gone, the same call, or the next one, completes the work.
+"""Each script with each of its commands made to fail: not permitted, out of memory, a key of the
+wrong type, a key that is not permitted. Whatever happens, each job is in exactly one place; and
+when the cause is gone, the same call, or the next one, completes the work.
 
 A scene is a prepared Redis, the calls that are to fail, and what a good end looks like."""
 
@@ -16,8 +16,8 @@ from tap import diagnostic, equal, main
 
 
 class Scene:
-    """`calls` are run one after another; `gone` are jobs whose run succeeded, which may or may not be
-    in Redis; all others must be there once. again() makes the calls that follow when what failed
+    """`calls` are run one after another; `gone` are jobs whose run succeeded, which may or may not
+    be in Redis; all others must be there once. again() makes the calls that follow when what failed
     works again; by default the same ones."""
 
     def __init__(self, client):
@@ -276,7 +276,8 @@ def finish(scene, client, when):
 
 def limited(t, redisd, *rules):
     """A connection of a user who may do everything but …"""
-    redisd.client.call("ACL", "SETUSER", "limited", "reset", "on", ">pw", "+@all", "~*", "&*", *rules)
+    redisd.client.call("ACL", "SETUSER", "limited", "reset", "on", ">pw", "+@all", "~*", "&*",
+                       *rules)
     return t.use(redisd.connect(user="limited", password="pw"))
 
 
@@ -305,7 +306,7 @@ def test_command_not_permitted(t):
             user = limited(t, redisd, "-" + command.lower())
             errors = attempt(scene.calls(), user)
             failures += bool(errors)
-            assert all("NOPERM" in e or "can't run this command" in e for e in errors), (when, errors)
+            assert all("NOPERM" in e or "can't run" in e for e in errors), (when, errors)
             scene.check("after " + when)
             finish(scene, redisd.client, when)
     diagnostic("%d failures" % failures)
@@ -326,8 +327,8 @@ def test_full_redis_can_be_worked_off(t):
 
 
 def test_failed_call_changes_nothing(t):
-    """Where a call is all or nothing, a failed one leaves Redis as it was, but for burnt tokens and a
-    queue's name in `queues`."""
+    """Where a call is all or nothing, a failed one leaves Redis as it was, but for burnt tokens and
+    a queue's name in `queues`."""
     redisd = t.use(Redisd())
     client, failures = redisd.client, 0
     for kind in (Register, Beat, Retire, Claim, Ack, Fence, Reap, ReapDead, Trim):
@@ -390,7 +391,7 @@ def test_wrong_type(t):
 
 
 def test_only_declared_keys(t):
-    """A user who may touch nothing but the KEYS of the call can make it: no key is made up inside."""
+    """A user who may touch nothing but the KEYS of a call can make it: none is made up inside."""
     redisd = t.use(Redisd())
     for kind in SCENES:
         scene = stage(redisd.client, kind)

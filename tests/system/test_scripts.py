@@ -8,8 +8,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from redisd import Redisd, available
 from resp import RedisError
-from scripts import (BEAT, FENCED, MIB, OWNERS, PROMOTER, RECOVERIES, TOKEN, Call, Owner, census, front,
-                     names, queue, snapshot, text)
+from scripts import (BEAT, FENCED, MIB, OWNERS, PROMOTER, RECOVERIES, TOKEN, Call, Owner, census,
+                     front, names, queue, snapshot, text)
 from tap import equal, main, raises
 
 NASTY = [b"", b"\0", b"\xff\xfe", b"a\r\nb\0c", b'{"class":"X","args":[12345678901234567890,1.10]}']
@@ -165,7 +165,7 @@ def test_tokens_only_grow(t):
 
 
 def test_one_bad_queue_does_not_stop_the_others(t):
-    """Wrong types of a queue and of a front, a SEQ and a batch in use: an error in that row, no more."""
+    """Wrong types of queue or front, a SEQ or a batch in use: an error in that row, no more."""
     client = server(t)
     owner = Owner(client)
     client.call("SET", queue("bad"), "x")
@@ -313,15 +313,15 @@ def test_fence(t):
     equal(owner.fence(), 0)
     equal(client.call("HGETALL", FENCED), [owner.id.encode(), b"1"])
     fill(client, "q", 1)
-    for call in (owner.beat_call(), owner.claim_call(["q"]), owner.ack_call(seq), owner.retire_call(),
-                 owner.settle_call((seq, 0, 0, "done"))):
+    for call in (owner.beat_call(), owner.claim_call(["q"]), owner.ack_call(seq),
+                 owner.retire_call(), owner.settle_call((seq, 0, 0, "done"))):
         refused(call, client, "FENCED")
     living.beat()
     equal(len(living.claim(["q"])), 1)
 
 
 def test_reap(t):
-    """All live jobs come back to the front in their old order, a few at a time; settled ones do not."""
+    """All live jobs come back to the front in their old order; settled ones do not."""
     client = server(t)
     owner = Owner(client)
     jobs = fill(client, "q", 10)
