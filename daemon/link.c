@@ -5,12 +5,13 @@
  * descriptor. For each connection it starts a reader and a writer. All run on control, one at a
  * time, so the fields need no lock; what a task has looked at holds until its next wait.
  *
- * Calls in flight stand in a ring in the order of their replies. A call that is given up leaves a
- * hole, whose reply is dropped. Whoever finds the connection unusable (reader, writer, a caller
- * whose deadline has passed) breaks it: the calls fail at once, the clearing up is left to the
- * owner. There is no watchdog: each call is waited for, and its waiter is its watchdog.
+ * Calls in flight (flight.c) stand in the order of their replies. Whoever finds the connection
+ * unusable (reader, writer, a caller whose deadline has passed) breaks it: the calls fail at once,
+ * the clearing up is left to the owner. There is no watchdog: each call is waited for, and its
+ * waiter is its watchdog.
  *
- * Not here: bytes (wire.c), sockets (dial.c), what to do when Redis has forgotten us (on_up). */
+ * Not here: bytes (wire.c), sockets (dial.c), who waits for which reply (flight.c), what to do when
+ * Redis has forgotten us (on_up). */
 #include "daemon/link.h"
 
 #include <errno.h>
@@ -24,7 +25,9 @@
 #include <fettle/time.h>
 
 #include "daemon/dial.h"
+#include "daemon/flight.h"
 #include "daemon/jitter.h"
+#include "daemon/log.h"
 #include "daemon/part.h"
 #include "daemon/wire.h"
 
@@ -72,9 +75,7 @@ struct ftl__link {
     struct ftl_fd *fd;
     struct ftl__wire *wire; /* one per connection */
 
-    struct ftl__call **ring; /* calls in flight; NULL: given up */
-    size_t ring_room;        /* a power of two, or 0 */
-    uint64_t first, next;    /* sequence numbers: first = the next reply's */
+    struct ftl__flight flight;
     char in[READ_SIZE];
 };
 
@@ -86,51 +87,12 @@ static void enter(struct ftl__link *link, enum state state)
 
 /* ---- calls ------------------------------------------------------------------------------ */
 
-static struct ftl__call **slot(struct ftl__link *link, uint64_t seq)
-{
-    return &link->ring[seq & (link->ring_room - 1)];
-}
-
-static int ring_reserve(struct ftl__link *link)
-{
-    if (link->next - link->first < link->ring_room)
-        return 0;
-    size_t room = link->ring_room == 0 ? 64 : 2 * link->ring_room;
-    struct ftl__call **ring = calloc(room, sizeof *ring);
-    if (ring == NULL)
-        return FTL_ENOMEM;
-    for (uint64_t seq = link->first; seq != link->next; seq++)
-        ring[seq & (room - 1)] = *slot(link, seq);
-    free(link->ring);
-    link->ring = ring;
-    link->ring_room = room;
-    return 0;
-}
-
-static void finish(struct ftl__call *call, int status, struct redisReply *reply)
-{
-    call->pending = false;
-    call->status = status;
-    call->reply = reply;
-    ftl_oneshot_send(&call->done, NULL);
-}
-
-static void fail_all(struct ftl__link *link)
-{
-    for (; link->first != link->next; link->first++) {
-        struct ftl__call *call = *slot(link, link->first);
-        if (call != NULL)
-            finish(call, FTL_ECONN, NULL);
-    }
-}
-
-/* Takes a call out of the ring, or its reply out of the call. */
+/* Takes a call out of the flight, or its reply out of the call. */
 static void forget(void *arg)
 {
     struct ftl__call *call = arg;
     if (call->pending)
-        *slot(call->link, call->seq) = NULL;
-    call->pending = false;
+        ftl__flight_drop(&call->link->flight, call);
     freeReplyObject(call->reply);
     call->reply = NULL;
 }
@@ -144,10 +106,9 @@ static bool may_call(const struct ftl__link *link)
 /* The command is in the wire's buffer: its reply is to come. */
 static void enqueue(struct ftl__link *link, struct ftl__call *call, int64_t deadline)
 {
-    *call = (struct ftl__call){.link = link, .deadline = deadline, .pending = true};
+    *call = (struct ftl__call){.link = link, .deadline = deadline};
     ftl_oneshot_init(&call->done);
-    call->seq = link->next++;
-    *slot(link, call->seq) = call;
+    ftl__flight_push(&link->flight, call);
     ftl_defer_arm(&call->guard, forget, call);
     ftl_notify_one(link->filled);
 }
@@ -157,7 +118,7 @@ int ftl__link_begin(struct ftl__link *link, struct ftl__call *call,
 {
     if (!may_call(link))
         return FTL_ECONN;
-    int status = ring_reserve(link);
+    int status = ftl__flight_reserve(&link->flight);
     if (status == 0)
         status = ftl__wire_put(link->wire, command->argc, command->argv, command->argvlen);
     if (status == 0)
@@ -204,7 +165,7 @@ int ftl__link_begin_raw(struct ftl__link *link, struct ftl__call *call, const ch
 {
     if (!may_call(link))
         return FTL_ECONN;
-    int status = ring_reserve(link);
+    int status = ftl__flight_reserve(&link->flight);
     if (status == 0)
         status = ftl__wire_put_raw(link->wire, bytes, size);
     if (status == 0)
@@ -236,7 +197,7 @@ void ftl__link_break(struct ftl__link *link, const char *reason)
         return;
     snprintf(link->reason, sizeof link->reason, "%s", reason);
     enter(link, BROKEN);
-    fail_all(link);
+    ftl__flight_fail(&link->flight, FTL_ECONN);
     ftl_notify_one(link->broken);
 }
 
@@ -248,22 +209,6 @@ static void break_on(struct ftl__link *link, const char *what, int status, int e
     ftl__link_break(link, reason);
 }
 
-/* One reply to whom it belongs. */
-static int deliver(struct ftl__link *link, struct redisReply *reply)
-{
-    if (link->first == link->next) {
-        freeReplyObject(reply);
-        return FTL_EPROTO;
-    }
-    struct ftl__call *call = *slot(link, link->first);
-    link->first++;
-    if (call != NULL)
-        finish(call, 0, reply);
-    else
-        freeReplyObject(reply);
-    return 0;
-}
-
 static int take_in(struct ftl__link *link, size_t size)
 {
     int status = ftl__wire_feed(link->wire, link->in, size);
@@ -271,7 +216,7 @@ static int take_in(struct ftl__link *link, size_t size)
         struct redisReply *reply;
         status = ftl__wire_next(link->wire, &reply);
         if (status == 0)
-            status = deliver(link, reply);
+            status = ftl__flight_land(&link->flight, reply);
     }
     return status == FTL_EAGAIN ? 0 : status;
 }
@@ -485,7 +430,7 @@ static void free_link(struct ftl__link *link)
     ftl_notify_free(link->broken);
     ftl_notify_free(link->up);
     ftl_notify_free(link->filled);
-    free(link->ring);
+    ftl__flight_free(&link->flight);
     free(link);
 }
 
