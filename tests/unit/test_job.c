@@ -351,6 +351,7 @@ START_TEST(decodes_strings)
     assert_decoded("\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", 4);
     assert_decoded("\\ud83dx", "\xef\xbf\xbdx", 4);
     assert_decoded("\\ude00", "\xef\xbf\xbd", 3);
+    assert_decoded("\\ud83d\\udbff", "\xef\xbf\xbd\xef\xbf\xbd", 6);
     assert_decoded("\\ud83d\\u0041",
                    "\xef\xbf\xbd"
                    "A",
