@@ -95,7 +95,7 @@ local function recovered(jobs)
             return some
         end
         for j = 1, #digests do
-            counts[#counts + 1] = tonumber(some[j] or '0') or 0
+            counts[#counts + 1] = tonumber((some[j] or '0'):match('^%d+')) or 0
         end
     end
     return counts

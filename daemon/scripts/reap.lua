@@ -6,6 +6,9 @@
 -- ARGV ID(victim) SEQ NAME FORMAT max_recoveries limit
 -- → [left, recovered, dead]
 --
+-- A count is "N ID": ID is the last dead owner, so that one death counts once for all jobs of the same
+-- bytes, however many of them it held.
+--
 -- It takes from the end of the batch, so that at last the oldest is next in the queue. The counts
 -- and the destinations are written first, then the jobs are cut off from the batch; if a command
 -- fails, everything before it is taken back.

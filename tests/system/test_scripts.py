@@ -358,6 +358,21 @@ def test_reap_buries_what_kills(t):
     equal(census(client), {b"bad": 2, b"good": 1})
 
 
+def test_reap_counts_a_death_once(t):
+    """Many equal jobs of one dead owner, over many calls and batches: each was recovered once."""
+    client = server(t)
+    client.call("LPUSH", queue("q"), *["same"] * 10)
+    owner = Owner(client)
+    rows = [owner.claim([("q", 5)])[0] for _ in range(2)]
+    owner.fence()
+    for row in rows:
+        while owner.reap(row.seq, "q", limit=2)[0] > 0:
+            pass
+    equal(census(client), {b"same": 10})
+    row, = Owner(client).claim(["q"])
+    equal((len(row.jobs), row.counts), (10, [1] * 10))
+
+
 def test_bytes_are_sacred(t):
     """Every byte survives claim, put-back, reap, settle and promotion."""
     client = server(t)
