@@ -2,7 +2,7 @@
  *
  * DESIGN. A stop in steps, each with what is left of the time:
  *
- *   1. no more claims; parked jobs go back; nobody waits in BLMOVE any more
+ *   1. no more claims; nobody waits in BLMOVE any more; parked jobs go back
  *   2. runs finish by themselves, until shutdown_timeout is over or a second signal comes
  *   3. those that have not are aborted; commands end their children in their own defers
  *   4. jobs of runs that have really stopped go back to the front of their queues, in their old order
@@ -27,9 +27,10 @@ void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason)
     ftl__log(FTL__EV_DAEMON_QUIET, FTL__STR("reason", reason),
              FTL__UINT("running", ftl__dispatch_running(daemon->dispatch)));
     ftl__claim_quiet(daemon->claim);
-    ftl__dispatch_unpark(daemon->dispatch);
+    /* Before anything is put back: a BLMOVE that still waits would take it to the front again. */
     ftl__wait_close(daemon->wait);
     daemon->wait = NULL;
+    ftl__dispatch_unpark(daemon->dispatch);
     ftl__roster_refresh(daemon->roster);
 }
 
@@ -85,10 +86,12 @@ static void report_stopped(struct ftl__daemon *daemon, int exit_code, uint64_t l
              FTL__REAL("duration_ms", (double)(ftl_now() - began) / 1e6));
 }
 
-static uint64_t count_left(struct ftl__daemon *daemon)
+/* Runs that are stuck are among them; a batch whose ack was not answered counts as one. */
+static uint64_t count_left(const struct ftl__daemon *daemon)
 {
-    return ftl__dispatch_running(daemon->dispatch) + ftl__settle_open_ends(daemon->settle) +
-           (daemon->ledger.batches > 0);
+    uint64_t left = ftl__ledger_left(&daemon->ledger);
+
+    return left == 0 && daemon->ledger.batches > 0 ? 1 : left;
 }
 
 int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)

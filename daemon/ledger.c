@@ -36,6 +36,22 @@ void ftl__ledger_free(struct ftl__ledger *ledger)
     free_list(&ledger->ready);
 }
 
+static uint64_t left_in(const struct ftl__list *list)
+{
+    uint64_t left = 0;
+
+    for (struct ftl__list *node = list->next; node != list; node = node->next) {
+        const struct ftl__batch *batch = ftl__container(node, struct ftl__batch, link);
+        left += batch->size - batch->count[FTL__ENTRY_GONE];
+    }
+    return left;
+}
+
+uint64_t ftl__ledger_left(const struct ftl__ledger *ledger)
+{
+    return left_in(&ledger->working) + left_in(&ledger->held) + left_in(&ledger->ready);
+}
+
 void ftl__ledger_registered(struct ftl__ledger *ledger, const char *id)
 {
     size_t size = strlen(id);

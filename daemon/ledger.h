@@ -71,6 +71,9 @@ static inline bool ftl__ledger_owns(const struct ftl__ledger *ledger, const stru
     return ledger->id[0] != '\0' && batch->epoch == ledger->epoch;
 }
 
+/* Entries that are not gone, those of batches that are being acked left out. */
+uint64_t ftl__ledger_left(const struct ftl__ledger *ledger);
+
 /* A batch as the claim has brought it. NULL: out of memory. */
 struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue, uint64_t seq,
                                    uint64_t token, uint32_t size, int64_t now);
