@@ -157,7 +157,6 @@ def test_hung_redis(t):
     daemon = t.use(Fettled(redisd, lease_ttl=3, **probe.settings()))
     daemon.wait_ready()
     redisd.signal(signal.SIGSTOP)
-    t.defer(redisd.signal, signal.SIGCONT)
     daemon.wait_event("redis.lost", 15)
     redisd.signal(signal.SIGCONT)
     redisd.client.call("LPUSH", "queue:default", job("Count", [0]))
