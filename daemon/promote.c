@@ -38,6 +38,7 @@
 struct ftl__promote {
     struct ftl__promote_options options;
     bool closing;
+    char id[FTL__ID_MAX + 1]; /* under which we asked for the lock, last; "": never */
     struct ftl__promote_stats stats;
     struct ftl_task *task;
     struct ftl__invoke invoke;
@@ -76,7 +77,8 @@ static int ask_due(struct ftl__promote *promote, const struct ftl__key *set,
     ftl__invoke_start(invoke, FTL__SCRIPT_DUE);
     ftl__invoke_key(invoke, &promote->options.keys->promoter);
     ftl__invoke_key(invoke, set);
-    ftl__invoke_text(invoke, ftl__lease_id(promote->options.lease));
+    snprintf(promote->id, sizeof promote->id, "%s", ftl__lease_id(promote->options.lease));
+    ftl__invoke_text(invoke, promote->id);
     ftl__invoke_uint(invoke, LOCK_MS);
     ftl__invoke_uint(invoke, LIMIT);
     ftl__invoke_uint(invoke, MAX_BYTES);
@@ -312,13 +314,12 @@ int ftl__promote_open(const struct ftl__promote_options *options,
 static void release_lock(struct ftl__promote *promote)
 {
     const struct ftl__key *key = &promote->options.keys->promoter;
-    const char *id = ftl__lease_id(promote->options.lease);
     struct redisReply *reply;
     int64_t deadline = ftl_deadline(RELEASE_TIMEOUT);
-    if (id[0] == '\0' || ftl__link_callf(promote->options.link, deadline, &reply, "GET %b",
+    if (promote->id[0] == '\0' || ftl__link_callf(promote->options.link, deadline, &reply, "GET %b",
                                          key->text, key->size) != 0)
         return;
-    bool ours = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, id) == 0;
+    bool ours = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, promote->id) == 0;
     freeReplyObject(reply);
     if (ours && ftl__link_callf(promote->options.link, deadline, &reply, "DEL %b", key->text,
                                 key->size) == 0)

@@ -14,7 +14,7 @@ static struct ftl__call calls[1000];
 
 static void push(struct ftl__call *call)
 {
-    *call = (struct ftl__call){0};
+    *call = (struct ftl__call){.deadline = 0};
     ftl_oneshot_init(&call->done);
     ck_assert_int_eq(ftl__flight_reserve(&flight), 0);
     ftl__flight_push(&flight, call);
