@@ -316,8 +316,10 @@ static void release_lock(struct ftl__promote *promote)
     const struct ftl__key *key = &promote->options.keys->promoter;
     struct redisReply *reply;
     int64_t deadline = ftl_deadline(RELEASE_TIMEOUT);
-    if (promote->id[0] == '\0' || ftl__link_callf(promote->options.link, deadline, &reply, "GET %b",
-                                         key->text, key->size) != 0)
+    if (promote->id[0] == '\0')
+        return;
+    if (ftl__link_callf(promote->options.link, deadline, &reply, "GET %b", key->text, key->size) !=
+        0)
         return;
     bool ours = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, promote->id) == 0;
     freeReplyObject(reply);
