@@ -8,7 +8,7 @@
  * Redis.
  *
  *     bench/ceiling [--records a,b] [--batch N,N] [--jobs N] [--rounds N]
- *     bench/ceiling --print-best BATCH [--jobs N] [--rounds N]   one line: the fastest safe record */
+ *     bench/ceiling --print-best BATCH [--jobs N] [--rounds N]    one line: the fastest safe */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
