@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@
 #ifndef FTL_LIBDIR
 #define FTL_LIBDIR "/usr/lib"
 #endif
+#define START_TIMEOUT (10 * FTL_S)
 #define STOP_TIMEOUT (10 * FTL_S)
 #define CONFIG_MAX 8192
 #define PATH_SIZE (PATH_MAX + 64)
@@ -196,6 +198,43 @@ static int start_server(struct ftl__dev *dev, char *error, size_t error_size)
     return complain(error, error_size, "redis-server");
 }
 
+/* Nothing but trying tells when a server begins to listen. */
+static bool is_listening(const struct ftl__dev *dev)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int status;
+
+    if (fd < 0)
+        return false;
+    memcpy(address.sun_path, dev->socket, sizeof address.sun_path);
+    status = connect(fd, (const struct sockaddr *)&address, sizeof address);
+    close(fd);
+    return status == 0;
+}
+
+static int wait_listening(struct ftl__dev *dev, char *error, size_t error_size)
+{
+    int64_t deadline = ftl_deadline(START_TIMEOUT);
+    int status;
+
+    while (!is_listening(dev)) {
+        if (waitpid(dev->pid, &status, WNOHANG) == dev->pid) {
+            dev->pid = 0;
+            dev->temporary = false; /* its log says why */
+            snprintf(error, error_size, "--dev: redis-server has ended: see %s/redis.log",
+                     dev->dir);
+            return FTL_ESYS;
+        }
+        if (ftl_now() >= deadline) {
+            snprintf(error, error_size, "--dev: redis-server does not listen on %s", dev->socket);
+            return FTL_ESYS;
+        }
+        ftl_sleep(5 * FTL_MS);
+    }
+    return 0;
+}
+
 static void stop_server(pid_t pid)
 {
     int64_t deadline = ftl_deadline(STOP_TIMEOUT);
@@ -225,6 +264,8 @@ int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size
         code = make_config(dev, error, error_size);
     if (code == 0)
         code = start_server(dev, error, error_size);
+    if (code == 0)
+        code = wait_listening(dev, error, error_size);
     if (code == 0)
         *ret_dev = dev;
     else

@@ -10,8 +10,8 @@
 struct ftl__dev;
 
 /* Starts redis-server with its files in `dir` (made if it is not there; what is in it is kept and used
- * again), or in a temporary directory that goes with it (NULL). Does not wait until it answers. FTL_EINVAL,
- * FTL_ESYS, FTL_ENOMEM: `error` has one line. */
+ * again), or in a temporary directory that goes with it (NULL), and waits until it listens.
+ * FTL_EINVAL, FTL_ESYS, FTL_ENOMEM: `error` has one line. */
 int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size_t error_size);
 /* Stops it and waits for its end. NULL-safe. */
 void ftl__dev_stop(struct ftl__dev *dev);
