@@ -48,11 +48,11 @@ char *ftl__card_process(const char *id, double started_at, const struct ftl__con
     json_int_t concurrency = config->concurrency;
     json_t *capsule = json_pack("{s:I s:s s:o}", "concurrency", concurrency, "mode", mode,
                                 "weights", queue_weights(config));
-    json_t *card = json_pack("{s:s% s:I s:s s:f s:I s:o s:[o] s:{s:o}}", "hostname", id,
-                             strcspn(id, ":"), "pid", (json_int_t)pid_of(id), "identity", id,
-                             "started_at", started_at, "concurrency", concurrency, "queues",
-                             queue_names(config), "weights", queue_weights(config), "capsules",
-                             "default", capsule);
+    json_t *card =
+        json_pack("{s:s% s:I s:s s:f s:I s:o s:[o] s:{s:o}}", "hostname", id, strcspn(id, ":"),
+                  "pid", (json_int_t)pid_of(id), "identity", id, "started_at", started_at,
+                  "concurrency", concurrency, "queues", queue_names(config), "weights",
+                  queue_weights(config), "capsules", "default", capsule);
     json_t *rest = json_pack("{s:s s:[] s:s s:b}", "tag", "fettle", "labels", "version",
                              "fettle " PACKAGE_VERSION, "embedded", 0);
     if (card != NULL && rest != NULL)

@@ -121,9 +121,9 @@ static int dial_unix(struct ftl_runtime *runtime, const char *path, int64_t dead
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return failed_errno("socket", errno, reason, reason_size);
-    return explain(connect_on(runtime, fd, (const struct sockaddr *)&peer, sizeof peer, deadline,
-                              ret_fd),
-                   reason, reason_size);
+    return explain(
+        connect_on(runtime, fd, (const struct sockaddr *)&peer, sizeof peer, deadline, ret_fd),
+        reason, reason_size);
 }
 
 static int dial_one(struct ftl_runtime *runtime, const struct addrinfo *to, int64_t deadline,

@@ -19,10 +19,10 @@ struct ftl__due {
     size_t old_size;
     char *bytes; /* as it goes to its queue; owned; NULL: it goes to dead as it is */
     size_t size;
-    size_t queue; /* index into the list's queues */
-    const char *reason; /* static: why it goes to dead; NULL: it does not */
+    size_t queue;                 /* index into the list's queues */
+    const char *reason;           /* static: why it goes to dead; NULL: it does not */
     struct ftl__slice jid, class; /* borrowed from the member; may be empty */
-    bool done; /* no longer part of the call */
+    bool done;                    /* no longer part of the call */
 };
 
 struct ftl__due_queue {

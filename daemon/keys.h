@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 #define FTL__PREFIX_MAX 128 /* bytes of the configured prefix           */
-#define FTL__ID_MAX 127     /* bytes of an owner's ID                   */
-#define FTL__KEY_MAX 320    /* bytes of any key, with the NUL           */
+#define FTL__ID_MAX     127 /* bytes of an owner's ID                   */
+#define FTL__KEY_MAX    320 /* bytes of any key, with the NUL           */
 
 /* A key: NUL-terminated for printing, but its size counts. */
 struct ftl__key {

@@ -26,9 +26,9 @@
 #include "daemon/part.h"
 #include "daemon/watch.h"
 
-#define TURN_MAX FTL_S
-#define CALL_MIN (200 * FTL_MS)
-#define CALL_MAX (5 * FTL_S)
+#define TURN_MAX    FTL_S
+#define CALL_MIN    (200 * FTL_MS)
+#define CALL_MAX    (5 * FTL_S)
 #define CLOSE_GRACE FTL_S
 
 enum state { UNREGISTERED, REGISTERED, RETIRED };

@@ -31,13 +31,13 @@
 #include "daemon/part.h"
 #include "daemon/wire.h"
 
-#define DIAL_TIMEOUT (5 * FTL_S)
+#define DIAL_TIMEOUT  (5 * FTL_S)
 #define GREET_TIMEOUT (5 * FTL_S)
-#define RETRY_MIN (50 * FTL_MS)
-#define RETRY_MAX FTL_S
-#define STABLE (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
-#define CLOSE_GRACE (2 * FTL_S)
-#define READ_SIZE ((size_t)32 << 10)
+#define RETRY_MIN     (50 * FTL_MS)
+#define RETRY_MAX     FTL_S
+#define STABLE        (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
+#define CLOSE_GRACE   (2 * FTL_S)
+#define READ_SIZE     ((size_t)32 << 10)
 
 enum state { DOWN, DIALING, GREETING, UP, BROKEN, STATE_COUNT };
 
@@ -60,8 +60,8 @@ struct ftl__link {
 
     enum state state;
     bool closing;
-    bool announced;  /* on_up has succeeded on this connection */
-    uint64_t epoch;  /* how often it has come up */
+    bool announced; /* on_up has succeeded on this connection */
+    uint64_t epoch; /* how often it has come up */
     int64_t up_since;
     char reason[192]; /* of the last break */
     char told[192];   /* the last one that was logged while down */
@@ -99,8 +99,7 @@ static void forget(void *arg)
 
 static bool may_call(const struct ftl__link *link)
 {
-    return link->state == UP ||
-           (link->state == GREETING && ftl_task_current() == link->owner);
+    return link->state == UP || (link->state == GREETING && ftl_task_current() == link->owner);
 }
 
 /* The command is in the wire's buffer: its reply is to come. */

@@ -23,11 +23,11 @@ struct ftl__link;
 /* Replies with more elements than this in all, or more bytes than a bulk of Redis can have, break
  * the connection; commands that wait to be sent are refused beyond the last one. */
 #define FTL__LINK_MAX_ELEMENTS (1 << 20)
-#define FTL__LINK_MAX_REPLY ((size_t)528 << 20)
-#define FTL__LINK_MAX_OUT ((size_t)256 << 20)
+#define FTL__LINK_MAX_REPLY    ((size_t)528 << 20)
+#define FTL__LINK_MAX_OUT      ((size_t)256 << 20)
 
 struct ftl__link_options {
-    struct ftl_runtime *runtime; /* control */
+    struct ftl_runtime *runtime;        /* control */
     const struct ftl__address *address; /* outlives the link */
     const char *name;                   /* static; for the log and CLIENT SETNAME */
     /* After connect, AUTH, SELECT: a task of the control runtime that may make calls. Until it has

@@ -25,15 +25,15 @@
 #include "daemon/part.h"
 #include "jobs/retry.h"
 
-#define LOOK FTL_S            /* the longest sleep of the holder */
-#define SETTLING (100 * FTL_MS) /* until the lease has an ID */
-#define LOCK_MS 3000
-#define CALL_TIMEOUT (5 * FTL_S)
+#define LOOK            FTL_S          /* the longest sleep of the holder */
+#define SETTLING        (100 * FTL_MS) /* until the lease has an ID */
+#define LOCK_MS         3000
+#define CALL_TIMEOUT    (5 * FTL_S)
 #define RELEASE_TIMEOUT (200 * FTL_MS)
-#define CLOSE_GRACE FTL_S
-#define LIMIT 500          /* members per call */
-#define MAX_BYTES (4 << 20)
-#define TRIM_LIMIT 100
+#define CLOSE_GRACE     FTL_S
+#define LIMIT           500 /* members per call */
+#define MAX_BYTES       (4 << 20)
+#define TRIM_LIMIT      100
 
 struct ftl__promote {
     struct ftl__promote_options options;
@@ -46,10 +46,10 @@ struct ftl__promote {
 
 /* What a look at a set has found out. */
 struct look {
-    bool held;     /* we hold the lock */
-    bool stuck;    /* something could not be moved: not again at once */
-    double now;    /* Redis' clock, epoch seconds */
-    double next;   /* score of the next member; INFINITY: none */
+    bool held;   /* we hold the lock */
+    bool stuck;  /* something could not be moved: not again at once */
+    double now;  /* Redis' clock, epoch seconds */
+    double next; /* score of the next member; INFINITY: none */
     size_t moved;
 };
 
@@ -291,16 +291,15 @@ static void *keep_promoting(void *arg)
     return NULL;
 }
 
-int ftl__promote_open(const struct ftl__promote_options *options,
-                      struct ftl__promote **ret_promote)
+int ftl__promote_open(const struct ftl__promote_options *options, struct ftl__promote **ret_promote)
 {
     struct ftl__promote *promote = calloc(1, sizeof *promote);
     if (promote == NULL)
         return FTL_ENOMEM;
     promote->options = *options;
     ftl__invoke_init(&promote->invoke);
-    int status = ftl__part_start(options->runtime, keep_promoting, promote, "promote",
-                                 &promote->task);
+    int status =
+        ftl__part_start(options->runtime, keep_promoting, promote, "promote", &promote->task);
     if (status != 0) {
         free(promote);
         return status;

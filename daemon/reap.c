@@ -80,9 +80,9 @@ static void build(const struct ftl__reap_options *options, struct ftl__invoke *i
     struct ftl__key list, queue;
     ftl__key_batch(options->keys, id, batch->seq, &list);
     ftl__key_queue(options->keys, batch->name, &queue);
-    const struct ftl__key *keys[] = {&options->keys->fenced, &options->keys->owners, batches,
-                                     &options->keys->recoveries, &options->keys->queues,
-                                     &options->keys->dead, &list, &queue};
+    const struct ftl__key *keys[] = {
+        &options->keys->fenced, &options->keys->owners, batches, &options->keys->recoveries,
+        &options->keys->queues, &options->keys->dead,   &list,   &queue};
     ftl__invoke_start(invoke, FTL__SCRIPT_REAP);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         ftl__invoke_key(invoke, keys[i]);
@@ -138,8 +138,8 @@ static int forget_owner(const struct ftl__reap_options *options, const struct ft
 {
     struct redisReply *reply;
     int64_t deadline = ftl_deadline(options->call_timeout);
-    int status = ftl__link_callf(options->link, deadline, &reply, "EXISTS %b", batches->text,
-                                 batches->size);
+    int status =
+        ftl__link_callf(options->link, deadline, &reply, "EXISTS %b", batches->text, batches->size);
     if (status != 0)
         return status;
     bool empty = reply->type == REDIS_REPLY_INTEGER && reply->integer == 0;

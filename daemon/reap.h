@@ -15,7 +15,7 @@ struct ftl__reap_options {
     struct ftl__link *link;
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
-    int64_t call_timeout; /* ns, of each call */
+    int64_t call_timeout;   /* ns, of each call */
     int (*tend)(void *arg); /* between calls; another value than 0 ends it */
     void *arg;
 };

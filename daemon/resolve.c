@@ -38,9 +38,8 @@ static void leave(void *arg)
 
 static int look_up(const char *host, const char *service, int flags, struct addrinfo **ret_found)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICSERV | flags};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags};
     return getaddrinfo(host, service, &hints, ret_found);
 }
 

@@ -25,13 +25,13 @@
 #include "daemon/script.h"
 #include "daemon/tx.h"
 
-#define PERIOD (5 * FTL_S)
+#define PERIOD       (5 * FTL_S)
 #define CALL_TIMEOUT (5 * FTL_S)
-#define CLOSE_GRACE FTL_S
-#define EXPIRE "60"
-#define STAT_EXPIRE "157680000" /* five years, as the layout says */
+#define CLOSE_GRACE  FTL_S
+#define EXPIRE       "60"
+#define STAT_EXPIRE  "157680000" /* five years, as the layout says */
 #define PRUNE_PERIOD (60 * FTL_S)
-#define MAX_SIGNALS "16"
+#define MAX_SIGNALS  "16"
 
 struct ftl__roster {
     struct ftl__roster_options options;
@@ -78,11 +78,10 @@ static void put_process(struct ftl__roster *roster, const struct ftl__roster_sta
     ftl__tx_put(tx, "SADD %b %s", options->keys->processes.text, options->keys->processes.size,
                 roster->id);
     if (info != NULL)
-        ftl__tx_put(tx,
-                    "HSET %b info %s concurrency %u busy %u beat %.6f rtt_us %lld quiet %s rss %lu",
-                    key.text, key.size, info, options->config->concurrency, state->busy,
-                    epoch_now(), (long long)(roster->round_trip / 1000),
-                    state->quiet ? "true" : "false", resident_kb());
+        ftl__tx_put(
+            tx, "HSET %b info %s concurrency %u busy %u beat %.6f rtt_us %lld quiet %s rss %lu",
+            key.text, key.size, info, options->config->concurrency, state->busy, epoch_now(),
+            (long long)(roster->round_trip / 1000), state->quiet ? "true" : "false", resident_kb());
     ftl__tx_put(tx, "EXPIRE %b " EXPIRE, key.text, key.size);
     free(info);
 }
@@ -226,8 +225,8 @@ static int prune_member(struct ftl__roster *roster, const struct redisReply *mem
         return 0;
     ftl__key_process(keys, member->str, "", &key);
     int64_t deadline = ftl_deadline(CALL_TIMEOUT);
-    int status = ftl__link_callf(roster->options.link, deadline, &reply, "EXISTS %b", key.text,
-                                 key.size);
+    int status =
+        ftl__link_callf(roster->options.link, deadline, &reply, "EXISTS %b", key.text, key.size);
     if (status != 0)
         return status;
     bool gone = reply->type == REDIS_REPLY_INTEGER && reply->integer == 0;

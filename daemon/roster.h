@@ -15,7 +15,7 @@
 #include "daemon/lease.h"
 #include "daemon/link.h"
 
-#define FTL__ROSTER_RUNS 100
+#define FTL__ROSTER_RUNS  100
 #define FTL__ROSTER_BYTES (1 << 20)
 
 struct ftl__roster;
@@ -39,8 +39,8 @@ struct ftl__roster_options {
     struct ftl_runtime *runtime; /* control */
     struct ftl__link *link;      /* all pointers outlive the roster */
     const struct ftl__keys *keys;
-    const struct ftl__lease *lease;    /* whose ID the records carry */
-    const struct ftl__config *config;  /* queues, weights, order, concurrency */
+    const struct ftl__lease *lease;   /* whose ID the records carry */
+    const struct ftl__config *config; /* queues, weights, order, concurrency */
 
     /* In the roster's task; must not wait. */
     void (*state)(void *arg, struct ftl__roster_state *ret_state);

@@ -19,8 +19,8 @@
 #include "daemon/scripts.h"
 
 #define LOAD_TIMEOUT (5 * FTL_S)
-#define SHA_SIZE 40
-#define FIXED 3 /* EVALSHA sha numkeys */
+#define SHA_SIZE     40
+#define FIXED        3 /* EVALSHA sha numkeys */
 
 static const char *const names[FTL__SCRIPT_COUNT] = {
 #define X(id, name) [FTL__SCRIPT_##id] = name,
@@ -307,8 +307,8 @@ int ftl__reply_check(const struct redisReply *reply, int type, const char *what)
         return 0;
     if (ftl__reply_is_error(reply, "FENCED"))
         return FTL_EFENCED;
-    const char *reason = reply->type == REDIS_REPLY_ERROR ? reply->str
-                                                          : "a reply of an unexpected type";
+    const char *reason =
+        reply->type == REDIS_REPLY_ERROR ? reply->str : "a reply of an unexpected type";
     ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", what), FTL__STR("reason", reason));
     return FTL_EPROTO;
 }

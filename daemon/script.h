@@ -31,7 +31,7 @@ enum ftl__script {
 #define X(id, name) FTL__SCRIPT_##id,
     FTL__SCRIPT_MAP(X)
 #undef X
-    FTL__SCRIPT_COUNT
+        FTL__SCRIPT_COUNT
 };
 
 struct ftl__scripts;

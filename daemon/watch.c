@@ -32,8 +32,8 @@ struct peer {
 
 struct ftl__watch {
     struct ftl__watch_options options;
-    uint64_t epoch;  /* of the connection on which `peers` were seen */
-    int64_t looked;  /* when, last */
+    uint64_t epoch; /* of the connection on which `peers` were seen */
+    int64_t looked; /* when, last */
     struct peer *peers;
     size_t peer_count, peer_room;
     struct ftl__invoke invoke;
@@ -144,7 +144,7 @@ static void see(struct ftl__watch *watch, struct peer *peer, const char *id, con
 static bool can_watch(const struct redisReply *id, const char *beat, const char *self)
 {
     return id->len <= FTL__ID_MAX && strlen(id->str) == id->len && strcmp(id->str, self) != 0 &&
-           strlen(beat) < sizeof ((struct peer *)NULL)->beat;
+           strlen(beat) < sizeof((struct peer *)NULL)->beat;
 }
 
 static int compare(struct ftl__watch *watch, const struct redisReply *owners,

@@ -45,11 +45,21 @@ static void clean_up(void)
 
 static void exec_server(const struct unit_redis *redis, const char *option)
 {
-    const char *words[24] = {"redis-server", "--port",       "0",
-                             "--unixsocket", redis->socket,  "--dir",
-                             redis->dir,     "--appendonly", "yes",
-                             "--appendfsync", "always",      "--save",
-                             "",             "--logfile",    "redis.log"};
+    const char *words[24] = {"redis-server",
+                             "--port",
+                             "0",
+                             "--unixsocket",
+                             redis->socket,
+                             "--dir",
+                             redis->dir,
+                             "--appendonly",
+                             "yes",
+                             "--appendfsync",
+                             "always",
+                             "--save",
+                             "",
+                             "--logfile",
+                             "redis.log"};
     size_t count = 15;
     char *copy = option != NULL ? strdup(option) : NULL;
     for (char *word = copy != NULL ? strtok(copy, " ") : NULL; word != NULL && count < 23;

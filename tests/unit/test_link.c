@@ -120,8 +120,8 @@ static void *large(void *arg)
     ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "SET %b %b", "k\0\r\n", (size_t)4,
                                value, size) == 0);
     freeReplyObject(reply);
-    ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "GET %b", "k\0\r\n",
-                               (size_t)4) == 0);
+    ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "GET %b", "k\0\r\n", (size_t)4) ==
+               0);
     ftl_assert(reply->type == REDIS_REPLY_STRING && reply->len == size);
     ftl_assert(memcmp(reply->str, value, size) == 0);
     freeReplyObject(reply);

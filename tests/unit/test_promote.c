@@ -224,9 +224,9 @@ START_TEST(dead_is_trimmed_to_its_bounds)
         unit_on_control(redis, stats_task, &one);
     while (stats.dropped < 200 && ftl_now() < deadline);
     ck_assert_uint_eq(stats.dropped, 200);
-    ck_assert_ptr_nonnull(strstr(unit_redis_text(redis, "EVAL %s 0",
-                                                 "return redis.call('ZRANGE','dead',0,0)[1]"),
-                                 "\"200\""));
+    ck_assert_ptr_nonnull(
+        strstr(unit_redis_text(redis, "EVAL %s 0", "return redis.call('ZRANGE','dead',0,0)[1]"),
+               "\"200\""));
     close_worker(&one);
 }
 END_TEST

@@ -53,8 +53,7 @@ START_TEST(commands_are_collected_until_they_are_taken)
     put("GET", "a\0b", 3);
     put("DEL", "", 0);
     ck_assert(ftl__wire_take(wire, &bytes, &size));
-    static const char expected[] =
-        "*2\r\n$3\r\nGET\r\n$3\r\na\0b\r\n*2\r\n$3\r\nDEL\r\n$0\r\n\r\n";
+    static const char expected[] = "*2\r\n$3\r\nGET\r\n$3\r\na\0b\r\n*2\r\n$3\r\nDEL\r\n$0\r\n\r\n";
     ck_assert_uint_eq(size, sizeof expected - 1);
     ck_assert_mem_eq(bytes, expected, size);
     ck_assert(!ftl__wire_take(wire, &bytes, &size));
