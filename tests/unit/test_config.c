@@ -308,8 +308,8 @@ START_TEST(what_looks_wrong_but_is_not_is_taken)
         "unroutable_ttl = .99999999999;",
         "redis = { prefix = \"@99999999999\"; }; # @include \"x\"\n",
         "handlers = ( { class = \"A\"; module = \"m\"; }, { class = \"A\"; module = \"n\"; } );",
-        "handlers = ( { class = \"A*\"; command = [ \"m\" ]; },\n"
-        "{ class = \"B\"; module = \"n\"; } );",
+        ("handlers = ( { class = \"A*\"; command = [ \"m\" ]; },\n"
+         "{ class = \"B\"; module = \"n\"; } );"),
         "max_payload = 1000000L;",
         "redis = { url = \"unix:///run/redis.sock\"; };",
         "redis = { url = \"redis://\"; };",
