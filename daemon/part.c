@@ -26,18 +26,32 @@ static void report(const struct ftl_panic *panic)
              FTL__STR("backtrace", backtrace));
 }
 
-void ftl__part_stop(struct ftl_task **task, int64_t grace)
+static bool join(struct ftl_task **task, int64_t deadline)
 {
-    if (*task == NULL)
-        return;
     struct ftl_outcome outcome = {0};
-    ftl_abort(*task, grace);
     ftl_mask();
-    int status = ftl_task_join(*task, FTL_FOREVER, &outcome);
+    int status = ftl_task_join(*task, deadline, &outcome);
     ftl_unmask();
-    ftl_assert(status == 0);
+    if (status != 0)
+        return false;
     *task = NULL;
     if (outcome.kind == FTL_PANICKED)
         report(outcome.panic);
     ftl_outcome_clear(&outcome);
+    return true;
+}
+
+void ftl__part_stop(struct ftl_task **task, int64_t grace)
+{
+    if (*task == NULL)
+        return;
+    ftl_abort(*task, grace);
+    bool ended = join(task, FTL_FOREVER);
+    ftl_assert(ended);
+}
+
+void ftl__part_await(struct ftl_task **task, int64_t deadline, int64_t grace)
+{
+    if (*task != NULL && !join(task, deadline))
+        ftl__part_stop(task, grace);
 }

@@ -17,4 +17,7 @@ int ftl__part_start(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg, cons
  * nothing. */
 void ftl__part_stop(struct ftl_task **task, int64_t grace);
 
+/* Lets it end by itself until `deadline`; one that has not is stopped. */
+void ftl__part_await(struct ftl_task **task, int64_t deadline, int64_t grace);
+
 #endif

@@ -341,7 +341,10 @@ void ftl__roster_refresh(struct ftl__roster *roster)
 int ftl__roster_leave(struct ftl__roster *roster, int64_t deadline)
 {
     struct ftl__roster_state state = {0};
-    stop(roster);
+    /* What is being told now is told to its end: an answer that nobody takes would be told twice. */
+    roster->closing = true;
+    ftl_notify_one(roster->wake);
+    ftl__part_await(&roster->task, ftl_now() + (deadline - ftl_now()) / 2, CLOSE_GRACE);
     roster->options.state(roster->options.arg, &state);
     ftl__tx_start(roster->tx);
     put_totals(roster, &state);
