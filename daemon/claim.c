@@ -8,6 +8,7 @@
  *     beyond the waiters, and fronts, are looked at);
  *   - and there is room: at once for half of the concurrency; for less, when runs are short, only
  *     after a millisecond in which more may come free, since a claim costs the same for 1 job and 100.
+ *     Short runs are claimed by halves, so that one half is claimed while the other runs.
  *
  * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for a
  * claim. The task owns both rounds; everything else it uses is shared with tasks that never run in
@@ -88,11 +89,13 @@ bool ftl__claim_is_idle(const struct ftl__claim *claim)
 static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
 {
     uint32_t room, half = (claim->options.concurrency + 1) / 2;
+    bool brisk;
 
     if (claim->quiet || claim->audit_due || !claim->hungry)
         return 0;
     room = ftl__dispatch_room(claim->context->dispatch);
-    if (room == 0 || room >= half || !ftl__dispatch_is_brisk(claim->context->dispatch)) {
+    brisk = ftl__dispatch_is_brisk(claim->context->dispatch);
+    if (room == 0 || room >= half || !brisk) {
         claim->room_since = 0;
     } else {
         int64_t now = ftl_now();
@@ -104,6 +107,8 @@ static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
         }
         claim->room_since = 0;
     }
+    if (brisk && room > half)
+        room = half;
     return room < MAX_JOBS ? room : MAX_JOBS;
 }
 

@@ -5,8 +5,9 @@
  * past their deadline are aborted, jobs parked for too long go back to their queue. Both sleep until
  * there is something to do.
  *
- * The claim hands jobs in, in its own task. A job gets all of its permits (process, queue, handler) or
- * none; they travel with the task and are back before its outcome is seen. Spawns and joins of the set
+ * The claim hands jobs in, in its own task. The bound of the process is counted here, by what is in
+ * flight and what is promised to claims. Bounds of queues and handlers are semaphores: a job gets the
+ * permits of both or none; they travel with the task and are back before its outcome is seen. Spawns and joins of the set
  * come from different tasks of control, which never run in parallel. A slot is in exactly one list:
  * `running`, `cut_off` (its run was aborted by a shutdown and has really ended), `overflow` (no room to
  * park it), its bound's, or the settle's. */
@@ -22,12 +23,11 @@
 
 #define BRISK (4 * FTL_MS)    /* average run below which waiting for company pays */
 #define REST FTL_S            /* of a queue whose jobs found no room to park */
-#define SLOTS_PER_PERMIT 4    /* running, parked, and twice that many ends on their way to Redis */
+#define SLOTS_PER_RUN 4       /* running, parked, and twice that many ends on their way to Redis */
 #define SLOT(node) ftl__container(node, struct ftl__slot, link)
 
 struct ftl__dispatch {
     struct ftl__dispatch_options options;
-    struct ftl_semaphore *process;
     struct ftl__park park;
     struct ftl_task_set *set;
     struct ftl_task *joiner, *keeper;
@@ -52,16 +52,18 @@ static uint32_t taken_slots(const struct ftl__dispatch *dispatch)
     return (uint32_t)(dispatch->options.slots->total - dispatch->options.slots->free_count);
 }
 
+static uint32_t left(uint32_t of, uint32_t used)
+{
+    return used < of ? of - used : 0;
+}
+
 uint32_t ftl__dispatch_room(const struct ftl__dispatch *dispatch)
 {
-    uint32_t available = ftl_semaphore_available(dispatch->process);
-    uint32_t taken = taken_slots(dispatch) + dispatch->promised;
-    uint32_t most = SLOTS_PER_PERMIT * dispatch->options.concurrency;
-    uint32_t room = available > dispatch->promised ? available - dispatch->promised : 0;
+    uint32_t concurrency = dispatch->options.concurrency;
+    uint32_t room = left(concurrency, dispatch->in_flight + dispatch->promised);
+    uint32_t slots = left(SLOTS_PER_RUN * concurrency, taken_slots(dispatch) + dispatch->promised);
 
-    if (taken >= most)
-        return 0;
-    return room < most - taken ? room : most - taken;
+    return room < slots ? room : slots;
 }
 
 uint32_t ftl__dispatch_park_room(const struct ftl__dispatch *dispatch)
@@ -93,20 +95,18 @@ bool ftl__dispatch_is_brisk(const struct ftl__dispatch *dispatch)
 
 static void give_permits_back(struct ftl__slot *slot)
 {
-    ftl_permit_release(&slot->process_permit);
     ftl_permit_release(&slot->queue_permit);
     ftl_permit_release(&slot->bound_permit);
 }
 
 /* All or none. */
-static bool take_permits(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+static bool take_permits(struct ftl__slot *slot)
 {
     bool taken =
         (slot->bound == NULL ||
          ftl_semaphore_try_acquire(slot->bound->semaphore, 1, &slot->bound_permit) == 0) &&
         (slot->queue->concurrency == 0 ||
-         ftl_semaphore_try_acquire(slot->queue->semaphore, 1, &slot->queue_permit) == 0) &&
-        ftl_semaphore_try_acquire(dispatch->process, 1, &slot->process_permit) == 0;
+         ftl_semaphore_try_acquire(slot->queue->semaphore, 1, &slot->queue_permit) == 0);
 
     if (!taken)
         give_permits_back(slot);
@@ -141,7 +141,6 @@ static int spawn(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
     bool timed = slot->run.deadline != FTL_FOREVER && !slot->run.handler->kind->keeps_time;
     int code;
 
-    ftl_permit_move(&slot->process_permit, &options.held);
     if (slot->queue_permit.semaphore != NULL)
         ftl_permit_move(&slot->queue_permit, &options.held);
     if (slot->bound_permit.semaphore != NULL)
@@ -164,7 +163,7 @@ static int start(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t
 {
     int code;
 
-    if (!take_permits(dispatch, slot))
+    if (!take_permits(slot))
         return FTL_EAGAIN;
     set_deadline(dispatch, slot, now);
     ftl__report_started(slot);
@@ -505,8 +504,6 @@ int ftl__dispatch_configure(struct ftl__dispatch *dispatch, struct ftl__registry
 
     if (code != 0)
         return code;
-    ftl_semaphore_adjust(dispatch->process,
-                         (int32_t)concurrency - (int32_t)dispatch->options.concurrency);
     dispatch->options.registry = registry;
     dispatch->options.concurrency = concurrency;
     dispatch->options.max_payload = max_payload;
@@ -538,13 +535,12 @@ int ftl__dispatch_open(const struct ftl__dispatch_options *options,
     ftl__list_init(&dispatch->running);
     ftl__list_init(&dispatch->cut_off);
     ftl__list_init(&dispatch->overflow);
-    dispatch->process = ftl_semaphore_new(options->concurrency);
     dispatch->set = ftl_task_set_new();
     dispatch->spawned = ftl_notify_new();
     dispatch->changed = ftl_notify_new();
     dispatch->idle = ftl_notify_new();
-    if (dispatch->process != NULL && dispatch->set != NULL && dispatch->spawned != NULL &&
-        dispatch->changed != NULL && dispatch->idle != NULL)
+    if (dispatch->set != NULL && dispatch->spawned != NULL && dispatch->changed != NULL &&
+        dispatch->idle != NULL)
         code = ftl__park_configure(&dispatch->park, options->registry);
     if (code == 0)
         code = start_tasks(dispatch);
@@ -563,7 +559,6 @@ void ftl__dispatch_close(struct ftl__dispatch *dispatch)
     ftl__part_stop(&dispatch->keeper, FTL_S);
     ftl_task_set_free(dispatch->set);
     ftl__park_free(&dispatch->park);
-    ftl_semaphore_free(dispatch->process);
     ftl_notify_free(dispatch->spawned);
     ftl_notify_free(dispatch->changed);
     ftl_notify_free(dispatch->idle);

@@ -43,7 +43,7 @@ struct ftl__slot {
     uint32_t index; /* in the batch */
     struct ftl__queue *queue;
     struct ftl__bound *bound; /* of its handler; NULL = none */
-    struct ftl_permit process_permit, queue_permit, bound_permit;
+    struct ftl_permit queue_permit, bound_permit;
     struct ftl_task *task; /* a reference, of runs with a deadline; else NULL */
     int64_t since;         /* ftl_now() when it was parked or started; 0 = never started */
     int64_t ended_at;
