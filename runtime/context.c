@@ -50,16 +50,26 @@ void *ftl__context_make(void *top, void (*entry)(void *), void *arg)
 #error "fettle runs on x86-64 and aarch64"
 #endif
 
+/* A saved return address without its signature, where pointers are authenticated (Armv8.3). */
+static void *strip(uintptr_t address)
+{
+#if defined __aarch64__
+    register uintptr_t x30 __asm__("x30") = address;
+    __asm__("hint #7" : "+r"(x30)); /* xpaclri: does nothing on older machines */
+    address = x30;
+#endif
+    return (void *)address;
+}
+
 __attribute__((no_sanitize("address", "thread"))) static size_t
-walk(uintptr_t frame, const void *low, const void *high, void **frames, size_t count,
-                   size_t max)
+walk(uintptr_t frame, const void *low, const void *high, void **frames, size_t count, size_t max)
 {
     while (count < max && frame >= (uintptr_t)low && frame + 16 <= (uintptr_t)high &&
            frame % sizeof(void *) == 0) {
         const uintptr_t *pair = (const uintptr_t *)frame; /* saved frame pointer, return address */
         if (pair[1] == 0)
             break;
-        frames[count++] = (void *)pair[1];
+        frames[count++] = strip(pair[1]);
         if (pair[0] <= frame)
             break;
         frame = pair[0];
