@@ -7,7 +7,6 @@
 
     .text
     .globl ftl__context_switch
-    .hidden ftl__context_switch
     .type ftl__context_switch, %function
     .align 4
 ftl__context_switch:

@@ -8,7 +8,6 @@
 
     .text
     .globl ftl__context_switch
-    .hidden ftl__context_switch
     .type ftl__context_switch, @function
     .align 16
 ftl__context_switch:
