@@ -5,12 +5,13 @@
  *   1. no more claims; nobody waits in BLMOVE any more; parked jobs go back
  *   2. runs finish by themselves, until shutdown_timeout is over or a second signal comes
  *   3. those that have not are aborted; commands end their children in their own defers
- *   4. jobs of runs that have really stopped go back to the front of their queues, in their old order
+ *   4. jobs of runs that have really stopped go back to the front of their queues, in their old
+ *      order
  *   5. Redis is told of every end; then the lease is retired and the dashboard's records go
  *
- * Steps 3 to 5 have one second in all, whatever happens: what could not be told is left to the lease, and
- * to whoever reaps it. A run that cannot be ended (its thread does not come back) is reported, and its job
- * is left to the lease, too. Runs in the daemon's main task. */
+ * Steps 3 to 5 have one second in all, whatever happens: what could not be told is left to the
+ * lease, and to whoever reaps it. A run that cannot be ended (its thread does not come back) is
+ * reported, and its job is left to the lease, too. Runs in the daemon's main task. */
 #include "daemon/daemon.h"
 
 #include "daemon/log.h"
@@ -24,12 +25,12 @@ void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason)
     if (daemon->quiet)
         return;
     daemon->quiet = true;
-    ftl__log(FTL__EV_DAEMON_QUIET, FTL__STR("reason", reason),
-             FTL__UINT("running", ftl__dispatch_running(daemon->dispatch)));
     ftl__claim_quiet(daemon->claim);
     /* Before anything is put back: a BLMOVE that still waits would take it to the front again. */
     ftl__wait_close(daemon->wait);
     daemon->wait = NULL;
+    ftl__log(FTL__EV_DAEMON_QUIET, FTL__STR("reason", reason),
+             FTL__UINT("running", ftl__dispatch_running(daemon->dispatch)));
     ftl__dispatch_unpark(daemon->dispatch);
     ftl__roster_refresh(daemon->roster);
 }
