@@ -119,6 +119,7 @@ class Fettled:
     def start(self):
         assert self.process is None
         self.exit_code = None
+        self._begin = self.mark()
         self.process = child.start([self.program, "--config", self.config], env=self.environment,
                                    stdin=child.subprocess.DEVNULL,
                                    stderr=child.subprocess.PIPE)
@@ -183,7 +184,8 @@ class Fettled:
                 self._news.wait(min(left, 0.5))
 
     def wait_ready(self, timeout=20):
-        return self.wait_event("daemon.ready", timeout)
+        """Waits until the process of the last start() is ready."""
+        return self.wait_event("daemon.ready", timeout, since=self._begin)
 
     def signal(self, number):
         self.process.send_signal(number)
