@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A batch that was claimed under an earlier registration is not ours to ack: others have its
- * jobs, and each success in it is reported as refused. An ack may be repeated: that a batch is not
- * there any more is bad news only at the first try. Runs in the task of whoever claims. */
+ * DESIGN. A batch that was claimed under an earlier registration is not ours to ack: others have
+ * its jobs, and each success in it is reported as refused. An ack may be repeated: that a batch is
+ * not there any more is bad news only at the first try. Runs in the task of whoever claims. */
 #include "daemon/ack.h"
 
 #include <string.h>

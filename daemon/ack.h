@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * An ack: one call that tells Redis of many batches all of whose jobs are settled. Begun in front of a
- * claim, so that both travel together; whoever begins it finishes it. */
+ * An ack: one call that tells Redis of many batches all of whose jobs are settled. Begun in front
+ * of a claim, so that both travel together; whoever begins it finishes it. */
 #ifndef FETTLE_DAEMON_ACK_H
 #define FETTLE_DAEMON_ACK_H
 

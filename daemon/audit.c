@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. fettle:batches:ID has a field for each batch, SEQ → "TOKEN COUNT NAME". A SEQ that the ledger does
- * not have was claimed without our knowing; it is entered now, and each of its entries put back by an
- * ordinary settle. While it runs the caller keeps claims and acks away, so that the two can be compared.
- * The other way round, a batch of ours that Redis does not have, is for the settles to find: each of them
- * is checked by its script. */
+ * DESIGN. fettle:batches:ID has a field for each batch, SEQ → "TOKEN COUNT NAME". A SEQ that the
+ * ledger does not have was claimed without our knowing; it is entered now, and each of its entries
+ * put back by an ordinary settle. While it runs the caller keeps claims and acks away, so that the
+ * two can be compared. The other way round, a batch of ours that Redis does not have, is for the
+ * settles to find: each of them is checked by its script. */
 #include "daemon/audit.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The audit: after a break of the connection, compares what Redis says we hold with the ledger. A claim
- * whose reply was lost shows as a batch that nobody here knows: its jobs go back to their queue. */
+ * The audit: after a break of the connection, compares what Redis says we hold with the ledger. A
+ * claim whose reply was lost shows as a batch that nobody here knows: its jobs go back to their
+ * queue. */
 #ifndef FETTLE_DAEMON_AUDIT_H
 #define FETTLE_DAEMON_AUDIT_H
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Two rounds take turns. When the answer of one has come, the next is begun before the jobs of the
- * first are handed out, so that Redis works while we do. A claim is made
+ * DESIGN. Two rounds take turns. When the answer of one has come, the next is begun before the jobs
+ * of the first are handed out, so that Redis works while we do. A claim is made
  *
- *   - if we are hungry: the last one brought all it asked for, or something has landed in a front, or
- *     a queue that was at its bound may have room again, or a second has passed (which is how queues
- *     beyond the waiters, and fronts, are looked at);
+ *   - if we are hungry: the last one brought all it asked for, or something has landed in a front,
+ *     or a queue that was at its bound may have room again, or a second has passed (which is how
+ *     queues beyond the waiters, and fronts, are looked at);
  *   - and there is room: at once for half of the concurrency; for less, when runs are short, only
- *     after a millisecond in which more may come free, since a claim costs the same for 1 job and 100.
- *     Short runs are claimed by halves, so that one half is claimed while the other runs.
+ *     after a millisecond in which more may come free, since a claim costs the same for 1 job and
+ *     100. Short runs are claimed by halves, so that one half is claimed while the other runs.
  *
- * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for a
- * claim. The task owns both rounds; everything else it uses is shared with tasks that never run in
- * parallel to it. After an error it pauses; a claim that may have been executed without an answer is found
- * by the audit that follows every reconnection. */
+ * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for
+ * a claim. The task owns both rounds; everything else it uses is shared with tasks that never run
+ * in parallel to it. After an error it pauses; a claim that may have been executed without an
+ * answer is found by the audit that follows every reconnection. */
 #include "daemon/claim.h"
 
 #include <stdlib.h>
@@ -43,7 +43,7 @@ struct ftl__claim {
     int64_t room_since; /* when room for less than half was first seen; 0 = not */
 };
 
-/* ---- what others call ------------------------------------------------------------------------- */
+/* ---- what others call ------------------------------------------------------------------------ */
 
 void ftl__claim_wake(struct ftl__claim *claim)
 {
@@ -82,10 +82,10 @@ bool ftl__claim_is_idle(const struct ftl__claim *claim)
     return claim->under_way == 0;
 }
 
-/* ---- deciding ---------------------------------------------------------------------------------- */
+/* ---- deciding -------------------------------------------------------------------------------- */
 
-/* How many jobs a claim should ask for now; 0: none. *ret_until: when to look again at the latest, if it
- * is for want of patience only. */
+/* How many jobs a claim should ask for now; 0: none. *ret_until: when to look again at the latest,
+ * if it is for want of patience only. */
 static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
 {
     uint32_t room, half = (claim->options.concurrency + 1) / 2;
@@ -118,7 +118,7 @@ static void arm_waiters(struct ftl__claim *claim)
         ftl__wait_arm(claim->options.wait, ftl_now());
 }
 
-/* ---- rounds -------------------------------------------------------------------------------------- */
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 /* Begins a round if there is anything to say. */
 static bool begin(struct ftl__claim *claim, int64_t *ret_until)
@@ -168,7 +168,7 @@ static int finish(struct ftl__claim *claim)
     return code == 0 ? 0 : pause_after(claim, code);
 }
 
-/* ---- the task -------------------------------------------------------------------------------------- */
+/* ---- the task -------------------------------------------------------------------------------- */
 
 static void look_at_clock(struct ftl__claim *claim)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pump: claims as many jobs as there is room for, acks in front of each claim, and waits in BLMOVE
- * when there is nothing to claim. One task on the control runtime. */
+ * The pump: claims as many jobs as there is room for, acks in front of each claim, and waits in
+ * BLMOVE when there is nothing to claim. One task on the control runtime. */
 #ifndef FETTLE_DAEMON_CLAIM_H
 #define FETTLE_DAEMON_CLAIM_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Redis' clock as this daemon knows it: the last TIME that a reply brought, carried on by our monotonic
- * clock. Before the first reply it is the local clock. Control runtime only. */
+ * Redis' clock as this daemon knows it: the last TIME that a reply brought, carried on by our
+ * monotonic clock. Before the first reply it is the local clock. Control runtime only. */
 #ifndef FETTLE_DAEMON_CLOCK_H
 #define FETTLE_DAEMON_CLOCK_H
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. main()'s thread makes the two runtimes, gives the main task to control, and waits for it. The main
- * task opens the parts, waits until Redis has registered us, says READY, and then does what operators
- * ask for, one thing after the other, until that is a stop. The parts do the work.
+ * DESIGN. main()'s thread makes the two runtimes, gives the main task to control, and waits for it.
+ * The main task opens the parts, waits until Redis has registered us, says READY, and then does
+ * what operators ask for, one thing after the other, until that is a stop. The parts do the work.
  *
- * Stop order: claims, runs, settles, lease (all in the drain), the parts, the jobs runtime, control. A
- * run that does not come back holds its thread: then nothing is freed, and the process just ends. */
+ * Stop order: claims, runs, settles, lease (all in the drain), the parts, the jobs runtime,
+ * control. A run that does not come back holds its thread: then nothing is freed, and the process
+ * just ends. */
 #include <config.h>
 
 #include "daemon/daemon.h"
@@ -22,7 +23,7 @@
 #define LEFTOVERS (500 * FTL_MS) /* for tasks that handlers have left behind */
 #define RUNTIME_TIMEOUT (5 * FTL_S)
 
-/* ---- configuration -------------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 int ftl__daemon_configure(struct ftl__daemon *daemon, char *error, size_t error_size)
 {
@@ -38,7 +39,7 @@ int ftl__daemon_configure(struct ftl__daemon *daemon, char *error, size_t error_
     return ftl__config_handlers(daemon->config, &daemon->registry, error, error_size);
 }
 
-/* ---- the main task ----------------------------------------------------------------------------------- */
+/* ---- the main task --------------------------------------------------------------------------- */
 
 static void report_start(const struct ftl__daemon *daemon)
 {
@@ -134,7 +135,7 @@ static void *daemon_main(void *arg)
     return (void *)(intptr_t)exit_code;
 }
 
-/* ---- main()'s thread ------------------------------------------------------------------------------------ */
+/* ---- main()'s thread ------------------------------------------------------------------------- */
 
 static void on_panic(void *arg, const char *task_name, const struct ftl_panic *panic)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The daemon: owns every part, starts them in order, and stops them in the opposite one. All of it lives
- * on the control runtime but for its frame, ftl__daemon_run(), which is main()'s. */
+ * The daemon: owns every part, starts them in order, and stops them in the opposite one. All of it
+ * lives on the control runtime but for its frame, ftl__daemon_run(), which is main()'s. */
 #ifndef FETTLE_DAEMON_DAEMON_H
 #define FETTLE_DAEMON_DAEMON_H
 
@@ -18,7 +18,7 @@
 struct ftl__daemon {
     const struct ftl__options *options;
     struct ftl__dev *dev;          /* NULL but with --dev */
-    struct ftl__config *started;   /* the first configuration: what cannot change is taken from it */
+    struct ftl__config *started;   /* the first configuration: what cannot change is from it */
     struct ftl__config *config;    /* in force; may be the first one */
     struct ftl__registry *registry;
     struct ftl_runtime *control, *jobs;
@@ -46,7 +46,7 @@ struct ftl__daemon {
 
     /* What the main task is told. */
     struct ftl_notify *changed;
-    const char *stop_reason, *quiet_reason; /* NULL: not asked for; a signal's name or "dashboard" */
+    const char *stop_reason, *quiet_reason; /* NULL: not asked for; a signal's name, "dashboard" */
     bool quiet, draining, stop_now, reload_due, dump_due, ready;
     bool stuck; /* runs are left that cannot be ended: nothing may be freed */
 };
@@ -54,21 +54,21 @@ struct ftl__daemon {
 /* Reads the configuration, makes the handlers. FTL_EINVAL, FTL_ENOMEM: `error` has one line. */
 int ftl__daemon_configure(struct ftl__daemon *daemon, char *error, size_t error_size);
 
-/* Runs the daemon, configured, until it is told to stop. Returns an exit code; with daemon->stuck the
- * caller leaves by _exit(). Frees everything else. */
+/* Runs the daemon, configured, until it is told to stop. Returns an exit code; with daemon->stuck
+ * the caller leaves by _exit(). Frees everything else. */
 int ftl__daemon_run(struct ftl__daemon *daemon);
 
-/* ---- parts.c: opening and closing, in the main task ----------------------------------------------- */
+/* ---- parts.c: opening and closing, in the main task ------------------------------------------ */
 
 int ftl__daemon_open_parts(struct ftl__daemon *daemon);
 void ftl__daemon_close_parts(struct ftl__daemon *daemon);
 
-/* ---- reload.c ---------------------------------------------------------------------------------------- */
+/* ---- reload.c -------------------------------------------------------------------------------- */
 
 /* Reads the configuration anew and puts it in force for what begins later, or logs why not. */
 void ftl__daemon_reload(struct ftl__daemon *daemon);
 
-/* ---- drain.c ----------------------------------------------------------------------------------------- */
+/* ---- drain.c --------------------------------------------------------------------------------- */
 
 /* Claims no more and puts back what is parked. */
 void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason);

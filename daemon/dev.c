@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A plain fork: there are no threads yet, and a child of the main thread can ask the kernel to be
- * stopped when that dies, so that a daemon that is killed leaves no server behind. The server is a process
- * group of its own, so that a Ctrl-C in the terminal reaches the daemon alone, which needs Redis for
- * its shutdown. The modules are those beside the program if it runs in its build tree, else the
- * installed ones. */
+ * DESIGN. A plain fork: there are no threads yet, and a child of the main thread can ask the kernel
+ * to be stopped when that dies, so that a daemon that is killed leaves no server behind. The server
+ * is a process group of its own, so that a Ctrl-C in the terminal reaches the daemon alone, which
+ * needs Redis for its shutdown. The modules are those beside the program if it runs in its build
+ * tree, else the installed ones. */
 #include "daemon/dev.h"
 
 #include <errno.h>
@@ -41,7 +41,7 @@ struct ftl__dev {
     char config[CONFIG_MAX];
 };
 
-/* ---- the directory ------------------------------------------------------------------------------ */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 static int complain(char *error, size_t size, const char *what)
 {
@@ -102,7 +102,7 @@ static void remove_dir(const struct ftl__dev *dev)
     rmdir(dev->dir);
 }
 
-/* ---- the configuration ----------------------------------------------------------------------------- */
+/* ---- the configuration ----------------------------------------------------------------------- */
 
 static void find_modules(char path[PATH_SIZE])
 {
@@ -145,7 +145,7 @@ static int make_config(struct ftl__dev *dev, char *error, size_t error_size)
     return FTL_EINVAL;
 }
 
-/* ---- the server ------------------------------------------------------------------------------------- */
+/* ---- the server ------------------------------------------------------------------------------ */
 
 /* In the child: only what is safe after a fork. */
 static void run_server(const struct ftl__dev *dev, pid_t parent, int failure)

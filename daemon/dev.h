@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * --dev: a private redis-server on a unix socket, and the configuration that goes with it. Called by
- * main() before any thread is started, and after the last one has ended. */
+ * --dev: a private redis-server on a unix socket, and the configuration that goes with it. Called
+ * by main() before any thread is started, and after the last one has ended. */
 #ifndef FETTLE_DAEMON_DEV_H
 #define FETTLE_DAEMON_DEV_H
 
@@ -9,8 +9,8 @@
 
 struct ftl__dev;
 
-/* Starts redis-server with its files in `dir` (made if it is not there; what is in it is kept and used
- * again), or in a temporary directory that goes with it (NULL), and waits until it listens.
+/* Starts redis-server with its files in `dir` (made if it is not there; what is in it is kept and
+ * used again), or in a temporary directory that goes with it (NULL), and waits until it listens.
  * FTL_EINVAL, FTL_ESYS, FTL_ENOMEM: `error` has one line. */
 int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size_t error_size);
 /* Stops it and waits for its end. NULL-safe. */

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Two tasks on control. The joiner takes the outcomes of the task set, hands each slot to the
- * settle, and lets parked jobs start in the room that came free. The keeper looks at the clock: runs
- * past their deadline are aborted, jobs parked for too long go back to their queue. Both sleep until
- * there is something to do.
+ * DESIGN. Two tasks on control. The joiner takes the outcomes of the task set, hands each slot to
+ * the settle, and lets parked jobs start in the room that came free. The keeper looks at the clock:
+ * runs past their deadline are aborted, jobs parked for too long go back to their queue. Both sleep
+ * until there is something to do.
  *
  * The claim hands jobs in, in its own task. The bound of the process is counted here, by what is in
- * flight and what is promised to claims. Bounds of queues and handlers are semaphores: a job gets the
- * permits of both or none; they travel with the task and are back before its outcome is seen. Spawns and joins of the set
- * come from different tasks of control, which never run in parallel. A slot is in exactly one list:
- * `running`, `cut_off` (its run was aborted by a shutdown and has really ended), `overflow` (no room to
- * park it), its bound's, or the settle's. */
+ * flight and what is promised to claims. Bounds of queues and handlers are semaphores: a job gets
+ * the permits of both or none; they travel with the task and are back before its outcome is seen.
+ * Spawns and joins of the set come from different tasks of control, which never run in parallel. A
+ * slot is in exactly one list: `running`, `cut_off` (its run was aborted by a shutdown and has
+ * really ended), `overflow` (no room to park it), its bound's, or the settle's. */
 #include "daemon/dispatch.h"
 
 #include <stdlib.h>
@@ -382,8 +382,8 @@ static int newest_first(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Puts the slots of a list back to the fronts of their queues, the newest first. Without memory to sort
- * they go in the order they are in: it is only the order that suffers. */
+/* Puts the slots of a list back to the fronts of their queues, the newest first. Without memory to
+ * sort they go in the order they are in: it is only the order that suffers. */
 static void give_back_list(struct ftl__dispatch *dispatch, struct ftl__list *list, size_t count,
                            const char *reason)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The dispatch: from a claimed job to a run in the set of the jobs runtime, and from the end of that run
- * to the settle. Permits, parking and deadlines are its business; claims and Redis are not. Tasks of the
- * control runtime only. */
+ * The dispatch: from a claimed job to a run in the set of the jobs runtime, and from the end of
+ * that run to the settle. Permits, parking and deadlines are its business; claims and Redis are
+ * not. Tasks of the control runtime only. */
 #ifndef FETTLE_DAEMON_DISPATCH_H
 #define FETTLE_DAEMON_DISPATCH_H
 
@@ -36,27 +36,27 @@ int ftl__dispatch_open(const struct ftl__dispatch_options *options,
 /* Aborts what still runs and does not wait for it; ends the tasks. NULL-safe. */
 void ftl__dispatch_close(struct ftl__dispatch *dispatch);
 
-/* For a reload: what begins later goes by these. The registry replaces the old one, which the caller
- * frees. FTL_ENOMEM: nothing has changed. */
+/* For a reload: what begins later goes by these. The registry replaces the old one, which the
+ * caller frees. FTL_ENOMEM: nothing has changed. */
 int ftl__dispatch_configure(struct ftl__dispatch *dispatch, struct ftl__registry *registry,
                             uint32_t concurrency, size_t max_payload);
 
-/* How many jobs a claim may take now, with what is promised to claims on their way taken off; and how
- * many may be parked. */
+/* How many jobs a claim may take now, with what is promised to claims on their way taken off; and
+ * how many may be parked. */
 uint32_t ftl__dispatch_room(const struct ftl__dispatch *dispatch);
 uint32_t ftl__dispatch_park_room(const struct ftl__dispatch *dispatch);
 /* A claim for `count` jobs is on its way / has come back. Slots are there for them. FTL_ENOMEM. */
 int ftl__dispatch_promise(struct ftl__dispatch *dispatch, uint32_t count);
 void ftl__dispatch_redeem(struct ftl__dispatch *dispatch, uint32_t count);
 
-/* A job as claimed; takes `bytes` (malloc'd) over. Call pushed() when a whole row has been handed in: jobs
- * for which there was no room go back to their queue then. */
+/* A job as claimed; takes `bytes` (malloc'd) over. Call pushed() when a whole row has been handed
+ * in: jobs for which there was no room go back to their queue then. */
 void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch, uint32_t index,
                        char *bytes, size_t size, uint32_t recoveries, int64_t now);
 void ftl__dispatch_pushed(struct ftl__dispatch *dispatch, int64_t now);
 
-/* An entry that this daemon holds without knowing its job (the reply was lost): back to its queue. Begin
- * with the newest. Slots have been promised. */
+/* An entry that this daemon holds without knowing its job (the reply was lost): back to its queue.
+ * Begin with the newest. Slots have been promised. */
 void ftl__dispatch_return(struct ftl__dispatch *dispatch, struct ftl__batch *batch, uint32_t index,
                           const char *reason);
 
@@ -75,7 +75,8 @@ void ftl__dispatch_abort(struct ftl__dispatch *dispatch);
 int ftl__dispatch_wait_idle(struct ftl__dispatch *dispatch, int64_t deadline);
 /* Ends that wait, or the next one. */
 void ftl__dispatch_interrupt(struct ftl__dispatch *dispatch);
-/* Puts the jobs of the runs that were cut off back to the fronts of their queues, in their old order. */
+/* Puts the jobs of the runs that were cut off back to the fronts of their queues, in their old
+ * order. */
 void ftl__dispatch_give_back(struct ftl__dispatch *dispatch);
 
 struct ftl__dispatch_stats ftl__dispatch_stats(const struct ftl__dispatch *dispatch);

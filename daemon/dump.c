@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A task cannot go on while it is looked at, so the look only copies its frames; symbols are
- * looked up when all have been copied. Beyond MAX_TASKS the dump says how many more there were. */
+ * DESIGN. A task cannot go on while it is looked at, so the look only copies its frames; symbols
+ * are looked up when all have been copied. Beyond MAX_TASKS the dump says how many more there
+ * were. */
 #include "daemon/dump.h"
 
 #include <stdlib.h>

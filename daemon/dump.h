@@ -6,8 +6,8 @@
 
 #include <fettle/runtime.h>
 
-/* `name` is the runtime's, for the log. Looks all tasks up first and logs them after that, so that none is
- * held up by the log. Any thread. */
+/* `name` is the runtime's, for the log. Looks all tasks up first and logs them after that, so that
+ * none is held up by the log. Any thread. */
 void ftl__dump(struct ftl_runtime *runtime, const char *name);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Translates the end of a slot into one operation of settle.lua, by the retry rule of jobs/. A
- * decision is made once and kept, so that a settle that is sent again is the same settle. No Redis and
- * no waiting here. */
+ * DESIGN. Translates the end of a slot into one operation of settle.lua, by the retry rule of
+ * jobs/. A decision is made once and kept, so that a settle that is sent again is the same settle.
+ * No Redis and no waiting here. */
 #include "daemon/fate.h"
 
 #include <stdlib.h>

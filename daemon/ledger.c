@@ -2,9 +2,10 @@
  *
  * DESIGN. Each batch stands in exactly one list, the one that `place` names, so that what is due is
  * always at the head of a list and nothing is searched on the hot path. `held` is ordered by
- * held_until, since every batch that enters it gets the same patience (but after an error of Redis). A batch is acked as a whole
- * once no entry of it is LIVE or OPEN: what is DONE then goes in one stroke, what is GONE already does
- * not mind. Everything runs on control; nothing here waits, logs or talks. */
+ * held_until, since every batch that enters it gets the same patience (but after an error of
+ * Redis). A batch is acked as a whole once no entry of it is LIVE or OPEN: what is DONE then goes
+ * in one stroke, what is GONE already does not mind. Everything runs on control; nothing here
+ * waits, logs or talks. */
 #include "daemon/ledger.h"
 
 #include <stdlib.h>
@@ -78,8 +79,8 @@ static void place(struct ftl__ledger *ledger, struct ftl__batch *batch, enum ftl
     batch->place = where;
 }
 
-struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue, uint64_t seq,
-                                   uint64_t token, uint32_t size, int64_t now)
+struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue,
+                                   uint64_t seq, uint64_t token, uint32_t size, int64_t now)
 {
     struct ftl__batch *batch = calloc(1, sizeof *batch + size);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The ledger: what this daemon holds in Redis, batch by batch, and what each entry still needs to be
- * told. Pure bookkeeping: no Redis, no waiting, no clock of its own. Control runtime only.
+ * The ledger: what this daemon holds in Redis, batch by batch, and what each entry still needs to
+ * be told. Pure bookkeeping: no Redis, no waiting, no clock of its own. Control runtime only.
  *
  * An entry goes one way (but back from OPEN to DONE when Redis has refused the operation):
  *     LIVE → DONE → OPEN → GONE      a success that the rest of its batch has kept waiting
@@ -66,7 +66,8 @@ void ftl__ledger_free(struct ftl__ledger *ledger); /* all batches that are in it
 
 void ftl__ledger_registered(struct ftl__ledger *ledger, const char *id);
 void ftl__ledger_fenced(struct ftl__ledger *ledger);
-static inline bool ftl__ledger_owns(const struct ftl__ledger *ledger, const struct ftl__batch *batch)
+static inline bool ftl__ledger_owns(const struct ftl__ledger *ledger,
+                                    const struct ftl__batch *batch)
 {
     return ledger->id[0] != '\0' && batch->epoch == ledger->epoch;
 }
@@ -75,8 +76,8 @@ static inline bool ftl__ledger_owns(const struct ftl__ledger *ledger, const stru
 uint64_t ftl__ledger_left(const struct ftl__ledger *ledger);
 
 /* A batch as the claim has brought it. NULL: out of memory. */
-struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue, uint64_t seq,
-                                   uint64_t token, uint32_t size, int64_t now);
+struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue,
+                                   uint64_t seq, uint64_t token, uint32_t size, int64_t now);
 /* Takes it out and frees it, whatever its state. */
 void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch);
 struct ftl__batch *ftl__ledger_find(struct ftl__ledger *ledger, uint64_t seq);
@@ -85,16 +86,18 @@ struct ftl__batch *ftl__ledger_find(struct ftl__ledger *ledger, uint64_t seq);
 bool ftl__ledger_done(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
                       int64_t now);
 void ftl__ledger_open(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index);
-/* Redis has refused the operation of a success: it waits `patience` ns for its batch or another try. */
+/* Redis has refused the operation of a success: it waits `patience` ns for its batch or another
+ * try. */
 void ftl__ledger_undo(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
                       int64_t now, int64_t patience);
-/* An open entry is settled. `deleted`: if that was the last one, the batch has been deleted with it.
- * Frees the batch then, makes it ready if an ack is all that it needs, and returns true in that case. */
+/* An open entry is settled. `deleted`: if that was the last one, the batch has been deleted with
+ * it. Frees the batch then, makes it ready if an ack is all that it needs, and returns true in that
+ * case. */
 bool ftl__ledger_gone(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
                       bool deleted);
 
-/* The first held batch whose patience is over, or NULL; when that of the first one is (INT64_MAX: none
- * is held). A batch whose DONE entries were all opened is held no more. */
+/* The first held batch whose patience is over, or NULL; when that of the first one is (INT64_MAX:
+ * none is held). A batch whose DONE entries were all opened is held no more. */
 struct ftl__batch *ftl__ledger_overdue(struct ftl__ledger *ledger, int64_t now);
 int64_t ftl__ledger_held_until(const struct ftl__ledger *ledger);
 

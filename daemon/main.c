@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The frame of the process: command line, signals, the private server of --dev, the exit code. What
- * the daemon does is in daemon.c. */
+ * DESIGN. The frame of the process: command line, signals, the private server of --dev, the exit
+ * code. What the daemon does is in daemon.c. */
 #include <config.h>
 
 #include <stdio.h>

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The protocol is one datagram of NAME=value lines to a unix socket, so it is spoken here: the
- * library for it would bring five others into an idle daemon. A message that cannot be delivered is
- * dropped; the service manager has its own timeouts for that.
+ * DESIGN. The protocol is one datagram of NAME=value lines to a unix socket, so it is spoken here:
+ * the library for it would bring five others into an idle daemon. A message that cannot be
+ * delivered is dropped; the service manager has its own timeouts for that.
  *
- * The watchdog's task runs on control at half the interval the manager asked for. It gives a sign of
- * life if it runs at all (control turns), if a probe task has come back from the jobs runtime (some
- * worker takes work), and if the caller says so (the lease makes progress). Redis is no part of it. */
+ * The watchdog's task runs on control at half the interval the manager asked for. It gives a sign
+ * of life if it runs at all (control turns), if a probe task has come back from the jobs runtime
+ * (some worker takes work), and if the caller says so (the lease makes progress). Redis is no part
+ * of it. */
 #include "daemon/notify.h"
 
 #include <stdarg.h>
@@ -42,7 +43,7 @@ static void post(struct ftl__notify *notify, const char *message)
         return; /* see DESIGN */
 }
 
-/* ---- messages --------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 void ftl__notify_ready(struct ftl__notify *notify)
 {
@@ -86,7 +87,7 @@ void ftl__notify_status(struct ftl__notify *notify, const char *format, ...)
     post(notify, message);
 }
 
-/* ---- the watchdog -------------------------------------------------------------------------------- */
+/* ---- the watchdog ---------------------------------------------------------------------------- */
 
 static void *probe_main(void *arg)
 {
@@ -124,7 +125,7 @@ static void *watchdog_main(void *arg)
     return NULL;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static bool set_address(struct ftl__notify *notify, const char *path)
 {

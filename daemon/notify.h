@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the service manager is told (sd_notify(3)): readiness, status, reload, stop, more time, and the
- * watchdog's sign of life. Without NOTIFY_SOCKET nothing is sent. Control runtime only. */
+ * What the service manager is told (sd_notify(3)): readiness, status, reload, stop, more time, and
+ * the watchdog's sign of life. Without NOTIFY_SOCKET nothing is sent. Control runtime only. */
 #ifndef FETTLE_DAEMON_NOTIFY_H
 #define FETTLE_DAEMON_NOTIFY_H
 
@@ -15,7 +15,8 @@ struct ftl__notify;
 
 struct ftl__notify_options {
     struct ftl_runtime *control, *jobs; /* outlive the notify */
-    /* Is everything that must make progress doing so? Asked before each sign of life; must not wait. */
+    /* Is everything that must make progress doing so? Asked before each sign of life; must not
+     * wait. */
     bool (*is_alive)(void *arg);
     void *arg;
 };

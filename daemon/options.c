@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. getopt_long prints in words of its own and keeps global state; here it is silenced, started
- * afresh for each parse, and its findings are told in one line. `--dev` takes its directory after `=` or as
- * the next word. --version and --help win over everything else that is right. */
+ * DESIGN. getopt_long prints in words of its own and keeps global state; here it is silenced,
+ * started afresh for each parse, and its findings are told in one line. `--dev` takes its directory
+ * after `=` or as the next word. --version and --help win over everything else that is right. */
 #include "daemon/options.h"
 
 #include <getopt.h>
@@ -26,12 +26,13 @@ const char ftl__options_help[] =
     "\n"
     "  --config FILE    the configuration (default: " DEFAULT_CONFIG ")\n"
     "  --check-config   check the configuration, load modules, find commands, and exit\n"
-    "  --dev [DIR]      run with a private redis-server and the sample modules; DIR keeps the data\n"
+    "  --dev [DIR]      run with a private redis-server and sample modules; DIR keeps the data\n"
     "  --version        print the version and exit\n"
     "  --help           print this and exit\n"
     "\n"
     "Signals: TERM, INT stop (twice: now); TSTP claims no more; HUP reloads; TTIN logs all tasks.\n"
-    "Exit status: 0 all settled or returned, 1 configuration, 2 usage, 3 jobs left for the lease.\n";
+    "Exit status: 0 all settled or returned; 1 configuration; 2 usage; 3 jobs are left for the\n"
+    "lease.\n";
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, OPT_CONFIG},

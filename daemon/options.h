@@ -23,8 +23,8 @@ struct ftl__options {
     const char *dev_dir; /* of DEV; NULL: a temporary one    */
 };
 
-/* 0: *ret_options, whose strings are those of argv or static. FTL_EINVAL: `error` has one line. Reads
- * argv only, and leaves its order alone. */
+/* 0: *ret_options, whose strings are those of argv or static. FTL_EINVAL: `error` has one line.
+ * Reads argv only, and leaves its order alone. */
 int ftl__options_parse(int argc, char *const *argv, struct ftl__options *ret_options, char *error,
                        size_t error_size);
 

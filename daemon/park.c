@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A job whose handler is at its bound must not keep a slot of the process from others, so it
- * waits here, first come first served for each handler. The number of bounds is what the configuration
- * has, so lists are walked. A parked slot holds no permit at all. Who starts or returns parked jobs is
- * dispatch's business. */
+ * DESIGN. A job whose handler is at its bound must not keep a slot of the process from others, so
+ * it waits here, first come first served for each handler. The number of bounds is what the
+ * configuration has, so lists are walked. A parked slot holds no permit at all. Who starts or
+ * returns parked jobs is dispatch's business. */
 #include "daemon/park.h"
 
 #include <stdlib.h>
@@ -120,7 +120,8 @@ int ftl__park_configure(struct ftl__park *park, const struct ftl__registry *regi
     return 0;
 }
 
-struct ftl__bound *ftl__park_bound(const struct ftl__park *park, const struct ftl__handler *handler)
+struct ftl__bound *ftl__park_bound(const struct ftl__park *park,
+                                   const struct ftl__handler *handler)
 {
     if (handler->concurrency == 0)
         return NULL;

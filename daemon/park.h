@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The bounds of handlers, and the jobs that wait for them: parked, outside their slots of the process,
- * at most `max` in this daemon. Pure bookkeeping; control runtime only. */
+ * The bounds of handlers, and the jobs that wait for them: parked, outside their slots of the
+ * process, at most `max` in this daemon. Pure bookkeeping; control runtime only. */
 #ifndef FETTLE_DAEMON_PARK_H
 #define FETTLE_DAEMON_PARK_H
 
@@ -35,11 +35,12 @@ void ftl__park_init(struct ftl__park *park, uint32_t max);
 /* No permit of a bound may be out; parked slots are not looked at. */
 void ftl__park_free(struct ftl__park *park);
 
-/* Takes over the bounds of the registry's handlers; the n-th handler of a pattern keeps the bound that
- * the n-th one had. FTL_ENOMEM: nothing has changed for who asks. */
+/* Takes over the bounds of the registry's handlers; the n-th handler of a pattern keeps the bound
+ * that the n-th one had. FTL_ENOMEM: nothing has changed for who asks. */
 int ftl__park_configure(struct ftl__park *park, const struct ftl__registry *registry);
 /* NULL: the handler has no bound. */
-struct ftl__bound *ftl__park_bound(const struct ftl__park *park, const struct ftl__handler *handler);
+struct ftl__bound *ftl__park_bound(const struct ftl__park *park,
+                                   const struct ftl__handler *handler);
 
 /* How many more jobs may be parked. */
 static inline uint32_t ftl__park_room(const struct ftl__park *park)

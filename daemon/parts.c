@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Who needs whom is the order in which the parts are opened; they are closed backwards, and each
- * is ready to be closed while it is NULL, so that a failed start is a stop. What parts tell each
- * other against that order goes through the callbacks here: they set something and wake somebody, and
- * never wait. */
+ * DESIGN. Who needs whom is the order in which the parts are opened; they are closed backwards, and
+ * each is ready to be closed while it is NULL, so that a failed start is a stop. What parts tell
+ * each other against that order goes through the callbacks here: they set something and wake
+ * somebody, and never wait. */
 #include "daemon/daemon.h"
 
 #include <signal.h>
@@ -13,7 +13,7 @@
 
 #define LEASE_STALLS (20 * FTL_S) /* its task turns at least every 6 s */
 
-/* ---- what parts tell each other --------------------------------------------------------------------- */
+/* ---- what parts tell each other -------------------------------------------------------------- */
 
 static int on_work_up(void *arg, struct ftl__link *link)
 {
@@ -103,7 +103,7 @@ static bool is_alive(void *arg)
     return daemon->lease == NULL || ftl_now() - ftl__lease_progress(daemon->lease) < LEASE_STALLS;
 }
 
-/* ---- what the roster shows ---------------------------------------------------------------------------- */
+/* ---- what the roster shows ------------------------------------------------------------------- */
 
 static void roster_state(void *arg, struct ftl__roster_state *ret_state)
 {
@@ -149,7 +149,7 @@ static size_t roster_runs(void *arg, struct ftl__roster_run *ret_runs, size_t ma
     return listing.count;
 }
 
-/* ---- opening --------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int open_books(struct ftl__daemon *daemon)
 {

@@ -3,8 +3,8 @@
  * DESIGN. `all` holds every queue this process has ever served: the configured ones first, those of
  * earlier configurations behind them, because batches and runs point to them until they have ended.
  * Their number is small and bounded by what an operator types. Weighted order is a draw without
- * replacement, anew for each claim: a queue of weight 2 comes first twice as often as one of weight 1,
- * and none is ever left out. */
+ * replacement, anew for each claim: a queue of weight 2 comes first twice as often as one of weight
+ * 1, and none is ever left out. */
 #include "daemon/queues.h"
 
 #include <stdlib.h>

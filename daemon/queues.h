@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The queues that this daemon serves: their keys, bounds and the order in which a claim looks at them. A
- * queue object outlives its place in the configuration, since runs and batches refer to it. Control
- * runtime only; nothing here waits. */
+ * The queues that this daemon serves: their keys, bounds and the order in which a claim looks at
+ * them. A queue object outlives its place in the configuration, since runs and batches refer to it.
+ * Control runtime only; nothing here waits. */
 #ifndef FETTLE_DAEMON_QUEUES_H
 #define FETTLE_DAEMON_QUEUES_H
 
@@ -51,8 +51,8 @@ int ftl__queues_configure(struct ftl__queues *queues, const struct ftl__config *
 void ftl__queues_order(struct ftl__queues *queues, struct ftl__queue **ret_order);
 
 /* How many jobs a claim may take from the queue now, as far as its own bound and rest go;
- * FTL__QUEUE_UNBOUNDED without a bound. `park_room`: how many more may be parked in this daemon, which
- * bounds a queue that has parked jobs. */
+ * FTL__QUEUE_UNBOUNDED without a bound. `park_room`: how many more may be parked in this daemon,
+ * which bounds a queue that has parked jobs. */
 uint32_t ftl__queue_room(const struct ftl__queue *queue, int64_t now, uint32_t park_room);
 
 /* A claim from the queue has failed, or has gone well. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Everything that can fail comes first: the file, what may not change, the handlers, then memory for
- * queues and bounds. Only then is anything put in force, so that a refused reload leaves the old
- * configuration as it was. Runs that have begun keep their handlers, which are counted references.
- * Loading a module takes the control thread for as long as its constructors do. */
+ * DESIGN. Everything that can fail comes first: the file, what may not change, the handlers, then
+ * memory for queues and bounds. Only then is anything put in force, so that a refused reload leaves
+ * the old configuration as it was. Runs that have begun keep their handlers, which are counted
+ * references. Loading a module takes the control thread for as long as its constructors do. */
 #include "daemon/daemon.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The fields every event of a job begins with are made by one macro, so that they are the same
- * everywhere. What a handler printed comes in on the thread of its run and reads only what stays
- * unchanged while it runs; the log itself is thread-safe. Nothing here decides anything. */
+ * DESIGN. The fields every event of a job begins with are made by one macro, so that they are the
+ * same everywhere. What a handler printed comes in on the thread of its run and reads only what
+ * stays unchanged while it runs; the log itself is thread-safe. Nothing here decides anything. */
 #include "daemon/report.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the log says about jobs: one function for each event of docs/log.md. Nothing is formatted when the
- * event is off. */
+ * What the log says about jobs: one function for each event of docs/log.md. Nothing is formatted
+ * when the event is off. */
 #ifndef FETTLE_DAEMON_REPORT_H
 #define FETTLE_DAEMON_REPORT_H
 

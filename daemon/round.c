@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Taking the answer and handing out the jobs are two steps, so that the next round can be on its
- * way while the jobs of this one are looked at. Between them `asked` is what the dispatch still has
- * promised to this round. The jobs' bytes are taken out of the reply, not copied.
+ * DESIGN. Taking the answer and handing out the jobs are two steps, so that the next round can be
+ * on its way while the jobs of this one are looked at. Between them `asked` is what the dispatch
+ * still has promised to this round. The jobs' bytes are taken out of the reply, not copied.
  *
  * Every queue that is asked gets a SEQ of its own, used or not: a SEQ is never used twice. */
 #include "daemon/round.h"
@@ -275,7 +275,7 @@ int ftl__round_await(struct ftl__round *round, struct ftl__round_result *ret_res
     return claimed != 0 ? claimed : acked;
 }
 
-/* ---- handing out ------------------------------------------------------------------------------ */
+/* ---- handing out ----------------------------------------------------------------------------- */
 
 static int deliver_row(struct ftl__round *round, const struct redisReply *row, int64_t now)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A round: one claim and the ack in front of it, sent together. Whoever begins it finishes it. Control
- * runtime only. */
+ * A round: one claim and the ack in front of it, sent together. Whoever begins it finishes it.
+ * Control runtime only. */
 #ifndef FETTLE_DAEMON_ROUND_H
 #define FETTLE_DAEMON_ROUND_H
 
@@ -52,16 +52,18 @@ struct ftl__round_result {
 void ftl__round_init(struct ftl__round *round, const struct ftl__round_context *context);
 void ftl__round_free(struct ftl__round *round); /* after the task that used it has ended */
 
-/* Begins an ack of what is ready and, if `jobs` > 0, a claim of at most that many. True: something is on
- * its way. *ret_held_back: a queue could not be asked for want of room in a bound of its own. */
+/* Begins an ack of what is ready and, if `jobs` > 0, a claim of at most that many. True: something
+ * is on its way. *ret_held_back: a queue could not be asked for want of room in a bound of its
+ * own. */
 bool ftl__round_begin(struct ftl__round *round, uint32_t jobs, bool *ret_held_back);
 
-/* Waits for the answers and settles with the ledger and the dispatch how much has come. 0, or why it
- * failed: FTL_ECONN, FTL_ETIMEDOUT (the claim may have been executed), FTL_EFENCED, FTL_EPROTO, … */
+/* Waits for the answers and settles with the ledger and the dispatch how much has come. 0, or why
+ * it failed: FTL_ECONN, FTL_ETIMEDOUT (the claim may have been executed), FTL_EFENCED, FTL_EPROTO,
+ * … */
 int ftl__round_await(struct ftl__round *round, struct ftl__round_result *ret_result);
 
-/* Hands the claimed jobs to the dispatch. FTL_ENOMEM, FTL_EPROTO: part of them stays in Redis as this
- * daemon's, to be found by the audit. */
+/* Hands the claimed jobs to the dispatch. FTL_ENOMEM, FTL_EPROTO: part of them stays in Redis as
+ * this daemon's, to be found by the audit. */
 int ftl__round_deliver(struct ftl__round *round);
 
 #endif

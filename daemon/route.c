@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The one place that looks into a job on its way to a handler. Everything that is wrong with it
- * is found here, before it takes a permit: what is no JSON object stays as it is (RAW), an object that
- * nobody could run is rewritten with the reason (REFUSED), a class without handler waits (UNROUTABLE).
- * Nothing here waits or allocates, but for the registry's cache. */
+ * DESIGN. The one place that looks into a job on its way to a handler. Everything that is wrong
+ * with it is found here, before it takes a permit: what is no JSON object stays as it is (RAW), an
+ * object that nobody could run is rewritten with the reason (REFUSED), a class without handler
+ * waits (UNROUTABLE). Nothing here waits or allocates, but for the registry's cache. */
 #include "daemon/route.h"
 
 #include <string.h>
@@ -15,8 +15,8 @@ static int refuse(struct ftl__route *ret_route, enum ftl__end end, const char *e
     return FTL_ENOENT;
 }
 
-/* A text member into `buf`: its length, FTL_ENOENT if it is no string, FTL_ELIMIT if it does not fit or
- * holds a NUL, which a C string cannot. */
+/* A text member into `buf`: its length, FTL_ENOENT if it is no string, FTL_ELIMIT if it does not
+ * fit or holds a NUL, which a C string cannot. */
 static int text(const struct ftl__job *job, enum ftl__member member, char *buf, size_t size)
 {
     struct ftl__slice plain = ftl__job_plain(job, member);
@@ -77,16 +77,17 @@ static int check(const struct ftl_run *run, size_t max_payload, struct ftl__rout
     if (run->size > max_payload && !came_back(&run->job))
         return refuse(ret_route, FTL__END_REFUSED, "PayloadTooLarge", "larger than max_payload");
     if (is_set(&run->job, FTL__BID))
-        return refuse(ret_route, FTL__END_REFUSED, "Unsupported", "batches (bid) are not supported");
+        return refuse(ret_route, FTL__END_REFUSED, "Unsupported", "batches are not supported");
     if (is_set(&run->job, FTL__ENCRYPT))
-        return refuse(ret_route, FTL__END_REFUSED, "Unsupported", "encrypted jobs are not supported");
+        return refuse(ret_route, FTL__END_REFUSED, "Unsupported", "encryption is not supported");
     return 0;
 }
 
 static int set_class(struct ftl_run *run, struct ftl__route *ret_route)
 {
-    enum ftl__member member = run->job.type[FTL__WRAPPED] == FTL__STRING ? FTL__WRAPPED : FTL__CLASS;
-    int length = text(&run->job, member, run->class, sizeof run->class);
+    bool wrapped = run->job.type[FTL__WRAPPED] == FTL__STRING;
+    int length = text(&run->job, wrapped ? FTL__WRAPPED : FTL__CLASS, run->class,
+                      sizeof run->class);
 
     if (length > 0)
         return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The route of a claimed job: its scan, the class that is matched, its handler; or why it cannot be run.
- * Pure; control runtime only. */
+ * The route of a claimed job: its scan, the class that is matched, its handler; or why it cannot be
+ * run. Pure; control runtime only. */
 #ifndef FETTLE_DAEMON_ROUTE_H
 #define FETTLE_DAEMON_ROUTE_H
 
@@ -16,8 +16,8 @@ struct ftl__route {
 };
 
 /* Looks at slot->run.bytes: fills job, class, jid, attempt and handler (with a reference). 0, or
- * FTL_ENOENT with *ret_route. `max_payload`: bytes of a job as its producer sent it; what came back from a
- * failure may have grown. */
+ * FTL_ENOENT with *ret_route. `max_payload`: bytes of a job as its producer sent it; what came back
+ * from a failure may have grown. */
 int ftl__route(struct ftl__slot *slot, struct ftl__registry *registry, size_t max_payload,
                uint32_t recoveries, struct ftl__route *ret_route);
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. `ends` has the slots that have not been sent, in order; `call` has what the call that is being
- * made tells: slots, and entries without one (successes whose batch was slow). A call is repeated until
- * Redis has answered it, so an end leaves it only with an answer. After a failure of the link it is
- * unknown whether the call was executed: what it held is marked `resent`, and "was settled before" then
- * counts as settled. The script decides by the entry alone whether we may still settle it: the fence.
- * An operation that Redis refuses stands back for a second; the others go on.
+ * DESIGN. `ends` has the slots that have not been sent, in order; `call` has what the call that is
+ * being made tells: slots, and entries without one (successes whose batch was slow). A call is
+ * repeated until Redis has answered it, so an end leaves it only with an answer. After a failure of
+ * the link it is unknown whether the call was executed: what it held is marked `resent`, and "was
+ * settled before" then counts as settled. The script decides by the entry alone whether we may
+ * still settle it: the fence. An operation that Redis refuses stands back for a second; the others
+ * go on.
  *
- * The task runs on control; it is the only one that sends settles, and owns `call`. Others append to
- * `ends`, change the ledger, and wake it. */
+ * The task runs on control; it is the only one that sends settles, and owns `call`. Others append
+ * to `ends`, change the ledger, and wake it. */
 #include "daemon/settle.h"
 
 #include <stdlib.h>
@@ -324,8 +325,8 @@ static void collided(struct ftl__settle *settle, struct entry *entry)
     ftl__list_push_back(&settle->ends, &entry->slot->link);
 }
 
-/* One operation could not be done (a key of the wrong type, a missing right): the others need not wait
- * for its next try. */
+/* One operation could not be done (a key of the wrong type, a missing right): the others need not
+ * wait for its next try. */
 static void put_off(struct ftl__settle *settle, struct entry *entry, const struct redisReply *reply)
 {
     int64_t now = ftl_now();
@@ -340,7 +341,8 @@ static void put_off(struct ftl__settle *settle, struct entry *entry, const struc
     ftl__list_push_back(&settle->later, &entry->slot->link);
 }
 
-static void answered(struct ftl__settle *settle, struct entry *entry, const struct redisReply *reply)
+static void answered(struct ftl__settle *settle, struct entry *entry,
+                     const struct redisReply *reply)
 {
     bool resent = entry->slot != NULL ? entry->slot->resent : entry->batch->resent;
 

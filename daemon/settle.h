@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The settle: tells Redis how runs have ended. Successes wait for their batch and go with an ack of the
- * whole (daemon/ack.h); everything else, and a success whose batch is slow, goes by settle.lua, many in
- * one call. What cannot be told now (no link, an error) is kept and told later, under the same tokens.
- * One task on the control runtime. */
+ * The settle: tells Redis how runs have ended. Successes wait for their batch and go with an ack of
+ * the whole (daemon/ack.h); everything else, and a success whose batch is slow, goes by settle.lua,
+ * many in one call. What cannot be told now (no link, an error) is kept and told later, under the
+ * same tokens. One task on the control runtime. */
 #ifndef FETTLE_DAEMON_SETTLE_H
 #define FETTLE_DAEMON_SETTLE_H
 
@@ -31,7 +31,8 @@ struct ftl__settle_options {
 };
 
 int ftl__settle_open(const struct ftl__settle_options *options, struct ftl__settle **ret_settle);
-void ftl__settle_close(struct ftl__settle *settle); /* ends the task; what is open is lost; NULL-safe */
+/* Ends the task; what is open is lost. NULL-safe. */
+void ftl__settle_close(struct ftl__settle *settle);
 
 /* For a reload. */
 void ftl__settle_set_unroutable_ttl(struct ftl__settle *settle, double seconds);
@@ -39,8 +40,9 @@ void ftl__settle_set_unroutable_ttl(struct ftl__settle *settle, double seconds);
 /* A run that succeeded. The slot goes back to the pool at once. */
 void ftl__settle_success(struct ftl__settle *settle, struct ftl__slot *slot);
 
-/* Any other end. The slot is the settle's until Redis has it; returns go out in the order of the calls.
- * Failures have their story in slot->run.failure, the others give `class` and `message` (static). */
+/* Any other end. The slot is the settle's until Redis has it; returns go out in the order of the
+ * calls. Failures have their story in slot->run.failure, the others give `class` and `message`
+ * (static). */
 void ftl__settle_end(struct ftl__settle *settle, struct ftl__slot *slot, enum ftl__end end,
                      const char *class, const char *message);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The signals are blocked in every thread and come out of a descriptor, so that what answers them
- * is an ordinary task and may do what tasks do. Two of the same kind may come as one, as signals do.
- * Children get an empty mask and default dispositions from runtime/process. */
+ * DESIGN. The signals are blocked in every thread and come out of a descriptor, so that what
+ * answers them is an ordinary task and may do what tasks do. Two of the same kind may come as one,
+ * as signals do. Children get an empty mask and default dispositions from runtime/process. */
 #include "daemon/signals.h"
 
 #include <signal.h>
@@ -80,7 +80,8 @@ static int open_fd(struct ftl__signals *signals)
     return code;
 }
 
-int ftl__signals_open(const struct ftl__signals_options *options, struct ftl__signals **ret_signals)
+int ftl__signals_open(const struct ftl__signals_options *options,
+                      struct ftl__signals **ret_signals)
 {
     struct ftl__signals *signals = calloc(1, sizeof *signals);
     int code;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The pool grows in slabs, up to what the claims reserve, and keeps what it has: its bound is
- * the bound of the jobs in flight. A slot is taken at its claim and given back when Redis knows the
- * end of its run. In between, exactly one part owns it, the one that its state names: claim and
+ * DESIGN. The pool grows in slabs, up to what the claims reserve, and keeps what it has: its bound
+ * is the bound of the jobs in flight. A slot is taken at its claim and given back when Redis knows
+ * the end of its run. In between, exactly one part owns it, the one that its state names: claim and
  * dispatch (CLAIMED), park (PARKED), the run's task and dispatch (RUNNING), settle (SETTLING). */
 #include "daemon/slot.h"
 

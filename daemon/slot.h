@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A slot: one claimed job on its way through this daemon, with the storage of its run and permits. Slots
- * are pooled: the hot path allocates nothing but the job's bytes, which come with the reply. Control
- * runtime only, except `run`, which belongs to the run's task while the slot is RUNNING. */
+ * A slot: one claimed job on its way through this daemon, with the storage of its run and permits.
+ * Slots are pooled: the hot path allocates nothing but the job's bytes, which come with the reply.
+ * Control runtime only, except `run`, which belongs to the run's task while the slot is RUNNING. */
 #ifndef FETTLE_DAEMON_SLOT_H
 #define FETTLE_DAEMON_SLOT_H
 

@@ -6,8 +6,8 @@
  * meanwhile may still take a wake-up that an idle daemon could have used; since fronts belong to
  * nobody, that costs the job at most the second after which every idle daemon looks at them.
  *
- * The bytes that BLMOVE returns are dropped: the claim brings them again, under a token. A reply that
- * is lost loses nothing, for the same reason. */
+ * The bytes that BLMOVE returns are dropped: the claim brings them again, under a token. A reply
+ * that is lost loses nothing, for the same reason. */
 #include "daemon/wait.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The waiting for work: while the daemon is idle, one connection per queue (the first 16) stands in a
- * BLMOVE from the queue to its front, so that a push wakes one daemon at once. What has landed in a front
- * belongs to nobody: every claim empties it first. Control runtime only. */
+ * The waiting for work: while the daemon is idle, one connection per queue (the first 16) stands in
+ * a BLMOVE from the queue to its front, so that a push wakes one daemon at once. What has landed in
+ * a front belongs to nobody: every claim empties it first. Control runtime only. */
 #ifndef FETTLE_DAEMON_WAIT_H
 #define FETTLE_DAEMON_WAIT_H
 
@@ -27,7 +27,8 @@ void ftl__wait_close(struct ftl__wait *wait); /* NULL-safe; nobody waits any mor
  * FTL_ENOMEM: some queues have no waiter. */
 int ftl__wait_configure(struct ftl__wait *wait, const struct ftl__queues *queues);
 
-/* Waits for work in each queue that is not paused and does not rest; whoever waits already goes on. */
+/* Waits for work in each queue that is not paused and does not rest; whoever waits already goes on.
+ * */
 void ftl__wait_arm(struct ftl__wait *wait, int64_t now);
 
 #endif

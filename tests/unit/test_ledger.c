@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ledger: which batches are acked as a whole, which entries are settled on their own, and when. */
+#include "daemon/ledger.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/unit/unit.h"
+
+static struct ftl__ledger ledger;
+static int emptied;
+
+static void on_empty(void *arg)
+{
+    (void)arg;
+    emptied++;
+}
+
+static void setup(void)
+{
+    ftl__ledger_init(&ledger);
+    ledger.on_empty = on_empty;
+    emptied = 0;
+    ftl__ledger_registered(&ledger, "host:1:abc");
+}
+
+static struct ftl__batch *batch_of(uint32_t size)
+{
+    uint64_t seq = ledger.next_seq++;
+    struct ftl__batch *batch = ftl__ledger_add(&ledger, NULL, seq, seq * 1000, size, 0);
+    ck_assert_ptr_ne(batch, NULL);
+    return batch;
+}
+
+static struct ftl__batch *take_one(void)
+{
+    struct ftl__list list;
+    ftl__list_init(&list);
+    ck_assert_uint_eq(ftl__ledger_take_ready(&ledger, &list, 10), 1);
+    return ftl__container(ftl__list_pop_front(&list), struct ftl__batch, link);
+}
+
+START_TEST(a_batch_of_successes_is_acked_at_its_last)
+{
+    setup();
+    struct ftl__batch *batch = batch_of(3);
+    ck_assert(!ftl__ledger_done(&ledger, batch, 2, 10));
+    ck_assert(!ftl__ledger_done(&ledger, batch, 0, 11));
+    ck_assert(ftl__ledger_done(&ledger, batch, 1, 12));
+    ck_assert_ptr_eq(take_one(), batch);
+    ftl__ledger_remove(&ledger, batch);
+    ck_assert_int_eq(emptied, 1);
+    ck_assert_uint_eq(ledger.batches, 0);
+}
+END_TEST
+
+START_TEST(a_success_waits_five_ms_for_its_batch)
+{
+    setup();
+    struct ftl__batch *batch = batch_of(2);
+    ck_assert_int_eq(ftl__ledger_held_until(&ledger), INT64_MAX);
+    ftl__ledger_done(&ledger, batch, 0, 1000);
+    ck_assert_int_eq(ftl__ledger_held_until(&ledger), 1000 + FTL__LEDGER_PATIENCE);
+    ck_assert_ptr_eq(ftl__ledger_overdue(&ledger, 1000 + FTL__LEDGER_PATIENCE - 1), NULL);
+    ck_assert_ptr_eq(ftl__ledger_overdue(&ledger, 1000 + FTL__LEDGER_PATIENCE), batch);
+    ftl__ledger_open(&ledger, batch, 0);
+    ck_assert_ptr_eq(ftl__ledger_overdue(&ledger, INT64_MAX), NULL);
+    ck_assert(!ftl__ledger_gone(&ledger, batch, 0, false));
+    ck_assert_uint_eq(ftl__ledger_left(&ledger), 1);
+    ck_assert(ftl__ledger_done(&ledger, batch, 1, 2000)); /* an ack of the rest */
+    ck_assert_ptr_eq(take_one(), batch);
+    ftl__ledger_remove(&ledger, batch);
+}
+END_TEST
+
+START_TEST(a_failure_holds_the_ack_until_it_is_settled)
+{
+    setup();
+    struct ftl__batch *batch = batch_of(2);
+    ftl__ledger_open(&ledger, batch, 0);
+    ck_assert(!ftl__ledger_done(&ledger, batch, 1, 5));
+    ck_assert_uint_eq(ftl__ledger_take_ready(&ledger, &ledger.working, 1), 0);
+    ck_assert(ftl__ledger_gone(&ledger, batch, 0, false));
+    ck_assert_ptr_eq(take_one(), batch);
+    ftl__ledger_remove(&ledger, batch);
+}
+END_TEST
+
+START_TEST(the_last_settle_may_delete_the_batch)
+{
+    setup();
+    struct ftl__batch *batch = batch_of(2);
+    ftl__ledger_open(&ledger, batch, 0);
+    ftl__ledger_open(&ledger, batch, 1);
+    ck_assert(!ftl__ledger_gone(&ledger, batch, 1, true)); /* not the last one after all */
+    ck_assert(!ftl__ledger_gone(&ledger, batch, 0, true));
+    ck_assert_uint_eq(ledger.batches, 0);
+}
+END_TEST
+
+START_TEST(a_refused_operation_is_done_again)
+{
+    setup();
+    struct ftl__batch *batch = batch_of(2);
+    ftl__ledger_done(&ledger, batch, 0, 0);
+    ftl__ledger_open(&ledger, batch, 0);
+    ftl__ledger_undo(&ledger, batch, 0, 100, 50);
+    ck_assert_ptr_eq(ftl__ledger_overdue(&ledger, 149), NULL);
+    ck_assert_ptr_eq(ftl__ledger_overdue(&ledger, 150), batch);
+    ftl__ledger_free(&ledger);
+}
+END_TEST
+
+START_TEST(a_failed_ack_is_repeated)
+{
+    setup();
+    struct ftl__list list;
+    struct ftl__batch *first = batch_of(1), *second = batch_of(1);
+    ftl__list_init(&list);
+    ftl__ledger_done(&ledger, first, 0, 0);
+    ftl__ledger_done(&ledger, second, 0, 0);
+    ck_assert_uint_eq(ftl__ledger_take_ready(&ledger, &list, 10), 2);
+    ck_assert_uint_eq(ftl__ledger_take_ready(&ledger, &list, 10), 0);
+    ck_assert_ptr_eq(ftl__ledger_find(&ledger, first->seq), NULL);
+    ftl__ledger_give_back(&ledger, &list);
+    ck_assert(first->resent && second->resent);
+    ck_assert_ptr_eq(ftl__ledger_find(&ledger, second->seq), second);
+    ftl__ledger_free(&ledger);
+}
+END_TEST
+
+START_TEST(another_registration_owns_nothing_of_the_last)
+{
+    setup();
+    struct ftl__batch *batch = batch_of(1);
+    ck_assert(ftl__ledger_owns(&ledger, batch));
+    ftl__ledger_fenced(&ledger);
+    ck_assert(!ftl__ledger_owns(&ledger, batch));
+    ftl__ledger_registered(&ledger, "host:1:def");
+    ck_assert(!ftl__ledger_owns(&ledger, batch));
+    ck_assert_uint_eq(ledger.next_seq, 1);
+    ck_assert_ptr_eq(ftl__ledger_find(&ledger, batch->seq), NULL);
+    ftl__ledger_free(&ledger);
+}
+END_TEST
+
+/* Any order of ends: each batch goes exactly once, and only when all of it is settled. */
+START_TEST(random_walks_lose_nothing)
+{
+    enum { BATCHES = 40, SIZE = 9 };
+    unsigned seed = (unsigned)time(NULL);
+    printf("# seed %u\n", seed);
+    srandom(seed);
+    setup();
+    for (int b = 0; b < BATCHES; b++) {
+        struct ftl__batch *batch = batch_of(SIZE);
+        bool freed = false;
+        while (!freed) {
+            uint32_t i = (uint32_t)random() % SIZE;
+            int what = (int)(random() % 4);
+            if (batch->place == FTL__BATCH_READY)
+                break;
+            if (batch->entry[i] == FTL__ENTRY_LIVE && what < 2)
+                ftl__ledger_done(&ledger, batch, i, b);
+            else if (batch->entry[i] <= FTL__ENTRY_DONE && what == 2)
+                ftl__ledger_open(&ledger, batch, i);
+            else if (batch->entry[i] == FTL__ENTRY_OPEN) {
+                freed = batch->count[FTL__ENTRY_GONE] == SIZE - 1;
+                ftl__ledger_gone(&ledger, batch, i, true);
+            }
+        }
+        if (!freed) {
+            ck_assert_uint_eq(batch->count[FTL__ENTRY_LIVE] + batch->count[FTL__ENTRY_OPEN], 0);
+            ck_assert_ptr_eq(take_one(), batch);
+            ftl__ledger_remove(&ledger, batch);
+        }
+        ck_assert_uint_eq(ledger.batches, 0);
+        ck_assert_int_eq(emptied, b + 1);
+    }
+}
+END_TEST
+
+static void add_cases(Suite *suite)
+{
+    UNIT_CASE(suite, a_batch_of_successes_is_acked_at_its_last);
+    UNIT_CASE(suite, a_success_waits_five_ms_for_its_batch);
+    UNIT_CASE(suite, a_failure_holds_the_ack_until_it_is_settled);
+    UNIT_CASE(suite, the_last_settle_may_delete_the_batch);
+    UNIT_CASE(suite, a_refused_operation_is_done_again);
+    UNIT_CASE(suite, a_failed_ack_is_repeated);
+    UNIT_CASE(suite, another_registration_owns_nothing_of_the_last);
+    UNIT_CASE(suite, random_walks_lose_nothing);
+}
+
+UNIT_MAIN("ledger", add_cases)
