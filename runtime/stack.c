@@ -4,11 +4,11 @@
  * Stacks of a few size classes are carved from slabs of address space. What a stack costs is what it
  * touches: slabs are mapped without reserve and without huge pages.
  *
- * Guards. Below each stack lie 16 KiB that fault. Where the kernel has lightweight guards
- * (MADV_GUARD_INSTALL, Linux 6.13) they are marks in the page table and cost no mapping, so their number
- * is unbounded. Elsewhere a guard is a PROT_NONE mapping, two entries of vm.max_map_count each: up to
- * 45 % of that limit, then stacks go unguarded, and are counted, rather than failing a task that another
- * may be joining.
+ * Guards. Below each stack lie 16 KiB, or a page where that is more, that fault. Where the kernel has
+ * lightweight guards (MADV_GUARD_INSTALL, Linux 6.13) they are marks in the page table and cost no
+ * mapping, so their number is unbounded. Elsewhere a guard is a PROT_NONE mapping, two entries of
+ * vm.max_map_count each: up to 45 % of that limit, then stacks go unguarded, and are counted, rather
+ * than failing a task that another may be joining.
  *
  * Recycling. A worker keeps a few warm stacks for itself; the rest are in the depot, last in, first out,
  * under one lock. Beyond WARM_MAX free stacks of a class the depot gives the pages back to the system.
@@ -61,9 +61,16 @@ int ftl__stack_class(size_t size)
     return -1;
 }
 
+/* As many pages as hold `bytes`: a page may have 64 KiB (aarch64). */
+static size_t whole_pages(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) / page * page;
+}
+
 size_t ftl__stack_size(int class)
 {
-    return class_size[class];
+    return whole_pages(class_size[class]);
 }
 
 static uint64_t max_map_count(void)
@@ -78,13 +85,16 @@ static uint64_t max_map_count(void)
     return limit;
 }
 
+/* Emulators that take any advice for a hint do not know this one either. */
 static bool probe_light_guards(void)
 {
+    enum { NO_ADVICE = 0x7ffffff };
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     void *probe = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (probe == MAP_FAILED)
         return false;
-    bool works = madvise(probe, page, MADV_GUARD_INSTALL) == 0;
+    bool works = madvise(probe, page, MADV_GUARD_INSTALL) == 0 &&
+                 madvise(probe, page, NO_ADVICE) != 0;
     munmap(probe, page);
     return works;
 }
@@ -110,7 +120,7 @@ void ftl__stack_pool_destroy(struct ftl__stack_pool *pool)
 
 static struct ftl__stack_slab *slab_new(int class)
 {
-    size_t slot = class_size[class] + GUARD;
+    size_t slot = whole_pages(GUARD) + ftl__stack_size(class);
     uint32_t count = (uint32_t)(slab_bytes / slot);
     size_t bytes = count * slot;
     struct ftl__stack_slab *slab = calloc(1, sizeof *slab + count * sizeof slab->stacks[0]);
@@ -131,9 +141,10 @@ static struct ftl__stack_slab *slab_new(int class)
 /* With the pool's lock held. */
 static bool install_guard(struct ftl__stack_pool *pool, char *guard)
 {
+    size_t size = whole_pages(GUARD);
     if (pool->light_guards)
-        return madvise(guard, GUARD, MADV_GUARD_INSTALL) == 0;
-    if (pool->protected_guards >= pool->protected_max || mprotect(guard, GUARD, PROT_NONE) != 0)
+        return madvise(guard, size, MADV_GUARD_INSTALL) == 0;
+    if (pool->protected_guards >= pool->protected_max || mprotect(guard, size, PROT_NONE) != 0)
         return false;
     pool->protected_guards++;
     return true;
@@ -151,10 +162,10 @@ static struct ftl__stack *carve(struct ftl__stack_pool *pool, int class)
         pool->slabs = pool->carving[class] = slab;
     }
     uint32_t index = slab->carved++;
-    char *guard = slab->base + index * (class_size[class] + GUARD);
+    char *guard = slab->base + index * (whole_pages(GUARD) + ftl__stack_size(class));
     struct ftl__stack *stack = &slab->stacks[index];
-    stack->low = guard + GUARD;
-    stack->top = stack->low + class_size[class] - (size_t)(index % COLOURS) * COLOUR_STEP;
+    stack->low = guard + whole_pages(GUARD);
+    stack->top = stack->low + ftl__stack_size(class) - (size_t)(index % COLOURS) * COLOUR_STEP;
     stack->class = (uint8_t)class;
     stack->guarded = install_guard(pool, guard);
     pool->mapped++;
@@ -200,7 +211,7 @@ static void give_to_depot(struct ftl__stack_pool *pool, struct ftl__stack *stack
 
     /* The system call is made outside of the lock. A cold stack goes on top all the same: it counts as
      * warm there, which errs by one page fault. */
-    (void)madvise(stack->low, class_size[stack->class], MADV_DONTNEED);
+    (void)madvise(stack->low, ftl__stack_size(stack->class), MADV_DONTNEED);
     ftl__lock_take(&pool->lock);
     stack->next = pool->free[stack->class];
     pool->free[stack->class] = stack;
