@@ -1,22 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Defers form a doubly linked list per strand, newest first, of nodes in the frames (or permits, …) that
- * own them. Only the strand itself touches its list. A node is armed as long as `fn` is set. */
+ * Defers form a linked list per strand, newest first, of nodes in the frames (or permits, …) that own them;
+ * what was moved out of a strand stands in a list of its own until a task has it. Each node knows what points
+ * to it, and so leaves whichever list it is in. Only the strand itself touches its list. A node is armed as
+ * long as `fn` is set. */
 #include <stddef.h>
 
 #include "runtime/strand.h"
 
+void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)(void *arg), void *arg)
+{
+    node->fn = fn;
+    node->arg = arg;
+    node->link = list;
+    node->next = *list;
+    if (node->next)
+        node->next->link = &node->next;
+    *list = node;
+}
+
 void ftl_defer_arm(struct ftl_defer *node, void (*fn)(void *arg), void *arg)
 {
     struct ftl__strand *strand = ftl__strand_current();
-    node->fn = fn;
-    node->arg = arg;
-    node->prev = NULL;
-    node->next = strand->defers;
-    if (node->next)
-        node->next->prev = node;
-    strand->defers = node;
+    if (strand->task)
+        ftl__defer_push(&strand->defers, node, fn, arg);
+    else
+        *node = (struct ftl_defer){.fn = fn, .arg = arg};
 }
 
 void ftl_defer_disarm(struct ftl_defer *node)
@@ -24,13 +34,12 @@ void ftl_defer_disarm(struct ftl_defer *node)
     if (!node->fn)
         return;
     node->fn = NULL;
-    if (node->prev)
-        node->prev->next = node->next;
-    else
-        ftl__strand_current()->defers = node->next;
+    if (node->link)
+        *node->link = node->next;
     if (node->next)
-        node->next->prev = node->prev;
-    node->prev = node->next = NULL;
+        node->next->link = node->link;
+    node->link = NULL;
+    node->next = NULL;
 }
 
 void ftl_defer_run(struct ftl_defer *node)
@@ -43,14 +52,8 @@ void ftl_defer_run(struct ftl_defer *node)
     fn(arg);
 }
 
-void ftl__defers_run_held(struct ftl_defer *held)
+void ftl__defers_run(struct ftl_defer **list)
 {
-    while (held) {
-        struct ftl_defer *next = held->next;
-        void (*fn)(void *arg) = held->fn;
-        held->prev = held->next = NULL;
-        held->fn = NULL;
-        fn(held->arg);
-        held = next;
-    }
+    while (*list)
+        ftl_defer_run(*list);
 }

@@ -184,11 +184,5 @@ void ftl_permit_move(struct ftl_permit *permit, struct ftl_defer **held)
     if (!permit->semaphore)
         return;
     ftl_defer_disarm(node);
-    node->fn = release_permit;
-    node->arg = permit;
-    node->prev = NULL;
-    node->next = *held;
-    if (node->next)
-        node->next->prev = node;
-    *held = node;
+    ftl__defer_push(held, node, release_permit, permit);
 }

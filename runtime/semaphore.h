@@ -46,12 +46,13 @@ FTL_API void ftl_semaphore_adjust(struct ftl_semaphore *semaphore, int32_t delta
 /* All waiting and future acquires fail with FTL_ECLOSED. Permits that are out come back as usual. */
 FTL_API void ftl_semaphore_close(struct ftl_semaphore *semaphore);
 
-/* Gives the units back. Holding nothing: no-op. Any thread. */
+/* Gives the units back. Holding nothing: no-op. By the strand that took them, or whoever has the list that they
+ * were moved to; those that a foreign thread took, anywhere. */
 FTL_API void ftl_permit_release(struct ftl_permit *permit);
 
 /* Takes the permit off the calling strand and puts it on the list *held, to be handed to
- * ftl_spawn_options.held. Until a spawn has succeeded the list is the caller's: it releases each
- * permit itself if it gives up. */
+ * ftl_spawn_options.held. Until a spawn has succeeded the list is the caller's, and *held must
+ * stay where it is: it releases each permit itself if it gives up. */
 FTL_API void ftl_permit_move(struct ftl_permit *permit, struct ftl_defer **held);
 
 #endif

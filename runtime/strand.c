@@ -32,17 +32,11 @@ FTL__UNTRACKED FTL_NORETURN static void end(struct ftl__strand *strand)
     __builtin_unreachable();
 }
 
-static void run_defers(struct ftl__strand *strand)
-{
-    while (strand->defers)
-        ftl_defer_run(strand->defers);
-}
-
 FTL__UNTRACKED void ftl__strand_unwind(struct ftl__strand *strand)
 {
     strand->ending = true;
     strand->mask++;
-    run_defers(strand);
+    ftl__defers_run(&strand->defers);
     end(strand);
 }
 

@@ -29,8 +29,10 @@ struct ftl__strand {
 /* The strand that runs on this thread: of the current task, or the thread's own. Never NULL. */
 struct ftl__strand *ftl__strand_current(void);
 
-/* Runs what was moved into a task that never had a strand to run it on. */
-void ftl__defers_run_held(struct ftl_defer *held);
+/* Arms a node on top of *list, which must not move while it stands there. */
+void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)(void *arg), void *arg);
+/* Runs all of a list, newest first. */
+void ftl__defers_run(struct ftl_defer **list);
 
 /* The record of a panic for which there is no memory: static. */
 struct ftl_panic *ftl__panic_no_memory(void);

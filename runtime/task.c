@@ -52,6 +52,8 @@ static void fill(struct ftl_task *task, const struct ftl_spawn_options *options)
     task->name = options->name;
     task->migratable = options->migratable;
     task->root.defers = options->held;
+    if (options->held)
+        options->held->link = &task->root.defers;
 }
 
 int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
@@ -220,10 +222,8 @@ void ftl__task_outcome(struct ftl_task *task, struct ftl_outcome *ret_outcome)
  * back here. */
 static void end_unstarted(struct ftl_task *task)
 {
-    struct ftl_defer *held = task->root.defers;
-    task->root.defers = NULL;
     task->cancelled = true;
-    ftl__defers_run_held(held);
+    ftl__defers_run(&task->root.defers);
     if (task->arg_free)
         task->arg_free(task->arg);
     ftl__task_complete(task);

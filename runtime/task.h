@@ -138,8 +138,9 @@ FTL_API FTL_NORETURN void ftl_panic(const char *format, ...) FTL_PRINTF(1, 2);
 /* A cleanup that is due at the end of its block, or when the task panics or is aborted inside it.
  * Open ones run last in, first out. */
 struct ftl_defer {
-    struct ftl_defer *prev, *next; /* neighbours in the strand's list; NULL when not armed */
-    void (*fn)(void *arg);
+    struct ftl_defer **link; /* what points to it: the list's head or the `next` before it; NULL: no list */
+    struct ftl_defer *next;
+    void (*fn)(void *arg); /* NULL: not armed */
     void *arg;
 };
 

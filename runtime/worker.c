@@ -321,9 +321,7 @@ static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
 static void end_stackless(struct ftl_task *task)
 {
     task->panic = ftl__panic_no_memory();
-    struct ftl_defer *held = task->root.defers;
-    task->root.defers = NULL;
-    ftl__defers_run_held(held);
+    ftl__defers_run(&task->root.defers);
     if (task->arg_free)
         task->arg_free(task->arg);
     ftl__task_complete(task);

@@ -130,6 +130,62 @@ START_TEST(a_permit_moves_into_a_task_and_ends_with_it)
 }
 END_TEST
 
+static _Atomic int deferred;
+
+static void count_deferred(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&deferred, 1);
+}
+
+/* As after a spawn that failed. */
+static void *take_a_move_back(void *arg)
+{
+    FTL_DEFER(count_deferred, NULL);
+    struct ftl_permit permits[3] = {0};
+    struct ftl_defer *held = NULL;
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        ftl_assert(ftl_semaphore_try_acquire(semaphore, 1, &permits[i]) == 0);
+        ftl_permit_move(&permits[i], &held);
+    }
+    for (int i = 0; i < 3; i++)
+        ftl_permit_release(&permits[(i + 1) % 3]);
+    ftl_assert(held == NULL);
+    ftl_assert(ftl_semaphore_available(semaphore) == 3);
+    ftl_panic("with a defer of its own");
+}
+
+START_TEST(a_move_that_is_taken_back_leaves_the_callers_defers_alone)
+{
+    semaphore = ftl_semaphore_new(3);
+    atomic_store(&deferred, 0);
+    ck_assert_int_eq(fixture_join(fixture_spawn(take_a_move_back, NULL)), FTL_PANICKED);
+    ck_assert_int_eq(atomic_load(&deferred), 1);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
+static void *release_and_panic(void *arg)
+{
+    FTL_DEFER(count_deferred, NULL);
+    ftl_permit_release(arg);
+    ftl_panic("with a defer of its own");
+}
+
+START_TEST(a_permit_of_a_foreign_thread_may_be_released_by_a_task)
+{
+    struct ftl_permit permit = {0};
+    semaphore = ftl_semaphore_new(1);
+    atomic_store(&deferred, 0);
+    ck_assert_int_eq(ftl_semaphore_try_acquire(semaphore, 1, &permit), 0);
+    ck_assert_int_eq(fixture_join(fixture_spawn(release_and_panic, &permit)), FTL_PANICKED);
+    ck_assert_int_eq(atomic_load(&deferred), 1);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 1);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
 static int came[3], order[3], ordered;
 static _Atomic int queued;
 
@@ -258,6 +314,8 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, never_more_than_the_bound_are_inside);
     FIXTURE_CASE(suite, permits_come_back_however_the_holder_ends);
     FIXTURE_CASE(suite, a_permit_moves_into_a_task_and_ends_with_it);
+    FIXTURE_CASE(suite, a_move_that_is_taken_back_leaves_the_callers_defers_alone);
+    FIXTURE_CASE(suite, a_permit_of_a_foreign_thread_may_be_released_by_a_task);
     UNIT_CASE(suite, whoever_waits_longest_is_served_first);
     FIXTURE_CASE(suite, close_wakes_the_waiters_with_an_error);
     FIXTURE_CASE(suite, no_unit_is_lost_when_waits_end_early);
