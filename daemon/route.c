@@ -77,9 +77,11 @@ static int check(const struct ftl_run *run, size_t max_payload, struct ftl__rout
     if (run->size > max_payload && !came_back(&run->job))
         return refuse(ret_route, FTL__END_REFUSED, "PayloadTooLarge", "larger than max_payload");
     if (is_set(&run->job, FTL__BID))
-        return refuse(ret_route, FTL__END_REFUSED, "Unsupported", "batches are not supported");
+        return refuse(ret_route, FTL__END_REFUSED, "Unsupported",
+                      "batches (bid) are not supported");
     if (is_set(&run->job, FTL__ENCRYPT))
-        return refuse(ret_route, FTL__END_REFUSED, "Unsupported", "encryption is not supported");
+        return refuse(ret_route, FTL__END_REFUSED, "Unsupported",
+                      "encrypted jobs are not supported");
     return 0;
 }
 
