@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the README tells to do works as it stands there: its examples are taken out of it and run."""
+"""What the README tells to do works as it stands there: its examples are taken out of it and run. And
+docs/guarantees.md names tests that there are."""
 
 import os
 import re
@@ -124,6 +125,35 @@ def test_python_pushes_what_it_says(t):
     t.defer(sys.modules.pop, "redis")
     exec(block("python", "lpush"), {})  # the README is ours
     daemon.wait_event("job.log", line="hello, world")
+
+
+def named_tests(text):
+    """The (file, pattern of the case) of each test that the text names."""
+    for group, case in re.findall(r"`((?:unit/)?\w+):\s(\w+)`", text):
+        if group.startswith("unit/"):
+            yield "tests/unit/test_%s.c" % group[5:], r"START_TEST\(%s\)" % case
+        else:
+            yield "tests/system/test_%s.py" % group, r"^def test_%s\(t\)" % case
+
+
+def unknown_tests(text):
+    for path, pattern in named_tests(text):
+        try:
+            with open(os.path.join(SRCDIR, path), encoding="utf-8") as file:
+                known = re.search(pattern, file.read(), re.M)
+        except FileNotFoundError:
+            known = None
+        if not known:
+            yield "%s: %s" % (path, pattern)
+
+
+def test_promises_name_their_proof(t):
+    """Each test that docs/guarantees.md names exists; a wrong name is found."""
+    with open(os.path.join(SRCDIR, "docs", "guarantees.md"), encoding="utf-8") as file:
+        text = file.read()
+    assert len(list(named_tests(text))) > 50, "the names were not found"
+    equal(list(unknown_tests(text)), [], "named, but not there")
+    equal(len(list(unknown_tests("`recovery: nobody` `unit/nothing: at_all`"))), 2, "planted names")
 
 
 main(None if available() else "there is no redis-server")
