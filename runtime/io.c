@@ -52,7 +52,6 @@ static void grant(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl
         return;
     }
     fd->waiting[direction] = NULL;
-    waiter->count = fd->closed;
     ftl__waiter_grant(waiter, wakes);
 }
 
@@ -102,30 +101,33 @@ int ftl_fd_number(const struct ftl_fd *fd)
 static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
                            struct ftl__waiter *waiter)
 {
-    int ready = 0;
+    int rc = 0;
     ftl__lock_take(&fd->lock);
-    if (fd->edge[direction]) {
+    if (fd->closed) {
+        rc = FTL_ECLOSED;
+    } else if (fd->edge[direction]) {
         fd->edge[direction] = false;
-        ready = 1;
+        rc = 1;
+    } else if (fd->waiting[direction]) {
+        rc = FTL_EINVAL;
     } else {
-        if (fd->waiting[direction])
-            ready = FTL_EINVAL;
-        else
-            fd->waiting[direction] = waiter;
+        fd->waiting[direction] = waiter;
     }
     ftl__lock_drop(&fd->lock);
-    return ready;
+    return rc;
 }
 
-/* False: it was granted meanwhile. */
-static bool withdraw(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl__waiter *waiter)
+/* The wait has ended with `rc`. Whoever was granted an edge looks whether the descriptor has been closed
+ * since: its number may be another's by now. */
+static int leave(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl__waiter *waiter, int rc)
 {
     ftl__lock_take(&fd->lock);
-    bool standing = fd->waiting[direction] == waiter;
-    if (standing)
+    if (fd->waiting[direction] == waiter)
         fd->waiting[direction] = NULL;
+    else
+        rc = fd->closed ? FTL_ECLOSED : 0;
     ftl__lock_drop(&fd->lock);
-    return standing;
+    return rc;
 }
 
 static int wait_edge(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
@@ -136,22 +138,27 @@ static int wait_edge(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t
     if (rc != 0)
         return rc == 1 ? 0 : rc;
     rc = ftl__waiter_wait(&waiter, deadline);
-    if (rc != 0 && withdraw(fd, direction, &waiter))
-        return rc;
-    return waiter.count ? FTL_ECLOSED : 0;
+    return leave(fd, direction, &waiter, rc);
 }
 
 int ftl_fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
 {
     struct ftl__strand *strand = ftl__strand_current();
-    int rc = ftl__coop(strand);
-    if (rc != 0)
-        return rc;
+    /* First: it may be closed while this one yields. */
     atomic_fetch_add_explicit(&fd->users, 1, memory_order_relaxed);
-    rc = wait_edge(fd, direction, deadline);
+    int rc = ftl__coop_only(strand);
+    if (rc == 0)
+        rc = wait_edge(fd, direction, deadline);
     /* release: nothing of ours touches fd after it */
     atomic_fetch_sub_explicit(&fd->users, 1, memory_order_release);
     return ftl__wait_result(strand, rc);
+}
+
+/* Looked up anew each time: compilers keep the address of errno across a wait, after which the task may be on
+ * another thread. */
+static __attribute__((noinline)) int last_error(void)
+{
+    return errno;
 }
 
 ssize_t ftl_fd_read(struct ftl_fd *fd, void *buf, size_t size, int64_t deadline, int *ret_errno)
@@ -160,7 +167,7 @@ ssize_t ftl_fd_read(struct ftl_fd *fd, void *buf, size_t size, int64_t deadline,
         ssize_t n = read(fd->fd, buf, size);
         if (n >= 0)
             return n;
-        int error = errno;
+        int error = last_error();
         if (error == EINTR)
             continue;
         if (error != EAGAIN && error != EWOULDBLOCK) {
@@ -185,7 +192,7 @@ int ftl_fd_write_all(struct ftl_fd *fd, const void *buf, size_t size, int64_t de
             size -= (size_t)n;
             continue;
         }
-        int error = errno;
+        int error = last_error();
         if (error == EINTR)
             continue;
         if (error != EAGAIN && error != EWOULDBLOCK) {

@@ -72,24 +72,29 @@ int ftl__wait_result(struct ftl__strand *strand, int rc)
     ftl__strand_unwind(strand);
 }
 
+static int yield_only(struct ftl__strand *strand)
+{
+    if (ftl__abort_pending(strand))
+        return FTL_ECANCELED;
+    ftl__worker_switch_out(strand, FTL__SWITCH_YIELD);
+    return ftl__abort_pending(strand) ? FTL_ECANCELED : 0;
+}
+
 static int yield(struct ftl__strand *strand)
 {
-    int rc = 0;
-    if (ftl__abort_pending(strand)) {
-        rc = FTL_ECANCELED;
-    } else {
-        ftl__worker_switch_out(strand, FTL__SWITCH_YIELD);
-        if (ftl__abort_pending(strand))
-            rc = FTL_ECANCELED;
-    }
-    return ftl__wait_result(strand, rc);
+    return ftl__wait_result(strand, yield_only(strand));
+}
+
+int ftl__coop_only(struct ftl__strand *strand)
+{
+    if (!strand->task || --ftl__worker_current()->budget > 0)
+        return 0;
+    return yield_only(strand);
 }
 
 int ftl__coop(struct ftl__strand *strand)
 {
-    if (!strand->task || --ftl__worker_current()->budget > 0)
-        return 0;
-    return yield(strand);
+    return ftl__wait_result(strand, ftl__coop_only(strand));
 }
 
 int ftl_yield(void)

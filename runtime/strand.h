@@ -60,5 +60,7 @@ int ftl__wait_result(struct ftl__strand *strand, int rc);
 /* At the start of each operation that may wait: uses up one unit of the budget and yields when there is
  * none left. 0 or FTL_ECANCELED (then through ftl__wait_result already). */
 int ftl__coop(struct ftl__strand *strand);
+/* The same, for who has something to give back before FTL_ECANCELED goes through ftl__wait_result(). */
+int ftl__coop_only(struct ftl__strand *strand);
 
 #endif

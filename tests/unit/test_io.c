@@ -2,6 +2,7 @@
  *
  * Descriptors on the driver: pipes and sockets, deadlines, aborts, closing under a waiter. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -155,6 +156,156 @@ START_TEST(closing_wakes_the_waiter)
 }
 END_TEST
 
+/* One worker, so that who runs when is certain. */
+struct closing {
+    struct ftl_fd *read, *other;
+    int read_peer, other_peer;
+    struct ftl_oneshot sent;
+    int reads, result;
+    bool reading;
+};
+
+static void open_pair(struct ftl_fd **fd, int *ret_peer)
+{
+    int fds[2];
+    ftl_assert(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    ftl_assert(ftl_fd_open(ftl_runtime_current(), fds[0], fd) == 0);
+    *ret_peer = fds[1];
+}
+
+static void *read_one(void *arg)
+{
+    struct closing *closing = arg;
+    char byte;
+    closing->result = (int)ftl_fd_read(closing->read, &byte, 1, FTL_FOREVER, NULL);
+    return NULL;
+}
+
+/* The number of the closed descriptor is given out again before the reader runs. */
+static void *close_when_told(void *arg)
+{
+    struct closing *closing = arg;
+    char byte;
+    int fds[2], number = ftl_fd_number(closing->read);
+    ftl_assert(ftl_fd_read(closing->other, &byte, 1, FTL_FOREVER, NULL) == 1);
+    ftl_fd_close(closing->read);
+    ftl_assert(pipe2(fds, O_NONBLOCK) == 0 && fds[0] == number);
+    ftl_assert(write(fds[1], "x", 1) == 1);
+    ftl_sleep(5 * FTL_MS);
+    ftl_assert(read(fds[0], &byte, 1) == 1); /* nobody else has taken it */
+    close(fds[0]);
+    close(fds[1]);
+    return NULL;
+}
+
+static void spawn_both(ftl_task_fn first, ftl_task_fn second, void *arg, struct ftl_task *tasks[2])
+{
+    ftl_assert(ftl_spawn(ftl_runtime_current(), first, arg, NULL, &tasks[0]) == 0);
+    ftl_assert(ftl_spawn(ftl_runtime_current(), second, arg, NULL, &tasks[1]) == 0);
+}
+
+static void join_both(struct ftl_task *tasks[2])
+{
+    for (int i = 0; i < 2; i++) {
+        struct ftl_outcome outcome;
+        ftl_assert(ftl_task_join(tasks[i], FTL_FOREVER, &outcome) == 0);
+        ftl_assert(outcome.kind == FTL_COMPLETED);
+    }
+}
+
+static void *close_under_woken(void *arg)
+{
+    struct closing closing = {0};
+    struct ftl_task *tasks[2];
+    (void)arg;
+    open_pair(&closing.read, &closing.read_peer);
+    open_pair(&closing.other, &closing.other_peer);
+    spawn_both(read_one, close_when_told, &closing, tasks);
+    ftl_sleep(5 * FTL_MS); /* both wait */
+    /* Both are woken by the same poll; the one who was woken last runs first. */
+    ftl_assert(write(closing.read_peer, "a", 1) == 1 && write(closing.other_peer, "b", 1) == 1);
+    join_both(tasks);
+    ftl_assert(closing.result == FTL_ECLOSED);
+    ftl_fd_close(closing.other);
+    close(closing.read_peer);
+    close(closing.other_peer);
+    return NULL;
+}
+
+/* The budget of operations ends exactly where the read would begin to wait. */
+static void *read_with_last_budget(void *arg)
+{
+    struct closing *closing = arg;
+    void *nothing;
+    ftl_yield();
+    closing->reading = true;
+    for (int i = 0; i < closing->reads; i++)
+        ftl_assert(ftl_oneshot_recv(&closing->sent, FTL_FOREVER, &nothing) == 0);
+    return read_one(closing);
+}
+
+/* Runs while the reader yields, and makes the driver poll before the reader is back. */
+static void *close_and_poll(void *arg)
+{
+    struct closing *closing = arg;
+    while (!closing->reading)
+        ftl_yield();
+    ftl_fd_close(closing->read);
+    for (int i = 0; i < 200; i++)
+        ftl_yield();
+    return NULL;
+}
+
+static void *yield_often(void *arg)
+{
+    for (int i = 0; i < 5; i++)
+        ftl_yield();
+    return arg;
+}
+
+static void *close_under_yielding(void *arg)
+{
+    (void)arg;
+    for (int reads = 120; reads < 128; reads++) {
+        struct closing closing = {.reads = reads};
+        struct ftl_task *tasks[2];
+        open_pair(&closing.read, &closing.read_peer);
+        ftl_oneshot_init(&closing.sent);
+        ftl_oneshot_send(&closing.sent, NULL);
+        spawn_both(read_with_last_budget, close_and_poll, &closing, tasks);
+        for (int i = 0; i < 100; i++)
+            ftl_assert(ftl_spawn(ftl_runtime_current(), yield_often, NULL, NULL, NULL) == 0);
+        join_both(tasks);
+        ftl_assert(closing.result == FTL_ECLOSED);
+        close(closing.read_peer);
+    }
+    return NULL;
+}
+
+static void run_on_one_worker(ftl_task_fn fn)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_task *task;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, fn, NULL, NULL, &task), 0);
+    ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+
+START_TEST(a_reader_that_was_woken_sees_the_close)
+{
+    run_on_one_worker(close_under_woken);
+}
+END_TEST
+
+START_TEST(a_reader_that_yields_sees_the_close)
+{
+    run_on_one_worker(close_under_yielding);
+}
+END_TEST
+
 START_TEST(release_gives_the_descriptor_back)
 {
     struct ends ends = pair();
@@ -187,6 +338,8 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, a_foreign_thread_talks_to_a_task);
     FIXTURE_CASE(suite, an_abort_ends_a_read);
     FIXTURE_CASE(suite, closing_wakes_the_waiter);
+    UNIT_CASE(suite, a_reader_that_was_woken_sees_the_close);
+    UNIT_CASE(suite, a_reader_that_yields_sees_the_close);
     FIXTURE_CASE(suite, release_gives_the_descriptor_back);
     FIXTURE_CASE(suite, errors_are_told_with_their_errno);
 }
