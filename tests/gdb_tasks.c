@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What tests/gdb.sh looks at: when stop_here() is called, one task waits, one runs, one has not begun. */
+#include <stdlib.h>
+
+#include <fettle/channel.h>
+#include <fettle/runtime.h>
+#include <fettle/task.h>
+#include <fettle/time.h>
+
+__attribute__((noinline)) static void stop_here(void)
+{
+    __asm__ volatile("");
+}
+
+/* The barriers keep calls from becoming jumps, which leave no frame. */
+__attribute__((noinline)) static void wait_inside(void)
+{
+    ftl_sleep(1000 * FTL_S);
+    __asm__ volatile("");
+}
+
+static void *waits(void *arg)
+{
+    ftl_oneshot_send(arg, NULL);
+    wait_inside();
+    return arg;
+}
+
+static struct ftl_task *spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
+                              const char *name)
+{
+    const struct ftl_spawn_options options = {.name = name};
+    struct ftl_task *task;
+    if (ftl_spawn(runtime, fn, arg, &options, &task) != 0)
+        abort();
+    return task;
+}
+
+/* The only worker is in here, so that what this spawns cannot begin. */
+static void *spawns_and_runs(void *arg)
+{
+    ftl_task_detach(spawn(ftl_runtime_current(), waits, NULL, "fresh"));
+    stop_here();
+    return arg;
+}
+
+int main(void)
+{
+    const struct ftl_runtime_options options = {.name = "gdb", .workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_oneshot started;
+    struct ftl_outcome outcome;
+    void *nothing;
+    if (ftl_runtime_start(&options, &runtime) != 0)
+        return 1;
+    ftl_oneshot_init(&started);
+    ftl_task_detach(spawn(runtime, waits, &started, "sleeper"));
+    if (ftl_oneshot_recv(&started, FTL_FOREVER, &nothing) != 0)
+        return 1;
+    struct ftl_task *runner = spawn(runtime, spawns_and_runs, NULL, "runner");
+    return ftl_task_join(runner, FTL_FOREVER, &outcome) == 0 ? 0 : 1;
+}
