@@ -218,15 +218,20 @@ void ftl__task_outcome(struct ftl_task *task, struct ftl_outcome *ret_outcome)
 
 /* ---- abort ---- */
 
+static void complete(void *task)
+{
+    ftl__task_complete(task);
+}
+
 /* It never ran, and the state word is the caller's. There is no stack: what was moved into it is given
- * back here. */
+ * back here. A panic of arg_free is the caller's, but the task ends all the same. */
 static void end_unstarted(struct ftl_task *task)
 {
+    FTL_DEFER(complete, task);
     task->cancelled = true;
     ftl__defers_run(&task->root.defers);
     if (task->arg_free)
         task->arg_free(task->arg);
-    ftl__task_complete(task);
 }
 
 static void set_grace(struct ftl_task *task, int64_t grace)

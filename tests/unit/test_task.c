@@ -166,6 +166,34 @@ START_TEST(abort_of_a_task_that_never_started_ends_it_in_the_aborter)
 }
 END_TEST
 
+static void panic_free(void *arg)
+{
+    ftl_panic("destructor of %p", arg);
+}
+
+static void *abort_at_once(void *arg)
+{
+    const struct ftl_spawn_options options = {.arg_free = panic_free};
+    ftl_assert(ftl_spawn(ftl_runtime_current(), sleep_long, NULL, &options, arg) == 0);
+    ftl_abort(*(struct ftl_task **)arg, 0); /* there is one worker: it cannot have started */
+    return NULL;
+}
+
+START_TEST(a_panic_of_a_destructor_in_the_aborter_leaves_nobody_waiting)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_task *aborter, *aborted;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, abort_at_once, &aborted, NULL, &aborter), 0);
+    ck_assert_int_eq(fixture_join(aborter), FTL_PANICKED);
+    struct ftl_outcome outcome = join(aborted);
+    ck_assert_int_eq(outcome.kind, FTL_CANCELLED);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+END_TEST
+
 START_TEST(abort_of_a_finished_task_changes_nothing)
 {
     struct ftl_task *task = spawn_with(identity, &steps, false);
@@ -559,6 +587,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, join_times_out_and_the_handle_remains);
     FIXTURE_CASE(suite, abort_reaches_a_waiting_task_and_runs_its_defers);
     FIXTURE_CASE(suite, abort_of_a_task_that_never_started_ends_it_in_the_aborter);
+    UNIT_CASE(suite, a_panic_of_a_destructor_in_the_aborter_leaves_nobody_waiting);
     FIXTURE_CASE(suite, abort_of_a_finished_task_changes_nothing);
     FIXTURE_CASE(suite, during_the_grace_waits_return_cancelled);
     FIXTURE_CASE(suite, abort_waits_for_the_end_of_a_mask);
