@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# gdb walks tasks' stacks to their end, running ones as they are, waiting ones by tools/gdb/fettle.py.
+# gdb walks the stacks of tasks to their end: of running ones as they are, of waiting ones by
+# tools/gdb/fettle.py.
 set -u
 . "$SRCDIR/tests/lib/tap.sh"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What tests/gdb.sh looks at: when stop_here() is called, one task waits, one runs, one has not begun. */
+ * What tests/gdb.sh looks at: when stop_here() is called, one task waits, one runs, and one has
+ * not begun. */
 #include <stdlib.h>
 
 #include <fettle/channel.h>

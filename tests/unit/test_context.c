@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The context switch: what the ABI wants preserved is preserved, each task has floating-point control
- * words of its own, and every way of walking a stack comes to an end at its bottom. */
+ * The context switch: what the ABI wants preserved is preserved, each task has floating-point
+ * control words of its own, and every way of walking a stack comes to an end at its bottom. */
 #include <execinfo.h>
 #include <fenv.h>
 #include <signal.h>
@@ -16,8 +16,8 @@
 
 /* ---- registers ---- */
 
-/* Loads `values` into the registers that a function must preserve, all at once, switches, and stores what
- * is in them when the switch returns. */
+/* Loads `values` into the registers that a function must preserve, all at once, switches, and stores
+ * what is in them when the switch returns. */
 void switch_with(const uint64_t *values, uint64_t *ret_values, void **save, void *load);
 extern const char switch_with_return[]; /* where the switch returns to */
 
@@ -378,8 +378,8 @@ END_TEST
 
 #if defined __x86_64__ && !defined FTL__ASAN && !defined FTL__TSAN
 
-/* What profilers, debuggers and crash handlers do: walk the stack at any instruction. The processor steps
- * through two switches, there and back, and each step walks. */
+/* What profilers, debuggers and crash handlers do: walk the stack at any instruction. The processor
+ * steps through two switches, there and back, and each step walks. */
 struct steps {
     bool on, inside;
     int inside_count;

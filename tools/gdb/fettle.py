@@ -6,12 +6,12 @@
     (gdb) fettle bt ID          the backtrace of a task, whether it waits or runs
     (gdb) fettle bt             of all that have begun
 
-Needs the debug information of libfettle. A runtime is found by its worker threads. Nothing in the
-process is written to: a waiting task is shown by an unwinder that, while the command runs, takes the
-task's stack for the caller of the selected thread's innermost frame.
+Needs the debug information of libfettle. A runtime is found by its worker threads. Nothing in
+the process is written to: a waiting task is shown by an unwinder that, while the command runs,
+takes the task's stack for the caller of the selected thread's innermost frame.
 
-Core files are to be the kernel's: gdb's own `gcore` gives up at the first lightweight guard (Linux 6.13)
-and leaves the tasks' stacks out.
+Core files are to be the kernel's: gdb's own `gcore` gives up at the first lightweight guard
+(Linux 6.13) and leaves the tasks' stacks out.
 """
 import re
 
@@ -134,8 +134,8 @@ class FrameId:
 
 
 class TaskUnwinder(gdb.unwinder.Unwinder):
-    """While `sp` is set: the caller of the selected thread's innermost frame is the strand suspended
-    there."""
+    """While `sp` is set: the caller of the selected thread's innermost frame is the strand
+    suspended there."""
 
     def __init__(self):
         super().__init__("fettle")
