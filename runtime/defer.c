@@ -48,8 +48,11 @@ void ftl_defer_run(struct ftl_defer *node)
     void *arg = node->arg;
     if (!fn)
         return;
+    struct ftl__strand *strand = ftl__strand_current();
     ftl_defer_disarm(node); /* first: it runs once, even if it panics */
+    strand->mask++;
     fn(arg);
+    strand->mask--;
 }
 
 void ftl__defers_run(struct ftl_defer **list)

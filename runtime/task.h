@@ -136,7 +136,7 @@ FTL_API FTL_NORETURN void ftl_panic(const char *format, ...) FTL_PRINTF(1, 2);
 /* ---- defer ------------------------------------------------------------------------------ */
 
 /* A cleanup that is due at the end of its block, or when the task panics or is aborted inside it.
- * Open ones run last in, first out. */
+ * Open ones run last in, first out; masked in either case, so that one that waits is not cut off. */
 struct ftl_defer {
     struct ftl_defer **link; /* what points to it: the list's head or the `next` before it; NULL: no list */
     struct ftl_defer *next;

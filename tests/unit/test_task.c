@@ -258,6 +258,38 @@ START_TEST(abort_waits_for_the_end_of_a_mask)
 }
 END_TEST
 
+static void say_and_sleep(void *arg)
+{
+    ftl_oneshot_send(arg, NULL);
+    ftl_assert(ftl_sleep(10 * FTL_MS) == 0);
+    atomic_fetch_add(&steps, 1);
+}
+
+static void *leave_block(void *arg)
+{
+    {
+        FTL_DEFER(say_and_sleep, arg);
+    }
+    ftl_sleep(1000 * FTL_S);
+    atomic_fetch_add(&steps, 100);
+    return NULL;
+}
+
+START_TEST(a_defer_that_runs_at_the_end_of_its_block_is_masked)
+{
+    struct ftl_oneshot started;
+    void *nothing;
+    reset();
+    ftl_oneshot_init(&started);
+    struct ftl_task *task = spawn_with(leave_block, &started, false);
+    ck_assert_int_eq(ftl_oneshot_recv(&started, FTL_FOREVER, &nothing), 0);
+    ftl_abort(task, 0);
+    struct ftl_outcome outcome = join(task);
+    ck_assert_int_eq(outcome.kind, FTL_CANCELLED);
+    ck_assert_int_eq(atomic_load(&steps), 1);
+}
+END_TEST
+
 static int order[8];
 static int ordered;
 
@@ -591,6 +623,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, abort_of_a_finished_task_changes_nothing);
     FIXTURE_CASE(suite, during_the_grace_waits_return_cancelled);
     FIXTURE_CASE(suite, abort_waits_for_the_end_of_a_mask);
+    FIXTURE_CASE(suite, a_defer_that_runs_at_the_end_of_its_block_is_masked);
     FIXTURE_CASE(suite, defers_run_at_the_end_of_their_block_last_in_first_out);
     FIXTURE_CASE(suite, a_panic_runs_the_open_defers_and_is_the_outcome);
     FIXTURE_CASE(suite, the_first_panic_is_kept_and_the_other_defers_still_run);
