@@ -16,8 +16,8 @@
 
 /* ---- registers ---- */
 
-/* Loads `values` into the registers that a function must preserve, all at once, switches, and stores
- * what is in them when the switch returns. */
+/* Loads `values` into the registers that a function must preserve, all at once, switches, and then
+ * stores what is in them. */
 void switch_with(const uint64_t *values, uint64_t *ret_values, void **save, void *load);
 extern const char switch_with_return[]; /* where the switch returns to */
 
