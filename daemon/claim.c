@@ -260,3 +260,8 @@ void ftl__claim_close(struct ftl__claim *claim)
     ftl_notify_free(claim->wake);
     free(claim);
 }
+
+bool ftl__claim_has_failed(struct ftl__claim *claim)
+{
+    return ftl__part_has_failed(&claim->task);
+}

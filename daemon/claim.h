@@ -35,4 +35,7 @@ void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency);
 /* Is no claim and no ack on its way? */
 bool ftl__claim_is_idle(const struct ftl__claim *claim);
 
+/* Has its task come to an end by a fault of ours? It can only be closed then. */
+bool ftl__claim_has_failed(struct ftl__claim *claim);
+
 #endif

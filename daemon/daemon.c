@@ -20,6 +20,7 @@
 #include "daemon/log.h"
 
 #define WAITING (5 * FTL_S)   /* between two extensions while Redis is not there */
+#define LOOK_EVERY (5 * FTL_S) /* at the parts */
 #define LEFTOVERS (500 * FTL_MS) /* for tasks that handlers have left behind */
 #define RUNTIME_TIMEOUT (5 * FTL_S)
 
@@ -59,6 +60,15 @@ static bool is_up(const struct ftl__daemon *daemon)
     return daemon->ledger.id[0] != '\0' && ftl__link_is_up(daemon->work);
 }
 
+static void serve_dump(struct ftl__daemon *daemon)
+{
+    if (!daemon->dump_due)
+        return;
+    daemon->dump_due = false;
+    ftl__dump(daemon->control, "control");
+    ftl__dump(daemon->jobs, "jobs");
+}
+
 /* False: told to stop before. */
 static bool wait_up(struct ftl__daemon *daemon)
 {
@@ -69,6 +79,7 @@ static bool wait_up(struct ftl__daemon *daemon)
             (void)ftl_notify_wait(daemon->changed, ftl_deadline(WAITING));
         else
             (void)ftl__link_wait_up(daemon->work, ftl_deadline(FTL_S));
+        serve_dump(daemon);
     }
     return daemon->stop_reason == NULL;
 }
@@ -83,19 +94,22 @@ static void say_ready(struct ftl__daemon *daemon)
         ftl__dev_announce(daemon->dev);
 }
 
-static void dump(struct ftl__daemon *daemon)
+/* A part that has panicked cannot be trusted to go on, nor can the others without it: the daemon
+ * stops, and what cannot be settled any more is left to the lease. */
+static void look_at_parts(struct ftl__daemon *daemon)
 {
-    ftl__dump(daemon->control, "control");
-    ftl__dump(daemon->jobs, "jobs");
+    bool claim = ftl__claim_has_failed(daemon->claim);
+    bool settle = ftl__settle_has_failed(daemon->settle);
+    bool dispatch = ftl__dispatch_has_failed(daemon->dispatch);
+
+    if ((claim || settle || dispatch) && daemon->stop_reason == NULL)
+        daemon->stop_reason = "fault";
 }
 
 /* What operators have asked for since the last look, a stop excepted. */
 static void serve(struct ftl__daemon *daemon)
 {
-    if (daemon->dump_due) {
-        daemon->dump_due = false;
-        dump(daemon);
-    }
+    serve_dump(daemon);
     if (daemon->reload_due) {
         daemon->reload_due = false;
         ftl__daemon_reload(daemon);
@@ -120,7 +134,8 @@ static int run(struct ftl__daemon *daemon)
     while (daemon->stop_reason == NULL) {
         serve(daemon);
         if (daemon->stop_reason == NULL)
-            (void)ftl_notify_wait(daemon->changed, FTL_FOREVER);
+            (void)ftl_notify_wait(daemon->changed, ftl_deadline(LOOK_EVERY));
+        look_at_parts(daemon);
     }
     return ftl__daemon_drain(daemon, daemon->stop_reason);
 }

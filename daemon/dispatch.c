@@ -564,3 +564,11 @@ void ftl__dispatch_close(struct ftl__dispatch *dispatch)
     ftl_notify_free(dispatch->idle);
     free(dispatch);
 }
+
+bool ftl__dispatch_has_failed(struct ftl__dispatch *dispatch)
+{
+    bool joiner = ftl__part_has_failed(&dispatch->joiner);
+    bool keeper = ftl__part_has_failed(&dispatch->keeper);
+
+    return joiner || keeper;
+}

@@ -84,4 +84,7 @@ struct ftl__dispatch_stats ftl__dispatch_stats(const struct ftl__dispatch *dispa
 void ftl__dispatch_each(struct ftl__dispatch *dispatch,
                         bool (*each)(void *arg, const struct ftl__slot *slot), void *arg);
 
+/* Has its task come to an end by a fault of ours? It can only be closed then. */
+bool ftl__dispatch_has_failed(struct ftl__dispatch *dispatch);
+
 #endif

@@ -15,8 +15,10 @@
 #include "daemon/daemon.h"
 
 #include "daemon/log.h"
+#include "daemon/report.h"
 
 #define EXTEND_EVERY (5 * FTL_S)
+#define STUCK_SHOWN 100 /* runs */
 #define TIME_TO_STOP (700 * FTL_MS) /* of steps 3 and 4 */
 #define TIME_TO_TELL (250 * FTL_MS) /* of step 5, at least */
 
@@ -71,11 +73,20 @@ static void tell(struct ftl__daemon *daemon, int64_t deadline)
             return;
 }
 
+static bool report_one(void *arg, const struct ftl__slot *slot)
+{
+    int *reported = arg;
+
+    ftl__report_stuck(slot, ftl_now());
+    return ++*reported < STUCK_SHOWN;
+}
+
 static void report_stuck(struct ftl__daemon *daemon)
 {
+    int reported = 0;
+
     daemon->stuck = true;
-    ftl__log(FTL__EV_DAEMON_STUCK, FTL__STR("worker", "jobs"), FTL__STR("task", "run"),
-             FTL__UINT("running", ftl__dispatch_running(daemon->dispatch)));
+    ftl__dispatch_each(daemon->dispatch, report_one, &reported);
 }
 
 static void report_stopped(struct ftl__daemon *daemon, int exit_code, uint64_t left,

@@ -55,3 +55,11 @@ void ftl__part_await(struct ftl_task **task, int64_t deadline, int64_t grace)
     if (*task != NULL && !join(task, deadline))
         ftl__part_stop(task, grace);
 }
+
+bool ftl__part_has_failed(struct ftl_task **task)
+{
+    if (*task == NULL || !ftl_task_is_finished(*task))
+        return false;
+    ftl__part_stop(task, 0);
+    return true;
+}

@@ -4,6 +4,7 @@
 #ifndef FETTLE_DAEMON_PART_H
 #define FETTLE_DAEMON_PART_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <fettle/task.h>
@@ -16,6 +17,10 @@ int ftl__part_start(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg, cons
  * for its end, whatever happens to the caller, reports a panic, and sets *task to NULL. *task NULL:
  * nothing. */
 void ftl__part_stop(struct ftl_task **task, int64_t grace);
+
+/* Has the task ended without being asked to? That is a fault of ours. Then it is reported, and *task
+ * is NULL: the answer is yes once. */
+bool ftl__part_has_failed(struct ftl_task **task);
 
 /* Lets it end by itself until `deadline`; one that has not is stopped. */
 void ftl__part_await(struct ftl_task **task, int64_t deadline, int64_t grace);

@@ -22,7 +22,17 @@ static int on_work_up(void *arg, struct ftl__link *link)
 
     if (code == 0 && daemon->claim != NULL)
         ftl__claim_reconnected(daemon->claim);
+    if (code == 0 && daemon->ready && !daemon->draining)
+        ftl__notify_status(daemon->notify, "Running");
     return code;
+}
+
+static void on_work_down(void *arg, const char *reason)
+{
+    struct ftl__daemon *daemon = arg;
+
+    if (daemon->ready && !daemon->draining)
+        ftl__notify_status(daemon->notify, "Redis is unreachable: %s", reason);
 }
 
 static void on_registered(void *arg, const char *id)
@@ -192,11 +202,13 @@ static int open_links(struct ftl__daemon *daemon)
         .address = &daemon->started->redis,
         .name = "work",
         .on_up = on_work_up,
+        .on_down = on_work_down,
         .arg = daemon,
     };
     int code = ftl__link_open(&options, &daemon->work);
 
     options.on_up = ftl__scripts_on_up;
+    options.on_down = NULL;
     options.arg = daemon->scripts;
     options.name = "beat";
     if (code == 0)

@@ -62,6 +62,13 @@ void ftl__report_panic(const struct ftl__slot *slot, const struct ftl_panic *pan
              FTL__UINT("token", slot->run.token), FTL__BYTES("backtrace", backtrace, size));
 }
 
+void ftl__report_stuck(const struct ftl__slot *slot, int64_t now)
+{
+    ftl__log(FTL__EV_DAEMON_STUCK, FTL__STR("worker", "jobs"), FTL__STR("task", "run"),
+             JOB_FIELDS(&slot->run),
+             FTL__REAL("duration_ms", (double)(now - slot->since) / 1e6));
+}
+
 static size_t shown(size_t size)
 {
     return size < MESSAGE_SHOWN ? size : MESSAGE_SHOWN;

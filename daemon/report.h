@@ -14,6 +14,8 @@
 void ftl__report_started(const struct ftl__slot *slot);
 void ftl__report_done(const struct ftl__slot *slot);
 void ftl__report_panic(const struct ftl__slot *slot, const struct ftl_panic *panic);
+/* A run that does not come back, `now` since its start. */
+void ftl__report_stuck(const struct ftl__slot *slot, int64_t now);
 /* The end of anything but a success, once Redis has it. */
 void ftl__report_end(const struct ftl__slot *slot);
 /* It could not be settled: others have the job. */

@@ -470,3 +470,8 @@ void ftl__settle_close(struct ftl__settle *settle)
     ftl_notify_free(settle->wake);
     free(settle);
 }
+
+bool ftl__settle_has_failed(struct ftl__settle *settle)
+{
+    return ftl__part_has_failed(&settle->task);
+}

@@ -52,4 +52,7 @@ size_t ftl__settle_open_ends(const struct ftl__settle *settle);
 /* No success waits for its batch any longer from now on (drain). */
 void ftl__settle_hurry(struct ftl__settle *settle);
 
+/* Has its task come to an end by a fault of ours? It can only be closed then. */
+bool ftl__settle_has_failed(struct ftl__settle *settle);
+
 #endif
