@@ -215,26 +215,31 @@ int ftl_task_set_shutdown(struct ftl_task_set *set, int64_t deadline)
     }
 }
 
+static size_t unref_all(struct ftl_task *task)
+{
+    size_t count = 0;
+    while (task) {
+        struct ftl_task *next = task->hub_next;
+        ftl__task_unref(task);
+        task = next;
+        count++;
+    }
+    return count;
+}
+
 void ftl_task_set_detach_all(struct ftl_task_set *set)
 {
     struct ftl__task_hub *hub = set->hub;
     if (!hub)
         return;
+    /* From here on members may go at any moment: nothing is unlinked, since the neighbours may be gone. */
     uintptr_t head = atomic_exchange_explicit(&hub->head, ABANDONED, memory_order_acq_rel);
-    struct ftl_task *lists[] = {set->ready, turn_around(head)};
-    for (int i = 0; i < 2; i++) {
-        while (lists[i]) {
-            struct ftl_task *task = lists[i];
-            lists[i] = task->hub_next;
-            drop(set, task);
-        }
-    }
-    int64_t out = (int64_t)set->len;
+    size_t ended = unref_all(set->ready) + unref_all(turn_around(head));
+    hub_leave(hub, (int64_t)(set->len - ended));
     set->hub = NULL;
     set->ready = NULL;
     set->len = 0;
     ftl__list_init(&set->members);
-    hub_leave(hub, out);
 }
 
 void ftl_task_set_free(struct ftl_task_set *set)

@@ -86,7 +86,7 @@ static void *free_mixed(void *arg)
 
 START_TEST(freeing_a_set_aborts_what_is_left)
 {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 200; i++) {
         fixture_run(free_mixed, NULL);
         fixture_run(wait_for_freed, (void *)300);
     }
