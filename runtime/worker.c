@@ -330,7 +330,7 @@ static void end_stackless(struct ftl_task *task)
 static void end(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
-    ftl__shadow_end(strand->stack->low, ftl__stack_size(strand->stack->class));
+    ftl__shadow_end(strand->stack->low, (size_t)(strand->stack->top - strand->stack->low));
     if (task->panic || task->cancelled) { /* its calls have not returned: the fiber is spent */
         ftl__shadow_forget(strand->stack->fiber);
         strand->stack->fiber = NULL;
