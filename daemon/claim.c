@@ -165,6 +165,7 @@ static int finish(struct ftl__claim *claim)
         begin(claim, &until);
     if (ftl__round_deliver(round) != 0)
         ftl__link_break(claim->context->link, "jobs were claimed that there is no memory for");
+    claim->held_back |= round->put_back;
     return code == 0 ? 0 : pause_after(claim, code);
 }
 

@@ -246,15 +246,18 @@ void ftl__dispatch_return(struct ftl__dispatch *dispatch, struct ftl__batch *bat
 }
 
 /* The newest first, so that the oldest ends at the very front. */
-void ftl__dispatch_pushed(struct ftl__dispatch *dispatch, int64_t now)
+bool ftl__dispatch_pushed(struct ftl__dispatch *dispatch, int64_t now)
 {
     struct ftl__list *node;
+    bool any = !ftl__list_is_empty(&dispatch->overflow);
 
     while ((node = ftl__list_pop_front(&dispatch->overflow)) != NULL) {
         struct ftl__slot *slot = SLOT(node);
         slot->queue->rests_until = now + REST;
+        slot->queue->rest_room = (dispatch->park.max + 1) / 2;
         give_back(dispatch, slot, "parked");
     }
+    return any;
 }
 
 /* ---- the end of a run ----------------------------------------------------------------------- */

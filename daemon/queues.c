@@ -172,15 +172,19 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 
 uint32_t ftl__queue_room(const struct ftl__queue *queue, int64_t now, uint32_t park_room)
 {
+    bool rests = now < queue->rests_until;
     uint32_t room = FTL__QUEUE_UNBOUNDED;
 
-    if (now < queue->rests_until)
+    if (rests && (queue->rest_room == 0 || park_room < queue->rest_room))
         return 0;
     if (queue->concurrency > 0) {
         uint32_t available = ftl_semaphore_available(queue->semaphore);
         room = available > queue->asked ? available - queue->asked : 0;
     }
-    return queue->parked > 0 ? smaller(room, park_room) : room;
+    /* What is on its way may have to be parked, too. */
+    if (queue->parked > 0 || rests)
+        room = smaller(room, park_room > queue->asked ? park_room - queue->asked : 0);
+    return room;
 }
 
 void ftl__queue_failed(struct ftl__queue *queue, int64_t now)
@@ -189,6 +193,7 @@ void ftl__queue_failed(struct ftl__queue *queue, int64_t now)
     if (queue->backoff > BACKOFF_MAX)
         queue->backoff = BACKOFF_MAX;
     queue->rests_until = now + queue->backoff;
+    queue->rest_room = 0;
 }
 
 void ftl__queue_went_well(struct ftl__queue *queue)

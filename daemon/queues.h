@@ -24,6 +24,7 @@ struct ftl__queue {
     uint32_t asked;                  /* of its bound, by claims on their way */
     uint32_t parked;                 /* jobs of it that are parked */
     int64_t rests_until;
+    uint32_t rest_room; /* as much room to park ends the rest early; 0: only time does */
     int64_t backoff; /* ns; doubles with each error of a claim, 0 after a good one */
     uint32_t place_in_call, call; /* scratch of the settle that is being built */
 };

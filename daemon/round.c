@@ -305,7 +305,7 @@ static int deliver_row(struct ftl__round *round, const struct redisReply *row, i
         round->asked--;
         ftl__dispatch_job(context->dispatch, batch, (uint32_t)i, bytes, job->len, recovered, now);
     }
-    ftl__dispatch_pushed(context->dispatch, now);
+    round->put_back |= ftl__dispatch_pushed(context->dispatch, now);
     return 0;
 }
 
@@ -314,6 +314,7 @@ int ftl__round_deliver(struct ftl__round *round)
     int64_t now = ftl_now();
     int code = 0;
 
+    round->put_back = false;
     if (round->reply == NULL)
         return 0;
     for (size_t i = 1; i < round->reply->elements && code == 0; i++)

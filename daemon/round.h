@@ -41,6 +41,7 @@ struct ftl__round {
     uint32_t epoch; /* of the ledger */
     char id[FTL__ID_MAX + 1];
     struct redisReply *reply; /* between await() and deliver() */
+    bool put_back;            /* of what was delivered last, some went back for want of room */
 };
 
 /* What came of a claim. */

@@ -113,6 +113,24 @@ START_TEST(a_queue_with_parked_jobs_is_bounded_by_the_park)
 }
 END_TEST
 
+START_TEST(room_to_park_ends_a_rest_early)
+{
+    setup("queues = ({name = \"a\";});", 1);
+    struct ftl__queue *a = queues.all[0];
+    a->rests_until = 1000;
+    a->rest_room = 4;
+    ck_assert_uint_eq(ftl__queue_room(a, 999, 3), 0);
+    ck_assert_uint_eq(ftl__queue_room(a, 999, 4), 4);
+    a->asked = 3; /* may have to be parked, too */
+    ck_assert_uint_eq(ftl__queue_room(a, 999, 4), 1);
+    ck_assert_uint_eq(ftl__queue_room(a, 1000, 0), FTL__QUEUE_UNBOUNDED);
+    a->asked = 0;
+    ftl__queue_failed(a, 0); /* an error is not about room */
+    ck_assert_uint_eq(ftl__queue_room(a, a->rests_until - 1, 8), 0);
+    teardown();
+}
+END_TEST
+
 START_TEST(an_error_lets_it_rest_longer_each_time)
 {
     setup("queues = ({name = \"a\";});", 1);
@@ -162,6 +180,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, weighted_order_follows_the_weights);
     UNIT_CASE(suite, a_bound_is_what_a_claim_may_take);
     UNIT_CASE(suite, a_queue_with_parked_jobs_is_bounded_by_the_park);
+    UNIT_CASE(suite, room_to_park_ends_a_rest_early);
     UNIT_CASE(suite, an_error_lets_it_rest_longer_each_time);
     UNIT_CASE(suite, a_reload_keeps_the_objects);
 }
