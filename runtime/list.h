@@ -11,7 +11,7 @@ struct ftl__list {
     struct ftl__list *prev, *next;
 };
 
-#define ftl__container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define ftl__container(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
 static inline void ftl__list_init(struct ftl__list *head)
 {
