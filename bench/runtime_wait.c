@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. Benches that wait and wake: yields, pairs over oneshots, a channel; and the bare switch of
+ * contexts below all of them, without a runtime. */
+#include <stdatomic.h>
+
+#include <fettle/channel.h>
+
+#include "bench/runtime.h"
+#include "runtime/context.h"
+
+/* ---- yields ------------------------------------------------------------------------------- */
+
+static void *yielder(void *arg)
+{
+    const uint32_t *yields = arg;
+    for (uint32_t i = 0; i < *yields; i++)
+        bench_must(ftl_yield());
+    return NULL;
+}
+
+int64_t bench_yield_many(struct ftl_runtime *runtime, uint32_t operations)
+{
+    enum { TASKS = 200 };
+    uint32_t yields = operations / TASKS;
+    return bench_spawn_and_join(runtime, TASKS, yielder, &yields);
+}
+
+/* ---- pairs -------------------------------------------------------------------------------- */
+
+struct pair {
+    struct ftl_oneshot there, back;
+};
+
+struct countdown {
+    _Atomic uint32_t left;
+    struct ftl_oneshot done;
+};
+
+static void *pong(void *arg)
+{
+    struct pair *pair = arg;
+    void *value;
+    bench_must(ftl_oneshot_recv(&pair->there, FTL_FOREVER, &value));
+    ftl_oneshot_send(&pair->back, value);
+    return NULL;
+}
+
+static void *ping(void *arg)
+{
+    struct countdown *pairs = arg;
+    struct pair pair;
+    void *value;
+    ftl_oneshot_init(&pair.there);
+    ftl_oneshot_init(&pair.back);
+    bench_spawn_detached(ftl_runtime_current(), pong, &pair);
+    ftl_oneshot_send(&pair.there, NULL);
+    bench_must(ftl_oneshot_recv(&pair.back, FTL_FOREVER, &value));
+    if (atomic_fetch_sub(&pairs->left, 1) == 1)
+        ftl_oneshot_send(&pairs->done, NULL);
+    return NULL;
+}
+
+int64_t bench_ping_pong(struct ftl_runtime *runtime, uint32_t operations)
+{
+    struct countdown pairs;
+    void *value;
+    atomic_init(&pairs.left, operations);
+    ftl_oneshot_init(&pairs.done);
+    int64_t start = ftl_now();
+    for (uint32_t i = 0; i < operations; i++)
+        bench_spawn_detached(runtime, ping, &pairs);
+    bench_must(ftl_oneshot_recv(&pairs.done, FTL_FOREVER, &value));
+    return ftl_now() - start;
+}
+
+/* ---- a channel ---------------------------------------------------------------------------- */
+
+struct stream {
+    struct ftl_channel *channel;
+    uint32_t messages;
+};
+
+static void *producer(void *arg)
+{
+    struct stream *stream = arg;
+    for (uintptr_t i = 0; i < stream->messages; i++)
+        bench_must(ftl_channel_send(stream->channel, (void *)i, FTL_FOREVER));
+    return NULL;
+}
+
+int64_t bench_mpsc(struct ftl_runtime *runtime, uint32_t operations)
+{
+    enum { CAPACITY = 1024 };
+    struct stream stream = {ftl_channel_new(CAPACITY, NULL), operations};
+    void *message;
+    bench_must(stream.channel ? 0 : FTL_ENOMEM);
+    int64_t start = ftl_now();
+    struct ftl_task *task = bench_spawn(runtime, producer, &stream);
+    for (uintptr_t i = 0; i < operations; i++) {
+        bench_must(ftl_channel_recv(stream.channel, FTL_FOREVER, &message));
+        bench_must(message == (void *)i ? 0 : FTL_EPROTO);
+    }
+    bench_join(task);
+    int64_t elapsed = ftl_now() - start;
+    ftl_channel_unref(stream.channel);
+    return elapsed;
+}
+
+/* ---- the switch --------------------------------------------------------------------------- */
+
+static void *here, *there; /* stack pointers */
+
+static void switch_back(void *arg)
+{
+    (void)arg;
+    for (;;)
+        ftl__context_switch(&there, here);
+}
+
+int64_t bench_switch(struct ftl_runtime *runtime, uint32_t operations)
+{
+    static _Alignas(16) char stack[16 << 10];
+    (void)runtime;
+    there = ftl__context_make(stack + sizeof stack, switch_back, NULL);
+    int64_t start = ftl_now();
+    for (uint32_t i = 0; i < operations; i += 2)
+        ftl__context_switch(&here, there);
+    return ftl_now() - start;
+}
