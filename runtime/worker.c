@@ -172,7 +172,9 @@ static struct ftl_task *take_injected(struct ftl__worker *worker)
 
 /* ---- the driver ---- */
 
-/* Polls and makes ready what that brought. Only one worker at a time does; false: another has it. */
+/* Polls and makes ready what that brought. Only one worker at a time does; false: another has it. Who leaves
+ * the driver to run tasks notifies: of those who sleep one comes to sleep in the driver instead, so that a
+ * task which keeps its worker keeps no timer and no descriptor of the others. */
 static bool poll_driver(struct ftl__worker *worker, bool sleep)
 {
     struct ftl_runtime *runtime = worker->runtime;
@@ -189,28 +191,30 @@ static bool poll_driver(struct ftl__worker *worker, bool sleep)
     worker->polling = true; /* one notify for the whole batch */
     ftl__wakes_submit(&wakes);
     worker->polling = false;
-    if (ftl__queue_len(&worker->queue) > 0)
-        notify(runtime);
     return true;
 }
 
-static void park(struct ftl__worker *worker)
+/* True: it slept in the driver, which is free now. */
+static bool park(struct ftl__worker *worker)
 {
     ftl__count(&worker->stats.parked);
-    if (!poll_driver(worker, true)) {
+    bool drove = poll_driver(worker, true);
+    if (!drove) {
         uint32_t empty = FTL__PARK_EMPTY;
         if (atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_FUTEX))
             while (atomic_load(&worker->park) == FTL__PARK_FUTEX)
                 ftl__futex_wait(&worker->park, FTL__PARK_FUTEX, FTL_FOREVER);
     }
     atomic_exchange(&worker->park, FTL__PARK_EMPTY);
+    return drove;
 }
 
 /* ---- choosing ---- */
 
 static struct ftl_task *look_outside(struct ftl__worker *worker)
 {
-    poll_driver(worker, false);
+    if (poll_driver(worker, false))
+        notify(worker->runtime);
     return take_injected(worker);
 }
 
@@ -289,10 +293,12 @@ static void go_to_sleep(struct ftl__worker *worker)
     if (last && work_anywhere(runtime))
         notify(runtime);
     for (;;) {
-        park(worker);
+        bool drove = park(worker);
         if (has_work(worker) || atomic_load_explicit(&runtime->stop, memory_order_acquire)) {
             /* Not among the sleepers any more: it was notified as well, as a searcher. */
             worker->searching = !ftl__idle_wake(&runtime->idle, worker->index);
+            if (drove && !worker->searching)
+                notify(runtime);
             return;
         }
         if (!ftl__idle_is_sleeping(&runtime->idle, worker->index)) {

@@ -160,11 +160,41 @@ START_TEST(an_interval_keeps_its_phase_and_skips_what_it_missed)
 }
 END_TEST
 
+static _Atomic int running, awake;
+
+/* Two of them run on the two workers. The one that wakes first keeps its worker until the other is awake. */
+static void *sleep_and_burn(void *arg)
+{
+    atomic_fetch_add(&running, 1);
+    while (atomic_load(&running) < 2)
+        ;
+    ftl_sleep(*(int *)arg * FTL_MS);
+    int64_t end = ftl_deadline(2 * FTL_S * unit_slow());
+    for (atomic_fetch_add(&awake, 1); atomic_load(&awake) < 2;)
+        ftl_assert(ftl_now() < end);
+    return NULL;
+}
+
+START_TEST(a_task_that_keeps_its_worker_keeps_no_timer_of_others)
+{
+    int ms[2] = {3, 6};
+    for (int i = 0; i < 20; i++) {
+        atomic_store(&running, 0);
+        atomic_store(&awake, 0);
+        struct ftl_task *tasks[2] = {fixture_spawn(sleep_and_burn, &ms[0]),
+                                     fixture_spawn(sleep_and_burn, &ms[1])};
+        ck_assert_int_eq(fixture_join(tasks[0]), FTL_COMPLETED);
+        ck_assert_int_eq(fixture_join(tasks[1]), FTL_COMPLETED);
+    }
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
     UNIT_CASE(suite, timers_fire_on_time_never_early);
     UNIT_CASE(suite, arming_an_earlier_timer_wakes_the_sleeper);
     FIXTURE_CASE(suite, a_sleep_is_never_too_short);
+    FIXTURE_CASE(suite, a_task_that_keeps_its_worker_keeps_no_timer_of_others);
     FIXTURE_CASE(suite, an_interval_keeps_its_phase_and_skips_what_it_missed);
 }
 
