@@ -114,8 +114,10 @@ static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
 
 static void arm_waiters(struct ftl__claim *claim)
 {
-    if (!claim->quiet && !claim->hungry && ftl__dispatch_room(claim->context->dispatch) > 0)
-        ftl__wait_arm(claim->options.wait, ftl_now());
+    struct ftl__dispatch *dispatch = claim->context->dispatch;
+
+    if (!claim->quiet && !claim->hungry && ftl__dispatch_room(dispatch) > 0)
+        ftl__wait_arm(claim->options.wait, ftl_now(), ftl__dispatch_park_room(dispatch));
 }
 
 /* ---- rounds ---------------------------------------------------------------------------------- */

@@ -41,6 +41,7 @@ struct ftl__dispatch {
     int64_t keeper_until;   /* when the keeper looks next */
     int64_t average;        /* ns of a run, moving */
     bool closed;            /* nothing is parked any more */
+    bool aborting;          /* a shutdown cuts runs off */
     bool interrupted;       /* wait_idle() is to return */
     struct ftl__dispatch_stats stats;
 };
@@ -268,19 +269,22 @@ static void fail(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
     ftl__settle_end(dispatch->options.settle, slot, FTL__END_FAILED, NULL, NULL);
 }
 
-static void fail_late(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+/* Aborted at its deadline, or by itself. */
+static void fail_cancelled(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
 {
-    char message[64];
-    int size = snprintf(message, sizeof message, "not done after %g s", slot->run.handler->timeout);
+    char message[64] = "the run aborted itself";
 
-    ftl__run_failed(&slot->run, "Timeout", message, (size_t)size);
+    if (slot->timed_out)
+        snprintf(message, sizeof message, "not done after %g s", slot->run.handler->timeout);
+    ftl__run_failed(&slot->run, slot->timed_out ? "Timeout" : "Cancelled", message,
+                    strlen(message));
     fail(dispatch, slot);
 }
 
 static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
                   const struct ftl_outcome *outcome)
 {
-    if (outcome->kind == FTL_CANCELLED && !slot->timed_out) {
+    if (outcome->kind == FTL_CANCELLED && !slot->timed_out && dispatch->aborting) {
         ftl__list_push_back(&dispatch->cut_off, &slot->link);
         return;
     }
@@ -288,7 +292,7 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
     if (outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_DONE) {
         ftl__settle_success(dispatch->options.settle, slot);
     } else if (outcome->kind == FTL_CANCELLED) {
-        fail_late(dispatch, slot);
+        fail_cancelled(dispatch, slot);
     } else {
         if (outcome->kind == FTL_PANICKED) {
             ftl__report_panic(slot, outcome->panic);
@@ -452,6 +456,7 @@ void ftl__dispatch_unpark(struct ftl__dispatch *dispatch)
 
 void ftl__dispatch_abort(struct ftl__dispatch *dispatch)
 {
+    dispatch->aborting = true;
     ftl_task_set_abort_all(dispatch->set, 0);
 }
 

@@ -19,8 +19,9 @@
 
 #define EXTEND_EVERY (5 * FTL_S)
 #define STUCK_SHOWN 100 /* runs */
-#define TIME_TO_STOP (700 * FTL_MS) /* of steps 3 and 4 */
-#define TIME_TO_TELL (250 * FTL_MS) /* of step 5, at least */
+#define TIME_TO_END (950 * FTL_MS)   /* of steps 3 to 5 */
+#define TIME_TO_TELL (250 * FTL_MS)  /* of that, what is kept for step 5 */
+#define TIME_TO_LEAVE (100 * FTL_MS) /* of that, what is kept for its end */
 
 void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason)
 {
@@ -110,7 +111,7 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
 {
     double timeout = daemon->config->shutdown_timeout;
     int64_t began = ftl_now(), deadline = began + (int64_t)(timeout * (double)FTL_S);
-    int64_t last;
+    int64_t end;
     uint64_t left;
     int exit_code;
 
@@ -121,15 +122,15 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     ftl__notify_stopping(daemon->notify);
     ftl__daemon_quiet(daemon, reason);
     let_finish(daemon, deadline);
-    last = earlier(ftl_now(), deadline) + TIME_TO_STOP;
-    cut_off(daemon, last);
-    tell(daemon, earlier(last, ftl_now()) + TIME_TO_TELL);
+    end = earlier(ftl_now(), deadline) + TIME_TO_END;
+    cut_off(daemon, end - TIME_TO_TELL);
+    tell(daemon, end - TIME_TO_LEAVE);
     left = count_left(daemon);
     if (ftl__dispatch_running(daemon->dispatch) > 0)
         report_stuck(daemon);
     exit_code = left > 0 ? FTL__EXIT_LEFT : FTL__EXIT_OK;
-    if (ftl__roster_leave(daemon->roster, ftl_deadline(TIME_TO_TELL)) != 0 ||
-        (left == 0 && ftl__lease_retire(daemon->lease, ftl_deadline(TIME_TO_TELL)) != 0))
+    if (ftl__roster_leave(daemon->roster, end) != 0 ||
+        (left == 0 && ftl__lease_retire(daemon->lease, end) != 0))
         ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", "retire"),
                  FTL__STR("reason", "the registration is left to its lease"));
     report_stopped(daemon, exit_code, left, began);

@@ -21,8 +21,8 @@ struct ftl__operation {
 int ftl__fate_decide(struct ftl__slot *slot, double now, double unroutable_ttl,
                      struct ftl__operation *ret_operation);
 
-/* The ZADD has met its own member: the next decision makes another one (a later time, another jid).
- * */
+/* The ZADD has met its own member: the next decision makes another one (a later time, another
+ * jid). */
 void ftl__fate_collided(struct ftl__slot *slot);
 
 #endif

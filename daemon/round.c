@@ -119,7 +119,6 @@ static bool begin_claim(struct ftl__round *round, uint32_t jobs, bool *ret_held_
         return false;
     choose_queues(round, jobs, ret_held_back);
     memcpy(round->id, context->ledger->id, sizeof round->id);
-    round->epoch = context->ledger->epoch;
     if (round->queue_count > 0) {
         build(round, jobs);
         if (ftl__invoke_begin(&round->invoke, context->scripts, context->link, &round->call,
@@ -291,7 +290,6 @@ static int deliver_row(struct ftl__round *round, const struct redisReply *row, i
                             (uint32_t)jobs->elements, now);
     if (batch == NULL)
         return FTL_ENOMEM;
-    batch->epoch = round->epoch;
     for (size_t i = 0; i < jobs->elements; i++) {
         struct redisReply *job = jobs->element[i];
         char *bytes = job->str;
@@ -309,6 +307,12 @@ static int deliver_row(struct ftl__round *round, const struct redisReply *row, i
     return 0;
 }
 
+/* Fenced since it was begun: whoever reaps the batches runs the jobs. */
+static bool is_ours(const struct ftl__round *round)
+{
+    return strcmp(round->context->ledger->id, round->id) == 0;
+}
+
 int ftl__round_deliver(struct ftl__round *round)
 {
     int64_t now = ftl_now();
@@ -317,8 +321,9 @@ int ftl__round_deliver(struct ftl__round *round)
     round->put_back = false;
     if (round->reply == NULL)
         return 0;
-    for (size_t i = 1; i < round->reply->elements && code == 0; i++)
-        code = deliver_row(round, round->reply->element[i], now);
+    if (is_ours(round))
+        for (size_t i = 1; i < round->reply->elements && code == 0; i++)
+            code = deliver_row(round, round->reply->element[i], now);
     release_queues(round);
     ftl__dispatch_redeem(round->context->dispatch, round->asked);
     round->asked = 0;

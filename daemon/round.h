@@ -38,8 +38,7 @@ struct ftl__round {
     struct ftl__queue **order;
     size_t queue_count, queue_room;
     uint32_t asked; /* promised by the dispatch */
-    uint32_t epoch; /* of the ledger */
-    char id[FTL__ID_MAX + 1];
+    char id[FTL__ID_MAX + 1]; /* under which the claim was made */
     struct redisReply *reply; /* between await() and deliver() */
     bool put_back;            /* of what was delivered last, some went back for want of room */
 };

@@ -170,11 +170,12 @@ int ftl__wait_configure(struct ftl__wait *wait, const struct ftl__queues *queues
     return 0;
 }
 
-void ftl__wait_arm(struct ftl__wait *wait, int64_t now)
+void ftl__wait_arm(struct ftl__wait *wait, int64_t now, uint32_t park_room)
 {
     for (size_t i = 0; i < wait->count; i++) {
         struct waiter *waiter = wait->waiters[i];
-        if (waiter->armed || waiter->queue->paused || now < waiter->queue->rests_until)
+        if (waiter->armed || waiter->queue->paused ||
+            ftl__queue_room(waiter->queue, now, park_room) == 0)
             continue;
         waiter->armed = true;
         ftl_notify_one(waiter->arm);

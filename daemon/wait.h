@@ -27,8 +27,8 @@ void ftl__wait_close(struct ftl__wait *wait); /* NULL-safe; nobody waits any mor
  * FTL_ENOMEM: some queues have no waiter. */
 int ftl__wait_configure(struct ftl__wait *wait, const struct ftl__queues *queues);
 
-/* Waits for work in each queue that is not paused and does not rest; whoever waits already goes on.
- * */
-void ftl__wait_arm(struct ftl__wait *wait, int64_t now);
+/* Waits for work in each queue that is not paused and from which a claim could take something now;
+ * whoever waits already goes on. */
+void ftl__wait_arm(struct ftl__wait *wait, int64_t now, uint32_t park_room);
 
 #endif
