@@ -162,11 +162,16 @@ static struct ftl_task *take_injected(struct ftl__worker *worker)
     if (!task)
         return NULL;
     struct ftl_task *rest = task->queue_next;
+    if (!rest)
+        return task;
     while (rest) {
         struct ftl_task *next = rest->queue_next;
         push_queue(worker, rest);
         rest = next;
     }
+    /* On their way they stood nowhere: a searcher may have seen nothing and gone to sleep. */
+    if (!worker->searching)
+        notify(runtime);
     return task;
 }
 
@@ -220,7 +225,7 @@ static struct ftl_task *look_outside(struct ftl__worker *worker)
 
 static struct ftl_task *next_task(struct ftl__worker *worker)
 {
-    struct ftl_task *task = NULL;
+    struct ftl_task *task = NULL, *behind = NULL;
     if (++worker->tick % OUTSIDE_EVERY == 0 && (task = look_outside(worker)) != NULL)
         return task;
     empty_inbox(worker);
@@ -229,13 +234,16 @@ static struct ftl_task *next_task(struct ftl__worker *worker)
         worker->lifo = NULL;
         if (worker->lifo_runs++ < LIFO_MAX)
             return task;
-        push_back(worker, task);
+        if (push_back(worker, task))
+            behind = task;
     }
     worker->lifo_runs = 0;
     bool pinned_first = ++worker->turn % 2;
     task = pinned_first ? local_pop(&worker->pinned) : ftl__queue_pop(&worker->queue);
     if (!task)
         task = pinned_first ? ftl__queue_pop(&worker->queue) : local_pop(&worker->pinned);
+    if (behind && task != behind)
+        notify(worker->runtime); /* while it stood in `lifo` nobody was */
     return task ? task : take_injected(worker);
 }
 

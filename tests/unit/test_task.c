@@ -231,6 +231,34 @@ START_TEST(during_the_grace_waits_return_cancelled)
 }
 END_TEST
 
+static _Atomic int meeting;
+
+static void *meet(void *arg)
+{
+    int64_t end = ftl_deadline(2 * FTL_S * unit_slow());
+    for (atomic_fetch_add(&meeting, 1); atomic_load(&meeting) < 2;)
+        ftl_assert(ftl_now() < end);
+    return arg;
+}
+
+/* Neither gives its worker up before the other runs: each must get a worker of its own, at any moment. */
+START_TEST(two_tasks_from_outside_run_on_two_workers)
+{
+    unsigned seed = (unsigned)getpid();
+    printf("# seed %u\n", seed);
+    for (int i = 0; i < 3000; i++) {
+        atomic_store(&meeting, 0);
+        struct ftl_task *before = fixture_spawn(identity, NULL);
+        for (volatile int pause = rand_r(&seed) % 2000; pause > 0;)
+            pause = pause - 1;
+        struct ftl_task *tasks[2] = {fixture_spawn(meet, NULL), fixture_spawn(meet, NULL)};
+        ck_assert_int_eq(fixture_join(before), FTL_COMPLETED);
+        ck_assert_int_eq(fixture_join(tasks[0]), FTL_COMPLETED);
+        ck_assert_int_eq(fixture_join(tasks[1]), FTL_COMPLETED);
+    }
+}
+END_TEST
+
 static void *masked(void *arg)
 {
     ftl_mask();
@@ -622,6 +650,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_panic_of_a_destructor_in_the_aborter_leaves_nobody_waiting);
     FIXTURE_CASE(suite, abort_of_a_finished_task_changes_nothing);
     FIXTURE_CASE(suite, during_the_grace_waits_return_cancelled);
+    FIXTURE_CASE(suite, two_tasks_from_outside_run_on_two_workers);
     FIXTURE_CASE(suite, abort_waits_for_the_end_of_a_mask);
     FIXTURE_CASE(suite, a_defer_that_runs_at_the_end_of_its_block_is_masked);
     FIXTURE_CASE(suite, defers_run_at_the_end_of_their_block_last_in_first_out);
