@@ -42,7 +42,7 @@ bool ftl__idle_sleep(struct ftl__idle *idle, uint32_t worker, bool searching)
     uint32_t old = atomic_fetch_sub(&idle->state, AWAKE + (searching ? SEARCHING : 0));
     idle->sleepers[idle->sleeping++] = (uint16_t)worker;
     ftl__lock_drop(&idle->lock);
-    return searching && (old & SEARCHING_MASK) == 1;
+    return (old & SEARCHING_MASK) == (searching ? 1 : 0);
 }
 
 bool ftl__idle_wake(struct ftl__idle *idle, uint32_t worker)

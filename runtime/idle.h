@@ -4,9 +4,11 @@
  * (runtime/scheduler/multi_thread/idle.rs) and of Go (proc.go, "Worker thread parking/unparking"):
  *
  *   who adds work:   make it visible; full barrier; if nobody searches and somebody sleeps, wake one
- *   who stops:       stop searching; full barrier; the last searcher looks at all queues once more
+ *   who stops:       go to sleep; full barrier; if nobody searches, look at all queues once more
  *
- * so that for any two of them at least one sees the other. One is woken at a time, as a searcher: when it
+ * so that for any two of them at least one sees the other. (In both models only a searcher looks again. One that
+ * was not admitted to the search could fall asleep just after the last searcher had found work and nobody
+ * to wake for the rest of it.) One is woken at a time, as a searcher: when it
  * finds work it wakes the next. */
 #ifndef FETTLE_RUNTIME_IDLE_H
 #define FETTLE_RUNTIME_IDLE_H
@@ -32,7 +34,7 @@ void ftl__idle_init(struct ftl__idle *idle, uint32_t workers);
 /* Work was made visible: the index of the worker to unpark (now awake and searching), or -1. */
 int ftl__idle_to_notify(struct ftl__idle *idle);
 
-/* The worker goes to sleep. True: it was the last searcher and must look at all queues once more. */
+/* The worker goes to sleep. True: nobody searches now, and it must look at all queues once more. */
 bool ftl__idle_sleep(struct ftl__idle *idle, uint32_t worker, bool searching);
 /* It was woken by something else than a notify: true = it was still among the sleepers and is awake now. */
 bool ftl__idle_wake(struct ftl__idle *idle, uint32_t worker);

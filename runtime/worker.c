@@ -150,6 +150,7 @@ static void empty_inbox(struct ftl__worker *worker)
     }
 }
 
+/* This worker's share of what was injected; its own queue is empty. */
 static struct ftl_task *take_injected(struct ftl__worker *worker)
 {
     struct ftl_runtime *runtime = worker->runtime;
@@ -220,7 +221,7 @@ static struct ftl_task *look_outside(struct ftl__worker *worker)
 {
     if (poll_driver(worker, false))
         notify(worker->runtime);
-    return take_injected(worker);
+    return ftl__inject_take(&worker->runtime->inject, 1); /* more would not fit and come back */
 }
 
 static struct ftl_task *next_task(struct ftl__worker *worker)
@@ -296,9 +297,9 @@ static bool work_anywhere(const struct ftl_runtime *runtime)
 static void go_to_sleep(struct ftl__worker *worker)
 {
     struct ftl_runtime *runtime = worker->runtime;
-    bool last = ftl__idle_sleep(&runtime->idle, worker->index, worker->searching);
+    bool look = ftl__idle_sleep(&runtime->idle, worker->index, worker->searching);
     worker->searching = false;
-    if (last && work_anywhere(runtime))
+    if (look && work_anywhere(runtime))
         notify(runtime);
     for (;;) {
         bool drove = park(worker);
