@@ -292,7 +292,8 @@ const char *ftl__dev_config(const struct ftl__dev *dev)
 void ftl__dev_announce(const struct ftl__dev *dev)
 {
     printf("fettled: ready, with a private Redis in %s. Enqueue with\n\n"
-           "    redis-cli -s %s LPUSH queue:default '{\"class\":\"Hello\",\"args\":[\"world\"]}'\n\n"
+           "    redis-cli -s %s LPUSH queue:default "
+           "'{\"class\":\"Hello\",\"args\":[\"world\"]}'\n\n"
            "Ctrl-C stops both.\n",
            dev->dir, dev->socket);
     fflush(stdout);

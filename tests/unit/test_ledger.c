@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The ledger: which batches are acked as a whole, which entries are settled on their own, and when. */
+ * The ledger: which batches are acked as a whole, which entries are settled on their own, and
+ * when. */
 #include "daemon/ledger.h"
 
 #include <stdio.h>

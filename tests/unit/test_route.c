@@ -166,7 +166,7 @@ START_TEST(a_class_without_handler_is_unroutable)
 }
 END_TEST
 
-/* ---- the life of a slot ----------------------------------------------------------------------- */
+/* ---- the life of a slot ---------------------------------------------------------------------- */
 
 static void *take_a_forbidden_edge(void *arg)
 {
