@@ -28,7 +28,7 @@ static void count(struct ftl_runtime *runtime, size_t offset)
         ftl__count((_Atomic uint64_t *)((char *)&worker->stats + offset));
     else
         atomic_fetch_add_explicit((_Atomic uint64_t *)((char *)&runtime->foreign + offset), 1,
-                                  memory_order_relaxed);
+                                  memory_order_release);
 }
 #define COUNT(runtime, what) count((runtime), offsetof(struct ftl__worker_stats, what))
 
@@ -39,6 +39,8 @@ static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled
     else if (cancelled)
         COUNT(runtime, cancelled);
     COUNT(runtime, ended);
+    /* As in spawning: either the shutdown sees this count after its barrier, or this sees `closing`. */
+    atomic_signal_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
         ftl__runtime_ended(runtime);
 }

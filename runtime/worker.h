@@ -106,9 +106,10 @@ void ftl__runtime_ended(struct ftl_runtime *runtime);
 
 static inline void ftl__count(_Atomic uint64_t *counter)
 {
-    /* Only the owner writes: no read-modify-write. */
+    /* Only the owner writes: no read-modify-write. release: who sees that a task has ended (sum() in
+     * runtime.c) sees also that it, and all that were spawned before it, were spawned. */
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, value + 1, memory_order_relaxed);
+    atomic_store_explicit(counter, value + 1, memory_order_release);
 }
 
 #endif
