@@ -20,12 +20,19 @@ TTL = 2
 
 
 def pair(t, redisd, probe, **settings):
-    """Two daemons that both were there all along; the first has the queue `default`, and both have
-    `shared`, which is how the second can be the one that recovers."""
+    """Two daemons that both are there all along. The second serves the queue `default` from serve() on:
+    what is claimed before that is the first one's."""
     settings = dict(probe.settings(), lease_ttl=TTL, shutdown_timeout=1, **settings)
     first = t.use(Fettled(redisd, queues=[{"name": "default"}], **settings))
-    second = t.use(Fettled(redisd, queues=[{"name": "late"}, {"name": "default"}], **settings))
+    second = t.use(Fettled(redisd, queues=[{"name": "other"}], **settings))
+    first.wait_ready()
+    second.wait_ready()
     return first, second
+
+
+def serve(daemon):
+    daemon.reload(queues=[{"name": "other"}, {"name": "default"}])
+    daemon.wait_event("config.reloaded")
 
 
 @limit(60)
@@ -33,12 +40,9 @@ def test_sigkill_with_eight_jobs(t):
     """SIGKILL with 8 jobs running: a second daemon claims them within lease_ttl + 5 s."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
     first, second = pair(t, redisd, probe)
-    first.wait_ready()
-    second.wait_ready()
-    second.signal(signal.SIGSTOP)  # so that all eight are the first one's
     redisd.client.call("LPUSH", "queue:default", *[job("Hold", [0, 30], n=i) for i in range(8)])
     until(lambda: probe.slot(0).running == 8 and inflight(redisd.client) == 8, what="8 runs")
-    second.signal(signal.SIGCONT)
+    serve(second)
     first.kill()
     start = time.monotonic()
     claimed = second.wait_events(8, "job.start", TTL + 15)
@@ -95,13 +99,10 @@ def test_stopped_past_its_lease(t):
     longer its own, says so, and works on under a new identity."""
     redisd, probe = t.use(Redisd()), t.use(Probe(3))
     first, second = pair(t, redisd, probe)
-    first.wait_ready()
-    second.wait_ready()
-    second.signal(signal.SIGSTOP)
     redisd.client.call("LPUSH", "queue:default", job("Hold", [0, 4], jid="twice"))
     until(lambda: probe.slot(0).running == 1, what="the run")
     first.signal(signal.SIGSTOP)
-    second.signal(signal.SIGCONT)
+    serve(second)
     second.wait_event("job.start", TTL + 15, jid="twice")
     old = first.find("daemon.ready")[0]["id"]
     first.signal(signal.SIGCONT)
@@ -151,8 +152,7 @@ def test_outage_expires_nobody(t):
     """Redis away for longer than the lease: nobody is fenced, no job runs twice."""
     redisd, probe = t.use(Redisd(appendonly="yes")), t.use(Probe())
     first, second = pair(t, redisd, probe)
-    first.wait_ready()
-    second.wait_ready()
+    serve(second)
     redisd.client.call("LPUSH", "queue:default", *[job("Hold", [0, 6], n=i) for i in range(4)])
     until(lambda: probe.slot(0).running == 4, what="4 runs")
     redisd.signal(signal.SIGSTOP)
