@@ -84,12 +84,18 @@ void ftl__driver_give(struct ftl__driver *driver)
     atomic_store_explicit(&driver->taken, false, memory_order_release);
 }
 
-/* Milliseconds, rounded up: for Linux before 5.11, and for TSan, which takes this call, but not its finer
- * kin, as what orders the registration of a descriptor before its events. */
+/* Milliseconds, rounded up, a day at most: for Linux before 5.11, for filters of system calls that do not know
+ * the finer call, and for TSan, which takes this one, but not its finer kin, as what orders the registration
+ * of a descriptor before its events. */
 static int wait_coarsely(struct ftl__driver *driver, struct epoll_event *events,
                          const struct timespec *how_long)
 {
-    int ms = how_long ? (int)(how_long->tv_sec * 1000 + (how_long->tv_nsec + 999999) / 1000000) : -1;
+    enum { DAY_S = 86400 };
+    int ms = -1;
+    if (how_long && how_long->tv_sec >= DAY_S)
+        ms = DAY_S * 1000;
+    else if (how_long)
+        ms = (int)(how_long->tv_sec * 1000 + (how_long->tv_nsec + 999999) / 1000000);
     return epoll_wait(driver->epoll, events, EVENTS, ms);
 }
 
@@ -107,7 +113,7 @@ static int wait_events(struct ftl__driver *driver, struct epoll_event *events, i
     }
 #ifndef FTL__TSAN
     int n = epoll_pwait2(driver->epoll, events, EVENTS, how_long, NULL);
-    if (n >= 0 || errno != ENOSYS)
+    if (n >= 0 || (errno != ENOSYS && errno != EPERM))
         return n; /* EINTR is as good as nothing */
 #endif
     return wait_coarsely(driver, events, how_long);
