@@ -158,5 +158,5 @@ uint32_t ftl__queue_len(const struct ftl__queue *queue)
     uint64_t head = atomic_load_explicit(&queue->head, memory_order_acquire);
     uint32_t tail = atomic_load_explicit(&queue->tail, memory_order_acquire);
     uint32_t len = tail - real_of(head);
-    return len > FTL__QUEUE_SIZE ? 0 : len;
+    return len > FTL__QUEUE_SIZE ? FTL__QUEUE_SIZE : len; /* head is older than tail: there is something */
 }
