@@ -184,11 +184,11 @@ struct ftl__stack *ftl__stack_take(struct ftl__stack_pool *pool, struct ftl__sta
         return stack;
     }
     ftl__lock_take(&pool->lock);
-    stack = pool->free[class];
-    if (stack) {
-        pool->free[class] = stack->next;
-        if (pool->warm[class] > 0)
-            pool->warm[class]--; /* the warm ones are on top */
+    if ((stack = pool->warm[class]) != NULL) {
+        pool->warm[class] = stack->next;
+        pool->warm_count[class]--;
+    } else if ((stack = pool->cold[class]) != NULL) {
+        pool->cold[class] = stack->next;
     } else {
         stack = carve(pool, class);
     }
@@ -199,22 +199,21 @@ struct ftl__stack *ftl__stack_take(struct ftl__stack_pool *pool, struct ftl__sta
 static void give_to_depot(struct ftl__stack_pool *pool, struct ftl__stack *stack)
 {
     ftl__lock_take(&pool->lock);
-    bool cold = pool->warm[stack->class] >= WARM_MAX;
+    bool cold = pool->warm_count[stack->class] >= WARM_MAX;
     if (!cold) {
-        pool->warm[stack->class]++;
-        stack->next = pool->free[stack->class];
-        pool->free[stack->class] = stack;
+        pool->warm_count[stack->class]++;
+        stack->next = pool->warm[stack->class];
+        pool->warm[stack->class] = stack;
     }
     ftl__lock_drop(&pool->lock);
     if (!cold)
         return;
 
-    /* The system call is made outside of the lock. A cold stack goes on top all the same: it counts as
-     * warm there, which errs by one page fault. */
+    /* The system call is made outside of the lock. */
     (void)madvise(stack->low, ftl__stack_size(stack->class), MADV_DONTNEED);
     ftl__lock_take(&pool->lock);
-    stack->next = pool->free[stack->class];
-    pool->free[stack->class] = stack;
+    stack->next = pool->cold[stack->class];
+    pool->cold[stack->class] = stack;
     ftl__lock_drop(&pool->lock);
 }
 

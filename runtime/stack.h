@@ -31,8 +31,9 @@ struct ftl__stack_pool {
     struct ftl__lock lock; /* guards all below */
     struct ftl__stack_slab *slabs;
     struct ftl__stack_slab *carving[FTL__STACK_CLASSES];
-    struct ftl__stack *free[FTL__STACK_CLASSES];
-    size_t warm[FTL__STACK_CLASSES]; /* free ones whose pages are resident */
+    struct ftl__stack *warm[FTL__STACK_CLASSES]; /* free ones whose pages are resident */
+    struct ftl__stack *cold[FTL__STACK_CLASSES]; /* free ones whose pages were given back */
+    size_t warm_count[FTL__STACK_CLASSES];
     uint64_t mapped, unguarded;
     uint64_t protected_guards, protected_max; /* PROT_NONE guards, where there are no light ones */
     bool light_guards;                        /* MADV_GUARD_INSTALL works */

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,6 +79,46 @@ START_TEST(stacks_are_recycled)
 }
 END_TEST
 
+enum { PEAK = 4000 };
+
+static void take_and_give(struct ftl__stack **stacks, int count)
+{
+    for (int i = 0; i < count; i++) {
+        stacks[i] = ftl__stack_take(&pool, &cache, 1);
+        ck_assert_ptr_nonnull(stacks[i]);
+        stacks[i]->top[-1] = 'x';
+    }
+    for (int i = 0; i < count; i++)
+        ftl__stack_give(&pool, &cache, stacks[i]);
+}
+
+static int resident(struct ftl__stack **stacks)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    int count = 0;
+    for (int i = 0; i < PEAK; i++) {
+        unsigned char in_core = 0;
+        void *last = (void *)(((uintptr_t)stacks[i]->top - 1) & ~(page - 1));
+        ck_assert_int_eq(mincore(last, 1, &in_core), 0);
+        count += in_core & 1;
+    }
+    return count;
+}
+
+START_TEST(few_free_stacks_are_resident_however_they_were_used)
+{
+    static struct ftl__stack *all[PEAK], *some[PEAK];
+    begin(true);
+    take_and_give(all, PEAK);
+    for (int round = 0; round < 3; round++)
+        for (int count = 200; count < PEAK; count += 800)
+            take_and_give(some, count);
+    ck_assert_int_le(resident(all), 1024 + 64); /* the depot's warm ones, the cache */
+    ftl__stack_cache_flush(&pool, &cache);
+    ftl__stack_pool_destroy(&pool);
+}
+END_TEST
+
 START_TEST(without_light_guards_there_are_still_stacks_beyond_the_ceiling)
 {
     enum { COUNT = 100 };
@@ -129,6 +170,7 @@ static void add_cases(Suite *suite)
 {
     UNIT_CASE(suite, the_guard_faults_and_the_stack_does_not);
     UNIT_CASE(suite, stacks_are_recycled);
+    UNIT_CASE(suite, few_free_stacks_are_resident_however_they_were_used);
     UNIT_CASE(suite, without_light_guards_there_are_still_stacks_beyond_the_ceiling);
     FIXTURE_CASE(suite, a_task_has_the_stack_it_asked_for);
 }
