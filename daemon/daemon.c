@@ -73,8 +73,8 @@ static void serve_dump(struct ftl__daemon *daemon)
 static bool wait_up(struct ftl__daemon *daemon)
 {
     while (!is_up(daemon) && daemon->stop_reason == NULL) {
-        ftl__notify_status(daemon->notify, "Waiting for Redis at %s", daemon->config->redis.shown);
-        ftl__notify_extend(daemon->notify);
+        ftl__notify_status("Waiting for Redis at %s", daemon->config->redis.shown);
+        ftl__notify_extend();
         if (daemon->ledger.id[0] == '\0')
             (void)ftl_notify_wait(daemon->changed, ftl_deadline(WAITING));
         else
@@ -87,7 +87,7 @@ static bool wait_up(struct ftl__daemon *daemon)
 static void say_ready(struct ftl__daemon *daemon)
 {
     daemon->ready = true;
-    ftl__notify_ready(daemon->notify);
+    ftl__notify_ready();
     ftl__log(FTL__EV_DAEMON_READY, FTL__STR("id", daemon->ledger.id),
              FTL__REAL("duration_ms", (double)(ftl_now() - daemon->started_at) / 1e6));
     if (daemon->dev != NULL)
@@ -116,7 +116,7 @@ static void serve(struct ftl__daemon *daemon)
     }
     if (daemon->quiet_reason != NULL && !daemon->quiet) {
         ftl__daemon_quiet(daemon, daemon->quiet_reason);
-        ftl__notify_status(daemon->notify, "Quiet: finishing what runs");
+        ftl__notify_status("Quiet: finishing what runs");
     }
 }
 

@@ -49,7 +49,7 @@ static void let_finish(struct ftl__daemon *daemon, int64_t deadline)
     int code = FTL_EAGAIN;
 
     while (code != 0 && !daemon->stop_now && ftl_now() < deadline) {
-        ftl__notify_extend(daemon->notify);
+        ftl__notify_extend();
         code = ftl__dispatch_wait_idle(daemon->dispatch,
                                        earlier(deadline, ftl_deadline(EXTEND_EVERY)));
     }
@@ -119,7 +119,7 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     ftl__log(FTL__EV_DAEMON_STOPPING, FTL__STR("reason", reason),
              FTL__UINT("running", ftl__dispatch_running(daemon->dispatch)),
              FTL__REAL("timeout", timeout));
-    ftl__notify_stopping(daemon->notify);
+    ftl__notify_stopping();
     ftl__daemon_quiet(daemon, reason);
     let_finish(daemon, deadline);
     end = earlier(ftl_now(), deadline) + TIME_TO_END;

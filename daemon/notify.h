@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the service manager is told (sd_notify(3)): readiness, status, reload, stop, more time, and
- * the watchdog's sign of life. Without NOTIFY_SOCKET nothing is sent. Control runtime only. */
+ * the watchdog's sign of life. Nothing is sent without NOTIFY_SOCKET, nor by a build without libsystemd.
+ * Control runtime only. */
 #ifndef FETTLE_DAEMON_NOTIFY_H
 #define FETTLE_DAEMON_NOTIFY_H
 
@@ -21,14 +22,15 @@ struct ftl__notify_options {
     void *arg;
 };
 
-/* Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and takes them out of the environment. */
+/* Starts the watchdog's task if the manager wants signs of life. */
 int ftl__notify_open(const struct ftl__notify_options *options, struct ftl__notify **ret_notify);
 void ftl__notify_close(struct ftl__notify *notify); /* NULL-safe */
 
-void ftl__notify_ready(struct ftl__notify *notify);
-void ftl__notify_reloading(struct ftl__notify *notify); /* ready() ends it */
-void ftl__notify_stopping(struct ftl__notify *notify);
-void ftl__notify_extend(struct ftl__notify *notify); /* by FTL__NOTIFY_EXTENSION from now */
-void ftl__notify_status(struct ftl__notify *notify, const char *format, ...) FTL_PRINTF(2, 3);
+/* Messages; they need no object. */
+void ftl__notify_ready(void);
+void ftl__notify_reloading(void); /* ready() ends it */
+void ftl__notify_stopping(void);
+void ftl__notify_extend(void); /* by FTL__NOTIFY_EXTENSION from now */
+void ftl__notify_status(const char *format, ...) FTL_PRINTF(1, 2);
 
 #endif

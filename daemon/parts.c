@@ -23,7 +23,7 @@ static int on_work_up(void *arg, struct ftl__link *link)
     if (code == 0 && daemon->claim != NULL)
         ftl__claim_reconnected(daemon->claim);
     if (code == 0 && daemon->ready && !daemon->draining)
-        ftl__notify_status(daemon->notify, "Running");
+        ftl__notify_status("Running");
     return code;
 }
 
@@ -32,7 +32,7 @@ static void on_work_down(void *arg, const char *reason)
     struct ftl__daemon *daemon = arg;
 
     if (daemon->ready && !daemon->draining)
-        ftl__notify_status(daemon->notify, "Redis is unreachable: %s", reason);
+        ftl__notify_status("Redis is unreachable: %s", reason);
 }
 
 static void on_registered(void *arg, const char *id)

@@ -92,7 +92,7 @@ void ftl__daemon_reload(struct ftl__daemon *daemon)
 {
     char error[ERROR_SIZE] = "";
 
-    ftl__notify_reloading(daemon->notify);
+    ftl__notify_reloading();
     if (reload(daemon, error) != 0)
         ftl__log(FTL__EV_CONFIG_REFUSED, FTL__STR("config", daemon->config->file),
                  FTL__STR("reason", error));
@@ -100,5 +100,5 @@ void ftl__daemon_reload(struct ftl__daemon *daemon)
         ftl__log(FTL__EV_CONFIG_RELOADED, FTL__STR("config", daemon->config->file),
                  FTL__UINT("queues", daemon->config->queue_count),
                  FTL__UINT("handlers", daemon->config->handler_count));
-    ftl__notify_ready(daemon->notify);
+    ftl__notify_ready();
 }

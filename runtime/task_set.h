@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A task set: a dynamic group of tasks whose outcomes come in completion order. One task (or
- * foreign thread) owns it and makes all calls; its members may run on any runtime. */
+ * foreign thread) owns it and makes all calls, or several tasks that never run in parallel do, such as
+ * those of a runtime with one worker; its members may run on any runtime. */
 #ifndef FETTLE_TASK_SET_H
 #define FETTLE_TASK_SET_H
 
