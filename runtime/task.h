@@ -116,7 +116,7 @@ FTL_API struct ftl_task *ftl_task_current(void);
  * thread: sched_yield(). */
 FTL_API int ftl_yield(void);
 
-/* For long computations: yields if the task's budget of operations or its time slice (about 10 ms)
+/* For long computations: yields if the task's time slice (about 10 ms from the first checkpoint of its turn)
  * is used up, and honours an abort. Cheap otherwise. */
 FTL_API int ftl_checkpoint(void);
 

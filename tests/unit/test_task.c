@@ -231,6 +231,46 @@ START_TEST(during_the_grace_waits_return_cancelled)
 }
 END_TEST
 
+static void *compute(void *arg)
+{
+    int64_t end = ftl_deadline(300 * FTL_MS), step = 0;
+    while (step < end) {
+        step = ftl_deadline(FTL_MS);
+        while (ftl_now() < step)
+            ;
+        ftl_assert(ftl_checkpoint() == 0);
+    }
+    *(bool *)arg = true;
+    return NULL;
+}
+
+static void *count_turns(void *arg)
+{
+    intptr_t turns = 0;
+    while (!*(bool *)arg) {
+        ftl_yield();
+        turns++;
+    }
+    return (void *)turns;
+}
+
+START_TEST(checkpoints_share_the_worker_in_slices)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_task *counter, *computer;
+    bool done = false; /* one worker: they take turns */
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, count_turns, &done, NULL, &counter), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, compute, &done, NULL, &computer), 0);
+    ck_assert_int_eq(fixture_join(computer), FTL_COMPLETED);
+    struct ftl_outcome outcome = join(counter);
+    ck_assert_int_ge((intptr_t)outcome.value, 10); /* 300 ms by about 10 ms; 20 on a bad day */
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+END_TEST
+
 static _Atomic int meeting;
 
 static void *meet(void *arg)
@@ -660,6 +700,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_detached_panic_is_reported_to_the_hook);
     FIXTURE_CASE(suite, a_checkpoint_honours_an_abort);
     UNIT_CASE(suite, the_budget_makes_a_busy_task_yield);
+    UNIT_CASE(suite, checkpoints_share_the_worker_in_slices);
     FIXTURE_CASE(suite, a_pinned_task_stays_on_its_worker);
     FIXTURE_CASE(suite, a_dump_shows_each_waiting_task_with_its_frames);
     UNIT_CASE(suite, shutdown_aborts_what_is_left_and_refuses_new_tasks);
