@@ -39,8 +39,6 @@ FTL_API size_t ftl_channel_len(const struct ftl_channel *channel);
 
 /* ---- oneshot: storage of the caller, one value, one receiver ---------------------------- */
 
-struct ftl__oneshot_state; /* see the .c */
-
 /* Embed it where both ends can reach it; it must outlive both calls. Zeroed = empty. */
 struct ftl_oneshot {
     void *_Atomic state;

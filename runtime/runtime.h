@@ -11,8 +11,8 @@ struct ftl_runtime_options {
     const char *name; /* of the threads: "NAME/0"…, at most 10 bytes count; NULL = "ftl"  */
     unsigned workers; /* 0 = one per usable core; at most FTL_WORKERS_MAX                  */
 
-    /* Told of a panic that nobody will join (the task was detached). Runs on a worker thread, must
-     * not wait. NULL: one line on stderr. */
+    /* Told of a panic that nobody will join (the task was detached). Runs on whichever thread gives up
+     * the last reference, must neither wait nor panic. NULL: one line on stderr. */
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
     void *hook_arg;
 };
@@ -26,11 +26,13 @@ FTL_API int ftl_runtime_start(const struct ftl_runtime_options *options,
 
 /* Refuses new tasks, aborts those that are left, waits until they have ended or `deadline` has
  * passed. Returns the number of tasks still there: 0 means that ftl_runtime_free() may be called.
- * From a foreign thread or a task of another runtime. May be repeated with a later deadline. */
+ * From a foreign thread or a task of another runtime, one at a time. May be repeated with a later
+ * deadline. */
 FTL_API size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadline);
 
-/* Joins the worker threads and frees the runtime. Only after a shutdown that returned 0, and when
- * every handle to its tasks has been given up. From a foreign thread. NULL-safe. */
+/* Joins the worker threads and frees the runtime. Only after a shutdown that returned 0, when every handle
+ * to its tasks has been given up, and when every call on another thread that woke one of them (a send, a
+ * release, an abort) has returned. From a foreign thread. NULL-safe. */
 FTL_API void ftl_runtime_free(struct ftl_runtime *runtime);
 
 FTL_API unsigned ftl_runtime_workers(const struct ftl_runtime *runtime);

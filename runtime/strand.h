@@ -19,7 +19,7 @@ struct ftl__strand {
     struct ftl__stack *stack;      /* NULL before the first run */
     struct ftl_task *task;         /* NULL: a foreign thread */
     struct ftl_defer *defers;      /* armed, newest first; touched by the strand itself only */
-    struct ftl__strand *wake_next; /* in a list of claimed strands (wake.h) */
+    struct ftl__strand *wake_next; /* in a list of claimed strands (wait.h) */
     _Atomic uint32_t parked;       /* threads only: futex word, 1 = woken */
     uint16_t mask;                 /* > 0: abort waits */
     bool ending;                   /* panicked or aborted: the defers are being run */

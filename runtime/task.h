@@ -61,7 +61,8 @@ typedef void *(*ftl_task_fn)(void *arg);
 
 struct ftl_spawn_options {
     void (*arg_free)(void *arg);     /* run exactly once, however the task ends; must not wait   */
-    void (*value_free)(void *value); /* of a value that nobody joined; must not wait             */
+    void (*value_free)(void *value); /* of a value that nobody joined; must neither wait nor
+                                        panic: it may run where there is no task             */
     const char *name;                /* static storage; for dumps and reports; may be NULL       */
     size_t stack_size;               /* bytes, rounded up to a class; 0 = 64 KiB                 */
     bool migratable;                 /* may be resumed on another worker than the one it started
@@ -76,7 +77,8 @@ struct ftl_spawn_options {
  * thread, or from a task of any runtime. `options` may be NULL; it is copied.
  * On success the task owns `arg` and what `held` lists, and *ret_task (if not NULL) is a join
  * handle; with NULL the task is detached at once.
- * FTL_ENOMEM, FTL_ESHUTDOWN: nothing happened, `arg` and `held` are still the caller's. */
+ * FTL_ENOMEM, FTL_ESHUTDOWN, FTL_EINVAL (the stack is too large): nothing happened, `arg` and `held` are
+ * still the caller's. */
 FTL_API int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                       const struct ftl_spawn_options *options, struct ftl_task **ret_task);
 

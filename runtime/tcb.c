@@ -98,7 +98,7 @@ struct ftl_task *ftl__tcb_take(struct ftl__tcb_pool *pool, struct ftl__tcb_cache
     return task;
 }
 
-/* The older half of a full cache goes to the shared list. */
+/* Half of a full cache goes to the shared list. */
 static void spill(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache)
 {
     ftl__lock_take(&pool->lock);

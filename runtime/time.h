@@ -24,7 +24,7 @@ FTL_API int64_t ftl_deadline(int64_t ns);
 FTL_API int ftl_sleep_until(int64_t deadline);
 FTL_API int ftl_sleep(int64_t ns);
 
-/* Periods without drift: tick() waits for the next one. After a delay, missed periods are skipped,
+/* Periods (of more than 0 ns) without drift: tick() waits for the next one. After a delay, missed periods are skipped,
  * the phase is kept. */
 struct ftl_interval {
     int64_t next, period;
