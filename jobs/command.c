@@ -11,7 +11,10 @@
  * runs use it at a time, on any thread.
  *
  * Verdicts, in this order: out of time → Timeout; 0 → done; a code of dead_exit → never again; 75 →
- * later; another code → ExitStatus; a signal → Signal. */
+ * later; another code → ExitStatus; a signal → Signal. A program that cannot be started fails the
+ * run with CommandError, unless it was we who had no descriptors, processes or memory left: that is
+ * not the job's fault, and the run is tried again later, its counts untouched. */
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -24,6 +27,7 @@
 
 #define EXIT_LATER    75
 #define LATER_DEFAULT 60.0
+#define LATER_SHORT   5.0 /* for a program that there were no means to start */
 #define RUN_ENV       6   /* variables that each run adds */
 #define RUN_ENV_MAX   320 /* bytes of one: name, '=', at most a class */
 
@@ -146,13 +150,25 @@ static int judge(const struct command *command, struct ftl_run *run,
     return fail(run, "ExitStatus", what, result);
 }
 
+/* ENOSPC: epoll(7) has no watch left for this user. */
+static bool is_shortage(int code, int sys_errno)
+{
+    return code == FTL_ENOMEM ||
+           (code == FTL_ESYS && (sys_errno == EMFILE || sys_errno == ENFILE ||
+                                 sys_errno == EAGAIN || sys_errno == ENOMEM || sys_errno == ENOSPC));
+}
+
 static int fail_start(const struct command *command, struct ftl_run *run, int code, int sys_errno)
 {
-    if (code == FTL_ESYS) {
-        return ftl_run_fail(run, "CommandError", "%s cannot be started: %s", command->argv[0],
-                            strerrordesc_np(sys_errno));
+    bool shortage = is_shortage(code, sys_errno);
+
+    if (code != FTL_ESYS && !shortage) {
+        return code; /* shutting down, cancelled */
     }
-    return code; /* out of memory, shutting down, cancelled */
+    (void)ftl_run_fail(run, "CommandError", "%s cannot be started: %s", command->argv[0],
+                       code == FTL_ESYS ? strerrordesc_np(sys_errno) : ftl_error_text(code));
+    run->failure.later = shortage ? LATER_SHORT : 0;
+    return 1;
 }
 
 /* ---- the run ---------------------------------------------------------------------------- */

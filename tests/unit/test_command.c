@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -232,6 +233,7 @@ START_TEST(a_program_that_is_gone_fails_the_run)
     ck_assert_int_eq(run_attempt(&run), FTL_COMPLETED);
     ck_assert_int_eq(run.verdict, FTL__VERDICT_FAILED);
     ck_assert_str_eq(run.failure.error_class, "CommandError");
+    ck_assert_double_eq(run.failure.later, 0);
     ck_assert_ptr_nonnull(strstr(run.failure.error_message, file));
     ftl__run_clear(&run);
     unlink(file);
@@ -240,6 +242,36 @@ START_TEST(a_program_that_is_gone_fails_the_run)
 END_TEST
 
 /* ---- output ----------------------------------------------------------------------------- */
+
+/* The lowest limit that lets go on what is open, and nothing be opened. */
+static struct rlimit close_the_door(void)
+{
+    struct rlimit before, limit;
+    int fd = dup(0); /* the lowest number that is free */
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    limit = (struct rlimit){.rlim_cur = (rlim_t)fd, .rlim_max = before.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    return before;
+}
+
+START_TEST(a_shortage_of_descriptors_is_later)
+{
+    struct rlimit before = close_the_door();
+    attempt("exit 0");
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_int_eq(run.verdict, FTL__VERDICT_FAILED);
+    ck_assert_double_gt(run.failure.later, 0); /* the job's counts stay as they are */
+    ck_assert_str_eq(run.failure.error_class, "CommandError");
+    ck_assert_ptr_nonnull(strstr(run.failure.error_message, "Too many open files"));
+    ftl__run_clear(&run);
+    attempt("exit 0");
+    ck_assert_int_eq(run.verdict, FTL__VERDICT_DONE);
+    ftl__run_clear(&run);
+}
+END_TEST
 
 START_TEST(output_is_bounded)
 {
@@ -467,6 +499,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, exit_status_75_is_later);
     FIXTURE_CASE(suite, a_signal_is_named);
     FIXTURE_CASE(suite, a_program_that_is_gone_fails_the_run);
+    FIXTURE_CASE(suite, a_shortage_of_descriptors_is_later);
     FIXTURE_CASE(suite, output_is_bounded);
     FIXTURE_CASE(suite, an_unfinished_line_is_a_line);
     FIXTURE_CASE(suite, timeout_terminates);
