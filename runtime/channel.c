@@ -91,16 +91,22 @@ static void admit(struct ftl_channel *channel, struct ftl__wakes *wakes)
     }
 }
 
+/* With the lock held and a receiver waiting. */
+static void hand_over(struct ftl_channel *channel, void *message, struct ftl__wakes *wakes)
+{
+    struct ftl__waiter *receiver = channel->receiver;
+    channel->receiver = NULL;
+    receiver->item = message;
+    ftl__waiter_grant(receiver, wakes);
+}
+
 /* With the lock held. 0: delivered. */
 static int deliver(struct ftl_channel *channel, void *message, struct ftl__wakes *wakes)
 {
     if (channel->closed)
         return FTL_ECLOSED;
     if (channel->receiver) {
-        struct ftl__waiter *receiver = channel->receiver;
-        channel->receiver = NULL;
-        receiver->item = message;
-        ftl__waiter_grant(receiver, wakes);
+        hand_over(channel, message, wakes);
         return 0;
     }
     if (channel->len >= channel->capacity || !ftl__list_is_empty(&channel->senders))
@@ -178,15 +184,21 @@ int ftl_channel_try_recv(struct ftl_channel *channel, void **ret_message)
     return rc;
 }
 
-/* The receiver's wait has ended otherwise: what was handed to it meanwhile goes back to the head. */
+/* The receiver's wait has ended otherwise: what was handed to it meanwhile goes back to the head, or to the
+ * next receiver if that waits already. */
 static void withdraw_receiver(struct ftl_channel *channel, struct ftl__waiter *waiter)
 {
+    struct ftl__wakes wakes;
+    ftl__wakes_init(&wakes);
     ftl__lock_take(&channel->lock);
     if (channel->receiver == waiter)
         channel->receiver = NULL;
+    else if (waiter->item != &closed_mark && channel->receiver)
+        hand_over(channel, waiter->item, &wakes);
     else if (waiter->item != &closed_mark)
         put_head(channel, waiter->item);
     ftl__lock_drop(&channel->lock);
+    ftl__wakes_submit(&wakes);
 }
 
 int ftl_channel_recv(struct ftl_channel *channel, int64_t deadline, void **ret_message)

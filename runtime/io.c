@@ -124,8 +124,12 @@ static int leave(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl_
     ftl__lock_take(&fd->lock);
     if (fd->waiting[direction] == waiter)
         fd->waiting[direction] = NULL;
+    else if (fd->closed)
+        rc = FTL_ECLOSED;
+    else if (rc == FTL_ECANCELED)
+        fd->edge[direction] = true; /* for the next wait */
     else
-        rc = fd->closed ? FTL_ECLOSED : 0;
+        rc = 0;
     ftl__lock_drop(&fd->lock);
     return rc;
 }

@@ -54,6 +54,8 @@ int ftl_oneshot_recv(struct ftl_oneshot *oneshot, int64_t deadline, void **ret_v
                                                         memory_order_acq_rel, memory_order_acquire))
                 return ftl__wait_result(strand, rc);
             ftl__waiter_settle(&waiter);
+            if (rc == FTL_ECANCELED) /* the value stays where it is */
+                return ftl__wait_result(strand, rc);
         } else if (state != SENT) {
             return FTL_EINVAL; /* another receiver waits */
         }

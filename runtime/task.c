@@ -312,7 +312,7 @@ int ftl_task_join(struct ftl_task *task, int64_t deadline, struct ftl_outcome *r
     ftl__waiter_init(&waiter, strand);
     if (set_joiner(task, &waiter)) {
         rc = ftl__waiter_wait(&waiter, deadline);
-        if (rc != 0 && unset_joiner(task, &waiter))
+        if (rc != 0 && (unset_joiner(task, &waiter) || rc == FTL_ECANCELED))
             return ftl__wait_result(strand, rc);
     }
     ftl__task_outcome(task, ret_outcome);

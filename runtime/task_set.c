@@ -157,7 +157,7 @@ static int wait_ended(struct ftl_task_set *set, struct ftl__strand *strand, int6
                                                 memory_order_relaxed))
         return rc;
     ftl__waiter_settle(&waiter); /* somebody has ended meanwhile */
-    return 0;
+    return rc == FTL_ECANCELED ? rc : 0;
 }
 
 int ftl_task_set_join_next(struct ftl_task_set *set, int64_t deadline,

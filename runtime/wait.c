@@ -41,15 +41,17 @@ static int wait_thread(struct ftl__waiter *waiter, int64_t deadline)
     return 0;
 }
 
+/* An abort comes before a grant: the primitive gives back what can be given back. */
 static int wait_task(struct ftl__waiter *waiter)
 {
     struct ftl__strand *strand = waiter->strand;
-    while (!granted(waiter)) {
+    for (;;) {
         if (ftl__abort_pending(strand))
             return FTL_ECANCELED;
+        if (granted(waiter))
+            return 0;
         ftl__strand_suspend(strand);
     }
-    return 0;
 }
 
 static void arm(struct ftl__timer *timer, struct ftl__strand *strand, int64_t deadline)
@@ -68,11 +70,13 @@ static int wait_task_until(struct ftl__waiter *waiter, int64_t deadline)
     if (granted(waiter))
         return 0;
     arm(&timer, strand, deadline);
-    while (!granted(waiter)) {
+    for (;;) {
         if (ftl__abort_pending(strand)) {
             rc = FTL_ECANCELED;
             break;
         }
+        if (granted(waiter))
+            break;
         if (granted(&timer.waiter)) {
             if (ftl_now() >= deadline) {
                 rc = FTL_ETIMEDOUT;

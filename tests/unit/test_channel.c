@@ -250,8 +250,55 @@ START_TEST(each_notify_wakes_one_waiter)
 }
 END_TEST
 
+static void *receive_first(void *arg)
+{
+    void *message;
+    (void)ftl_channel_recv(arg, FTL_FOREVER, &message);
+    ftl_panic("an aborted receiver went on");
+}
+
+/* There is one worker: the message comes after the abort, and before the aborted receiver runs again. */
+static void *receive_after_aborted(void *arg)
+{
+    int message = 0;
+    channel = ftl_channel_new(1, NULL);
+    for (int waits = 0; waits < 2; waits++) {
+        struct ftl_task *first;
+        struct ftl_outcome outcome;
+        void *got = NULL;
+        ftl_assert(ftl_spawn(ftl_runtime_current(), receive_first, channel, NULL, &first) == 0);
+        ftl_sleep(3 * FTL_MS); /* it waits */
+        ftl_abort(first, 0);
+        ftl_assert(ftl_channel_try_send(channel, &message) == 0);
+        if (!waits) {
+            ftl_assert(ftl_task_join(first, FTL_FOREVER, &outcome) == 0);
+            ftl_assert(outcome.kind == FTL_CANCELLED);
+        }
+        ftl_assert(ftl_channel_recv(channel, ftl_deadline(5 * FTL_S), &got) == 0);
+        ftl_assert(got == &message);
+        if (waits)
+            ftl_assert(ftl_task_join(first, FTL_FOREVER, &outcome) == 0);
+    }
+    ftl_channel_unref(channel);
+    return arg;
+}
+
+START_TEST(a_message_that_an_aborted_receiver_was_granted_goes_to_the_next)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_task *task;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, receive_after_aborted, NULL, NULL, &task), 0);
+    ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
+    UNIT_CASE(suite, a_message_that_an_aborted_receiver_was_granted_goes_to_the_next);
     FIXTURE_CASE(suite, messages_arrive_once_in_order_within_the_bound);
     FIXTURE_CASE(suite, a_foreign_thread_sends_and_receives);
     FIXTURE_CASE(suite, close_lets_out_what_is_in_and_nothing_more_in);

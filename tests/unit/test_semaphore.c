@@ -186,6 +186,53 @@ START_TEST(a_permit_of_a_foreign_thread_may_be_released_by_a_task)
 }
 END_TEST
 
+static bool went_on;
+
+static void *acquire_and_go_on(void *arg)
+{
+    FTL_PERMIT(permit);
+    ftl_assert(ftl_semaphore_acquire(semaphore, 1, *(int64_t *)arg, &permit) == 0);
+    went_on = true;
+    return NULL;
+}
+
+/* There is one worker: what is waited for comes after the abort, and before the task runs again. */
+static void *abort_then_release(void *arg)
+{
+    FTL_PERMIT(permit);
+    struct ftl_task *task;
+    struct ftl_outcome outcome;
+    ftl_assert(ftl_semaphore_try_acquire(semaphore, 1, &permit) == 0);
+    ftl_assert(ftl_spawn(ftl_runtime_current(), acquire_and_go_on, arg, NULL, &task) == 0);
+    ftl_sleep(3 * FTL_MS); /* it waits */
+    ftl_abort(task, 0);
+    ftl_permit_release(&permit);
+    ftl_assert(ftl_task_join(task, FTL_FOREVER, &outcome) == 0);
+    ftl_assert(outcome.kind == FTL_CANCELLED);
+    return NULL;
+}
+
+START_TEST(an_aborted_waiter_does_not_go_on_with_what_it_was_granted)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    struct ftl_runtime *runtime;
+    int64_t deadlines[2] = {FTL_FOREVER, ftl_deadline(1000 * FTL_S)};
+    semaphore = ftl_semaphore_new(1);
+    went_on = false;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    for (int i = 0; i < 2; i++) {
+        struct ftl_task *task;
+        ck_assert_int_eq(ftl_spawn(runtime, abort_then_release, &deadlines[i], NULL, &task), 0);
+        ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
+        ck_assert(!went_on);
+        ck_assert_uint_eq(ftl_semaphore_available(semaphore), 1);
+    }
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
 static int came[3], order[3], ordered;
 static _Atomic int queued;
 
@@ -316,6 +363,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, a_permit_moves_into_a_task_and_ends_with_it);
     FIXTURE_CASE(suite, a_move_that_is_taken_back_leaves_the_callers_defers_alone);
     FIXTURE_CASE(suite, a_permit_of_a_foreign_thread_may_be_released_by_a_task);
+    UNIT_CASE(suite, an_aborted_waiter_does_not_go_on_with_what_it_was_granted);
     UNIT_CASE(suite, whoever_waits_longest_is_served_first);
     FIXTURE_CASE(suite, close_wakes_the_waiters_with_an_error);
     FIXTURE_CASE(suite, no_unit_is_lost_when_waits_end_early);
