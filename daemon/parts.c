@@ -296,7 +296,6 @@ static int open_company(struct ftl__daemon *daemon)
         .scripts = daemon->scripts,
         .keys = daemon->keys,
         .lease = daemon->lease,
-        .limits = {daemon->config->max_payload + FTL__RETRY_GROWTH, FTL__ROUTE_DEPTH},
         .dead_max_jobs = daemon->config->dead_max_jobs,
         .dead_max_age = daemon->config->dead_max_age,
     };

@@ -7,6 +7,9 @@
  * sleep; the holder looks once a second, since a member may be added that is due earlier, the
  * others a little less often, each at random.
  *
+ * Members of all daemons' queues pass here, whatever max_payload theirs or ours is: the only limits
+ * are those of a call and of the scanner. What is too large to be run, its claim decides.
+ *
  * What Redis refuses to move stays where it is, is told, and is tried again at the next look. */
 #include "daemon/promote.h"
 
@@ -34,6 +37,12 @@
 #define LIMIT           500 /* members per call */
 #define MAX_BYTES       (4 << 20)
 #define TRIM_LIMIT      100
+
+/* A member is sent twice in one call, as it was and as it is to be. */
+static const struct ftl__job_limits widest = {
+    .max_bytes = FTL__LINK_MAX_OUT / 2 - FTL__RETRY_GROWTH,
+    .max_depth = FTL__JSON_DEPTH_CEILING,
+};
 
 struct ftl__promote {
     struct ftl__promote_options options;
@@ -181,7 +190,7 @@ static int promote_some(struct ftl__promote *promote, const char *name, const st
     status = parse_look(reply, look);
     if (status == 0 && reply->elements > 2)
         status = ftl__due_read(reply->element + 2, (reply->elements - 2) / 2,
-                               &promote->options.limits, look->now, &list);
+                               &widest, look->now, &list);
     if (status == 0 && list.count > 0)
         status = move(promote, name, set, &list, look);
     ftl__due_clear(&list);
@@ -203,12 +212,12 @@ static int promote_set(struct ftl__promote *promote, const char *name, const str
 
 /* ---- dead ------------------------------------------------------------------------------- */
 
-static void tell_trimmed(const struct ftl__promote *promote, const struct redisReply *member)
+static void tell_trimmed(const struct redisReply *member)
 {
     struct ftl__job job;
     struct ftl__job_error error;
     struct ftl__slice jid = {0}, class = {0}, queue = {0};
-    if (ftl__job_scan(member->str, member->len, &promote->options.limits, &job, &error) == 0) {
+    if (ftl__job_scan(member->str, member->len, &widest, &job, &error) == 0) {
         jid = ftl__job_plain(&job, FTL__JID);
         class = ftl__job_plain(&job, FTL__CLASS);
         queue = ftl__job_plain(&job, FTL__QUEUE);
@@ -232,7 +241,7 @@ static int trim_some(struct ftl__promote *promote, double now, size_t *ret_count
     if (status != 0)
         return status;
     for (size_t i = 0; i < reply->elements; i++)
-        tell_trimmed(promote, reply->element[i]);
+        tell_trimmed(reply->element[i]);
     promote->stats.dropped += reply->elements;
     *ret_count = reply->elements;
     freeReplyObject(reply);

@@ -13,7 +13,6 @@
 #include "daemon/lease.h"
 #include "daemon/link.h"
 #include "daemon/script.h"
-#include "jobs/job.h"
 
 struct ftl__promote;
 
@@ -23,7 +22,6 @@ struct ftl__promote_options {
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
     const struct ftl__lease *lease; /* whose ID holds the promoter's lock; idle while it has none */
-    struct ftl__job_limits limits;  /* of the scan; what exceeds them goes to dead */
     uint64_t dead_max_jobs;         /* 0 = never trimmed */
     double dead_max_age;            /* seconds; 0 = never trimmed */
 };

@@ -119,6 +119,24 @@ def test_members_that_are_no_jobs(t):
     equal(len(daemon.wait_events(4, "promote.failed")), 4, "events")
 
 
+def test_promoters_limits_are_nobodys(t):
+    """A job within its own daemon's max_payload is retried, whoever promotes it: one that would
+    refuse it has the lock, and has another one's queues."""
+    redisd = t.use(Redisd())
+    client = redisd.client
+    narrow = t.use(Fettled(redisd, queues=[{"name": "small"}], max_payload=1000))
+    promoter = narrow.wait_ready()["id"].encode()
+    until(lambda: client.call("GET", "fettle:promoter") == promoter, what="a promoter")
+    wide = t.use(Fettled(redisd, queues=[{"name": "big"}], max_payload=8 << 20))
+    client.call("LPUSH", "queue:big", job("Fail", ["no"], jid="big", pad="x" * (3 << 20)))
+    first, _ = until(lambda: member(client, "retry", "big"), what="the first failure")
+    client.call("ZADD", "retry", "XX", 0, client.call("ZRANGE", "retry", 0, -1)[0])
+    wide.wait_event("job.failed", jid="big", attempt=2)
+    again, _ = until(lambda: member(client, "retry", "big"), what="the second failure")
+    equal((first["retry_count"], again["retry_count"]), (0, 1), "counts")
+    equal((client.call("GET", "fettle:promoter"), narrow.find("promote.failed")), (promoter, []))
+
+
 def test_dead_is_trimmed_when_asked(t):
     """dead.max_jobs and dead.max_age drop the oldest, and say so; by default nothing is dropped."""
     redisd = t.use(Redisd())

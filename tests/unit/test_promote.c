@@ -45,7 +45,6 @@ static void *open_task(void *arg)
                                            .scripts = parts.scripts,
                                            .keys = parts.keys,
                                            .lease = worker->lease,
-                                           .limits = {.max_bytes = 1 << 20, .max_depth = 64},
                                            .dead_max_jobs = worker->max_jobs,
                                            .dead_max_age = worker->max_age};
     ftl_assert(ftl__promote_open(&options, &worker->promote) == 0);
@@ -148,6 +147,29 @@ START_TEST(what_is_no_job_goes_to_dead_as_it_is)
     unit_redis_await(redis, 2, "ZCARD dead");
     ck_assert_int_eq(unit_redis_int(redis, "EXISTS retry"), 0);
     ck_assert_int_gt(unit_redis_int(redis, "ZSCORE dead %s", "no job at all"), 1600000000);
+    close_worker(&one);
+}
+END_TEST
+
+/* Whose limits it exceeds, its claim finds out. */
+START_TEST(what_is_large_or_deep_is_promoted)
+{
+    const int deep = 5000;
+    const size_t size = 40 << 20;
+    char *job = malloc(size + 1);
+    int begun = snprintf(job, size, "{\"class\":\"A\",\"args\":[");
+    memset(job + begun, '[', deep);
+    memset(job + begun + deep, ']', deep);
+    snprintf(job + begun + 2 * deep, size - (size_t)begun - 2 * (size_t)deep, "]}");
+    add_member("retry", 1, job);
+    memset(job + begun, 'x', size - (size_t)begun);
+    job[begun] = '"';
+    memcpy(job + size - 3, "\"]}", 4);
+    add_member("retry", 2, job);
+    free(job);
+    open_worker(&one);
+    unit_redis_await(redis, 2, "LLEN queue:default");
+    ck_assert_int_eq(unit_redis_int(redis, "EXISTS retry dead"), 0);
     close_worker(&one);
 }
 END_TEST
@@ -271,6 +293,7 @@ static void add_cases(Suite *suite)
     CASE(suite, it_comes_in_time_and_not_before);
     CASE(suite, many_are_moved_at_once);
     CASE(suite, what_is_no_job_goes_to_dead_as_it_is);
+    CASE(suite, what_is_large_or_deep_is_promoted);
     CASE(suite, a_queue_of_a_wrong_type_holds_nobody_up);
     CASE(suite, a_set_of_a_wrong_type_does_not_stop_the_other);
     CASE(suite, one_at_a_time_and_the_next_takes_over);
