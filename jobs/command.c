@@ -153,9 +153,11 @@ static int judge(const struct command *command, struct ftl_run *run,
 /* ENOSPC: epoll(7) has no watch left for this user. */
 static bool is_shortage(int code, int sys_errno)
 {
-    return code == FTL_ENOMEM ||
-           (code == FTL_ESYS && (sys_errno == EMFILE || sys_errno == ENFILE ||
-                                 sys_errno == EAGAIN || sys_errno == ENOMEM || sys_errno == ENOSPC));
+    if (code == FTL_ESYS) {
+        return sys_errno == EMFILE || sys_errno == ENFILE || sys_errno == EAGAIN ||
+               sys_errno == ENOMEM || sys_errno == ENOSPC;
+    }
+    return code == FTL_ENOMEM;
 }
 
 static int fail_start(const struct command *command, struct ftl_run *run, int code, int sys_errno)
