@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The frame of the process: command line, signals, the private server of --dev, the exit
- * code. What the daemon does is in daemon.c. */
+ * DESIGN. The frame of the process: command line, signals, how many files it may open, the private
+ * server of --dev, the exit code. What the daemon does is in daemon.c. */
 #include <config.h>
 
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon/daemon.h"
 #include "daemon/log.h"
 
 #define ERROR_SIZE 1024
+#define LOG_TIMEOUT FTL_S
+#define FILES_MOST (1u << 20)    /* children inherit the limit, and some close all that it allows */
+#define FILES_OF_OURS 64         /* connections, drivers, modules, a child that is being started */
+#define FILES_OF_A_COMMAND 4     /* three pipes and a pidfd */
 
 static int check(const struct ftl__options *options)
 {
@@ -27,6 +32,42 @@ static int check(const struct ftl__options *options)
     return code == 0 ? FTL__EXIT_OK : FTL__EXIT_CONFIG;
 }
 
+/* The soft limit is low for programs that use select(2); we do not. What is not to be had is
+ * warned of once it is known what is needed. */
+static void raise_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_MOST)
+        return;
+    limit.rlim_cur = limit.rlim_max < FILES_MOST ? limit.rlim_max : FILES_MOST;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* How many commands may run at a time. */
+static uint64_t most_commands(const struct ftl__config *config)
+{
+    uint64_t most = 0;
+
+    for (size_t i = 0; i < config->handler_count; i++) {
+        const struct ftl__handler_config *handler = &config->handlers[i];
+        if (handler->type == FTL__HANDLER_COMMAND)
+            most += handler->concurrency > 0 ? handler->concurrency : config->concurrency;
+    }
+    return most < config->concurrency ? most : config->concurrency;
+}
+
+static void warn_of_files(const struct ftl__config *config)
+{
+    uint64_t commands = most_commands(config);
+    uint64_t needed = FILES_OF_OURS + FILES_OF_A_COMMAND * commands;
+    struct rlimit limit;
+
+    if (commands > 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
+        ftl__log(FTL__EV_DAEMON_LIMITS, FTL__UINT("files", limit.rlim_cur),
+                 FTL__UINT("needed", needed), FTL__UINT("commands", commands));
+}
+
 /* With a thread that does not come back, an orderly exit would wait for it, or pull the ground from
  * under it. */
 static int run(const struct ftl__options *options)
@@ -37,16 +78,21 @@ static int run(const struct ftl__options *options)
 
     daemon.options = options;
     ftl__signals_block();
+    raise_files();
     if ((options->mode == FTL__MODE_DEV &&
          ftl__dev_start(options->dev_dir, &daemon.dev, error, sizeof error) != 0) ||
         ftl__daemon_configure(&daemon, error, sizeof error) != 0) {
         fprintf(stderr, "%s\n", error);
+    } else if (ftl__log_start() != 0) {
+        perror("fettled: cannot start the log");
     } else {
         ftl__log_configure(daemon.config->log_level, daemon.config->log_format,
                            daemon.config->log_jobs);
+        warn_of_files(daemon.config);
         exit_code = ftl__daemon_run(&daemon);
     }
     ftl__dev_stop(daemon.dev);
+    ftl__log_stop(LOG_TIMEOUT);
     if (daemon.stuck) {
         fflush(NULL);
         _exit(exit_code);

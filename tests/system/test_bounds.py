@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import Fettled, job
+from fettled import FETTLED, Fettled, command, job
 from places import inflight, places
 from probe import Probe
 from redisd import Redisd, available
@@ -144,6 +144,46 @@ def test_parked_jobs_are_bounded_and_go_back(t):
     daemon.stop()
     got = redisd.client.call("LRANGE", "queue:default", 0, -1)
     equal([raw.decode() for raw in reversed(got)], texts, "the queue, next to run first")
+
+
+def under_ulimit(t, redisd, ulimit, **settings):
+    """A daemon that a shell with this limit has started."""
+    daemon = t.use(Fettled(redisd, start=False, **settings))
+    daemon.program = os.path.join(daemon.directory, "limited")
+    with open(daemon.program, "w") as file:
+        file.write("#!/bin/sh\nulimit %s && exec '%s' \"$@\"\n" % (ulimit, FETTLED))
+    os.chmod(daemon.program, 0o700)
+    daemon.start()
+    daemon.wait_ready()
+    return daemon
+
+
+def test_low_soft_limit_of_open_files(t):
+    """40 commands at once need 160 descriptors: the soft limit of 64 that it got is raised."""
+    redisd = t.use(Redisd())
+    daemon = under_ulimit(t, redisd, "-Sn 64", concurrency=40,
+                          handlers=[command("Nap", ["/bin/sleep", "1"])])
+    redisd.client.call("LPUSH", "queue:default", *[job("Nap")] * 40)
+    daemon.wait_events(40, "job.done", 20)
+    equal(daemon.find("job.failed") + daemon.find("daemon.limits"), [], "failures, warnings")
+
+
+@limit(120)
+def test_too_few_open_files(t):
+    """Where the limit cannot be raised it is said, and the jobs that find no descriptor are run
+    later: none has failed."""
+    redisd = t.use(Redisd())
+    daemon = under_ulimit(t, redisd, "-n 80", concurrency=40,
+                          handlers=[command("Nap", ["/bin/sleep", "0.5"])])
+    said = daemon.wait_event("daemon.limits", files=80, commands=40)
+    assert said["needed"] > 160, said
+    redisd.client.call("LPUSH", "queue:default",
+                       *[job("Nap", jid=str(n), retry=False) for n in range(40)])
+    daemon.wait_events(40, "job.done", 90)
+    short = daemon.find("job.failed", reason="later", error_class="CommandError")
+    equal(daemon.find("job.failed") + daemon.find("job.dropped"), short, "failures")
+    assert short and all(event["attempt"] == 1 for event in daemon.find("job.done")), short
+    equal(len({event["jid"] for event in daemon.find("job.done")}), 40, "jobs that were run")
 
 
 main(None if available() else "there is no redis-server")
