@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN: one task on control. A beat is one MULTI … EXEC, begun in one go, so that nothing of
- * others on the same link comes between: announce the process, replace its list of runs, add to the
- * totals, take the signals. All records expire after 60 s, should we die. A new ID (lease.c) takes
- * the records of the old one away.
+ * others on the same link comes between: announce the process and its queues, replace its list of
+ * runs, add to the totals, take the signals. All records expire after 60 s, should we die. A new ID
+ * (lease.c) takes the records of the old one away.
  *
  * Totals are sent as what has come since the last beat that was answered; a beat whose answer was
  * lost is sent again and may count twice. Dashboards bear that; nothing else reads them. */
@@ -84,6 +84,15 @@ static void put_process(struct ftl__roster *roster, const struct ftl__roster_sta
             (long long)(roster->round_trip / 1000), state->quiet ? "true" : "false", resident_kb());
     ftl__tx_put(tx, "EXPIRE %b " EXPIRE, key.text, key.size);
     free(info);
+}
+
+/* Producers that only push tell nobody that there is a queue; whoever serves it does. */
+static void put_queues(struct ftl__roster *roster)
+{
+    const struct ftl__key *queues = &roster->options.keys->queues;
+    const struct ftl__config *config = roster->options.config;
+    for (size_t i = 0; i < config->queue_count; i++)
+        ftl__tx_put(roster->tx, "SADD %b %s", queues->text, queues->size, config->queues[i].name);
 }
 
 /* Older dashboards look at :workers, newer ones at :work. */
@@ -203,6 +212,7 @@ static int beat(struct ftl__roster *roster, const char *id)
         put_removal(roster);
     snprintf(roster->id, sizeof roster->id, "%s", id);
     put_process(roster, &state);
+    put_queues(roster);
     put_all_runs(roster);
     put_totals(roster, &state);
     int64_t begun = ftl_now();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The roster: what dashboards of the public layout show of this process, written every 5 s: the
- * process, its runs (at most 100, 1 MiB), the totals; and the signals that they send. Nothing that
- * fettle itself relies on. One task on the control runtime. */
+ * process, the queues that it serves, its runs (at most 100, 1 MiB), the totals; and the signals
+ * that they send. Nothing that fettle itself relies on. One task on the control runtime. */
 #ifndef FETTLE_DAEMON_ROSTER_H
 #define FETTLE_DAEMON_ROSTER_H
 

@@ -309,6 +309,19 @@ def test_with_a_daemon(t):
     equal((process["concurrency"], process["quiet"]), (3, False))
 
 
+def test_queues_of_plain_producers(t):
+    """A producer that does nothing but LPUSH: the queues that a daemon serves are in the stats."""
+    redisd = t.use(Redisd())
+    fettle = Cli(redisd)
+    daemon = t.use(Fettled(redisd, queues=[{"name": "default"}, {"name": "low"}]))
+    daemon.wait_ready()
+    redisd.client.call("SADD", "paused", "low")
+    redisd.client.call("LPUSH", "queue:low", json.dumps({"class": "Hello", "args": ["x"]}))
+    listed = until(lambda: fettle.json("stats")["queues"], 10, "queues in the stats")
+    equal([(q["name"], q["length"], q["paused"]) for q in listed],
+          [("default", 0, False), ("low", 1, True)])
+
+
 def test_addresses(t):
     """The URL of the command line, of the environment, of the file; the prefix; the password."""
     redisd = t.use(Redisd(requirepass="hush"))

@@ -130,6 +130,21 @@ START_TEST(the_process_is_announced)
 }
 END_TEST
 
+START_TEST(its_queues_are_known)
+{
+    freeReplyObject(unit_redis_call(redis, "SADD queues other"));
+    open_roster();
+    ck_assert_int_eq(unit_redis_int(redis, "SISMEMBER queues critical"), 1);
+    ck_assert_int_eq(unit_redis_int(redis, "SISMEMBER queues low"), 1);
+    ck_assert_int_eq(unit_redis_int(redis, "SCARD queues"), 3);
+    /* Whoever forgets them is told again. */
+    freeReplyObject(unit_redis_call(redis, "DEL queues"));
+    unit_on_control(redis, refresh_task, NULL);
+    unit_redis_await(redis, 2, "SCARD queues");
+    close_roster();
+}
+END_TEST
+
 START_TEST(its_card_has_what_every_dashboard_wants)
 {
     open_roster();
@@ -288,6 +303,7 @@ static void add_cases(Suite *suite)
 {
     unit_redis_require();
     CASE(suite, the_process_is_announced);
+    CASE(suite, its_queues_are_known);
     CASE(suite, its_card_has_what_every_dashboard_wants);
     CASE(suite, runs_are_shown_and_vanish);
     CASE(suite, the_record_of_runs_is_bounded);
