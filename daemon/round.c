@@ -321,9 +321,11 @@ int ftl__round_deliver(struct ftl__round *round)
     round->put_back = false;
     if (round->reply == NULL)
         return 0;
+    ftl_cork();
     if (is_ours(round))
         for (size_t i = 1; i < round->reply->elements && code == 0; i++)
             code = deliver_row(round, round->reply->element[i], now);
+    ftl_uncork();
     release_queues(round);
     ftl__dispatch_redeem(round->context->dispatch, round->asked);
     round->asked = 0;

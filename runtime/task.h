@@ -85,6 +85,12 @@ FTL_API int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
 /* The runtime of the calling task or worker thread; NULL on a foreign thread. */
 FTL_API struct ftl_runtime *ftl_runtime_current(void);
 
+/* Between the two, or until the calling task waits, tasks that it makes ready on other runtimes are handed
+ * over together: one lock and one wake-up for up to 64 of them. For a row of spawns; not for code that goes
+ * on computing in between. No-ops on a foreign thread. */
+FTL_API void ftl_cork(void);
+FTL_API void ftl_uncork(void);
+
 /* ---- join handle ------------------------------------------------------------------------ */
 
 /* Waits until the task has ended, moves its outcome to *ret_outcome and consumes the handle.

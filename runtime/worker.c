@@ -371,7 +371,7 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
     worker->strand = strand;
     ftl__shadow_leave(&worker->shadow, &strand->shadow, strand->stack->low,
                       (size_t)(strand->stack->top - strand->stack->low));
-    ftl__context_switch(&worker->sp, strand->sp);
+    ftl__context_resume(&worker->sp, strand->sp);
     ftl__shadow_arrive(&worker->shadow, &low, &size);
     worker->strand = NULL;
     switch (worker->why) {

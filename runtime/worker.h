@@ -24,6 +24,13 @@ struct ftl__local {
     struct ftl_task *first, *last;
 };
 
+/* Tasks of another runtime that a corked worker hands over together. Owner only. */
+struct ftl__outbox {
+    struct ftl_runtime *runtime;
+    struct ftl_task *first, *last;
+    uint32_t count;
+};
+
 /* Written by the owner, read by anyone. */
 struct ftl__worker_stats {
     _Atomic uint64_t spawned, ended, panicked, cancelled, stolen, parked;
@@ -45,6 +52,8 @@ struct ftl__worker {
     bool polling;              /* wake-ups made now are followed by one notify */
     int budget;                /* operations left to the running task before it must yield */
     int64_t slice_end;         /* ns; 0: not yet computed for the running task */
+    bool corked;
+    struct ftl__outbox outbox;
     struct ftl__strand *strand; /* running now; NULL: the scheduler */
     enum ftl__switch why;
     void *sp;                  /* of the scheduler while a strand runs */
