@@ -33,6 +33,7 @@ struct ftl__claim {
     struct ftl__claim_options options;
     struct ftl__round_context *context; /* of the options */
     struct ftl_notify *wake;
+    struct ftl_notify *handed_out; /* quiet, and a round has come to its end */
     struct ftl_task *task;
     struct ftl__round rounds[ROUNDS];
     unsigned oldest, under_way; /* rounds[oldest] was begun first */
@@ -77,9 +78,22 @@ void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency)
     ftl__claim_hungry(claim);
 }
 
-bool ftl__claim_is_idle(const struct ftl__claim *claim)
+static bool claims(const struct ftl__claim *claim)
 {
-    return claim->under_way == 0;
+    for (unsigned i = 0; i < ROUNDS; i++)
+        if (claim->rounds[i].asked > 0)
+            return true;
+    return false;
+}
+
+int ftl__claim_wait_quiet(struct ftl__claim *claim, int64_t deadline)
+{
+    int code = 0;
+
+    ftl_assert(claim->quiet);
+    while (code == 0 && claims(claim))
+        code = ftl_notify_wait(claim->handed_out, deadline);
+    return code;
 }
 
 /* ---- deciding -------------------------------------------------------------------------------- */
@@ -168,6 +182,8 @@ static int finish(struct ftl__claim *claim)
     if (ftl__round_deliver(round) != 0)
         ftl__link_break(claim->context->link, "jobs were claimed that there is no memory for");
     claim->held_back |= round->put_back;
+    if (claim->quiet)
+        ftl_notify_all(claim->handed_out);
     return code == 0 ? 0 : pause_after(claim, code);
 }
 
@@ -244,7 +260,8 @@ int ftl__claim_open(const struct ftl__claim_options *options, struct ftl__claim 
     for (unsigned i = 0; i < ROUNDS; i++)
         ftl__round_init(&claim->rounds[i], claim->context);
     claim->wake = ftl_notify_new();
-    if (claim->wake != NULL)
+    claim->handed_out = ftl_notify_new();
+    if (claim->wake != NULL && claim->handed_out != NULL)
         code = ftl__part_start(options->runtime, claim_main, claim, "claim", &claim->task);
     if (code == 0)
         *ret_claim = claim;
@@ -261,6 +278,7 @@ void ftl__claim_close(struct ftl__claim *claim)
     for (unsigned i = 0; i < ROUNDS; i++)
         ftl__round_free(&claim->rounds[i]);
     ftl_notify_free(claim->wake);
+    ftl_notify_free(claim->handed_out);
     free(claim);
 }
 

@@ -32,8 +32,9 @@ void ftl__claim_reconnected(struct ftl__claim *claim);
 void ftl__claim_quiet(struct ftl__claim *claim);
 void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency);
 
-/* Is no claim and no ack on its way? */
-bool ftl__claim_is_idle(const struct ftl__claim *claim);
+/* After quiet(): waits until what claims on their way have brought is handed out. FTL_ETIMEDOUT,
+ * FTL_ECANCELED. */
+int ftl__claim_wait_quiet(struct ftl__claim *claim, int64_t deadline);
 
 /* Has its task come to an end by a fault of ours? It can only be closed then. */
 bool ftl__claim_has_failed(struct ftl__claim *claim);

@@ -19,6 +19,7 @@
 
 #define EXTEND_EVERY (5 * FTL_S)
 #define STUCK_SHOWN 100 /* runs */
+#define TIME_TO_HAND_OUT (250 * FTL_MS)
 #define TIME_TO_END (950 * FTL_MS)   /* of steps 3 to 5 */
 #define TIME_TO_TELL (250 * FTL_MS)  /* of that, what is kept for step 5 */
 #define TIME_TO_LEAVE (100 * FTL_MS) /* of that, what is kept for its end */
@@ -29,7 +30,9 @@ void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason)
         return;
     daemon->quiet = true;
     ftl__claim_quiet(daemon->claim);
-    /* Before anything is put back: a BLMOVE that still waits would take it to the front again. */
+    /* Before anything is put back: what is still claimed is younger, and a BLMOVE that still waits
+     * would take it to the front again. */
+    (void)ftl__claim_wait_quiet(daemon->claim, ftl_deadline(TIME_TO_HAND_OUT));
     ftl__wait_close(daemon->wait);
     daemon->wait = NULL;
     ftl__log(FTL__EV_DAEMON_QUIET, FTL__STR("reason", reason),
