@@ -15,6 +15,27 @@ void ftl__context_switch(void **save, void *load);
  * returned stack pointer calls entry(arg), which must not return. */
 void *ftl__context_make(void *top, void (*entry)(void *arg), void *arg);
 
+/* ftl__context_switch() for whoever resumes one context after the other (a scheduler), inlined into its
+ * loop: on x86-64 it makes no call, so that calls and returns stay in pairs for the return predictor,
+ * which else fails at each return of the resumed context. (AVX: more registers than are named here.) */
+static inline __attribute__((always_inline)) void ftl__context_resume(void **save, void *load)
+{
+#if defined __x86_64__ && !defined __AVX__
+    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\t" /* past the red zone */
+                     "leaq 1f(%%rip), %%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "jmp ftl__context_resume_jump\n"
+                     "1:\tleaq 128(%%rsp), %%rsp"
+                     : "+D"(save), "+S"(load)
+                     :
+                     : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc", "xmm0",
+                       "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+#else
+    ftl__context_switch(save, load);
+#endif
+}
+
 /* Return addresses of a suspended context / of the caller, innermost first, by frame pointers that
  * stay inside [low, high). */
 size_t ftl__context_frames(const void *sp, const void *low, const void *high, void **frames,

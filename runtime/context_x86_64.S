@@ -7,11 +7,8 @@
 #if defined __x86_64__
 
     .text
-    .globl ftl__context_switch
-    .type ftl__context_switch, @function
-    .align 16
-ftl__context_switch:
-    .cfi_startproc
+/* Everything but the last instruction, which is what the two ends below differ in. */
+    .macro switch_stacks
     endbr64
     pushq %rbp
     .cfi_adjust_cfa_offset 8
@@ -64,19 +61,45 @@ ftl__context_switch:
     popq %rbp
     .cfi_adjust_cfa_offset -8
     .cfi_restore rbp
-    /* A jump, not a return: the return predictor holds the other stack's callers. */
-    popq %rcx
-    .cfi_adjust_cfa_offset -8
-    .cfi_register rip, rcx
-    notrack jmp *%rcx
+    .endm
+
+    .macro load_control_words
     .cfi_restore_state
     .cfi_adjust_cfa_offset 8
 3:  ldmxcsr (%rsp)
     jmp 1b
 4:  fldcw 4(%rsp)
     jmp 2b
+    .endm
+
+    .globl ftl__context_switch
+    .type ftl__context_switch, @function
+    .align 16
+ftl__context_switch:
+    .cfi_startproc
+    switch_stacks
+    /* A jump, not a return: the return predictor holds the other stack's callers. */
+    popq %rcx
+    .cfi_adjust_cfa_offset -8
+    .cfi_register rip, rcx
+    notrack jmp *%rcx
+    load_control_words
     .cfi_endproc
     .size ftl__context_switch, . - ftl__context_switch
+
+/* Reached by a jump (context.h). What the return predictor holds on top is the call by which a context
+ * was left last, and where the next one was left the same way, that is where this return goes. */
+    .globl ftl__context_resume_jump
+    .hidden ftl__context_resume_jump
+    .type ftl__context_resume_jump, @function
+    .align 16
+ftl__context_resume_jump:
+    .cfi_startproc
+    switch_stacks
+    ret
+    load_control_words
+    .cfi_endproc
+    .size ftl__context_resume_jump, . - ftl__context_resume_jump
 
 /* The bottom of every stack made by ftl__context_make(): r12 = entry, r13 = its argument. Unwinders
  * stop here, since the return address is undefined and the frame pointer zero. */

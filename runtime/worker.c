@@ -21,7 +21,7 @@
 
 #include "runtime/context.h"
 
-enum { OUTSIDE_EVERY = 61, LIFO_MAX = 3, BUDGET = 128 };
+enum { OUTSIDE_EVERY = 61, LIFO_MAX = 3, BUDGET = 128, OUTBOX_MAX = 64 };
 
 /* ---- waking workers ---- */
 
@@ -114,6 +114,49 @@ static void push_inbox(struct ftl__worker *worker, struct ftl_task *task)
     ftl__worker_unpark(worker);
 }
 
+/* Hands over what is held back. */
+static void flush(struct ftl__worker *worker)
+{
+    struct ftl__outbox *outbox = &worker->outbox;
+    if (!outbox->first)
+        return;
+    ftl__inject_push(&outbox->runtime->inject, outbox->first, outbox->last, outbox->count);
+    notify(outbox->runtime);
+    outbox->first = outbox->last = NULL;
+    outbox->count = 0;
+}
+
+static void hold_back(struct ftl__worker *worker, struct ftl_task *task)
+{
+    struct ftl__outbox *outbox = &worker->outbox;
+    if (outbox->count == OUTBOX_MAX || outbox->runtime != task->runtime)
+        flush(worker);
+    outbox->runtime = task->runtime;
+    task->queue_next = NULL;
+    if (outbox->last)
+        outbox->last->queue_next = task;
+    else
+        outbox->first = task;
+    outbox->last = task;
+    outbox->count++;
+}
+
+void ftl_cork(void)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    if (worker)
+        worker->corked = true;
+}
+
+void ftl_uncork(void)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    if (!worker)
+        return;
+    worker->corked = false;
+    flush(worker);
+}
+
 void ftl__schedule(struct ftl_task *task)
 {
     struct ftl__worker *worker = ftl__worker_current();
@@ -122,6 +165,8 @@ void ftl__schedule(struct ftl_task *task)
         push_inbox(task->worker, task);
     } else if (worker && worker->runtime == runtime) {
         push_lifo(worker, task);
+    } else if (worker && worker->corked) {
+        hold_back(worker, task);
     } else {
         task->queue_next = NULL;
         ftl__inject_push(&runtime->inject, task, task, 1);
@@ -374,6 +419,10 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
     ftl__context_resume(&worker->sp, strand->sp);
     ftl__shadow_arrive(&worker->shadow, &low, &size);
     worker->strand = NULL;
+    if (worker->corked) { /* by a task that did not get to uncork */
+        worker->corked = false;
+        flush(worker);
+    }
     switch (worker->why) {
     case FTL__SWITCH_WAIT:
         if (!ftl__task_idle(task))
