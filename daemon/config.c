@@ -19,6 +19,10 @@
 #include "jobs/retry.h"
 #include "jobs/run.h"
 
+#ifndef FTL_LIBDIR
+#define FTL_LIBDIR "/usr/lib"
+#endif
+#define MODULES FTL_LIBDIR "/fettle" /* where modules are if nothing is said */
 #define DAY 86400.0
 
 /* The texts of `redis` become an address once all of it has been read. */
@@ -300,9 +304,20 @@ static int add_default_queue(const struct ftl__settings *settings, struct ftl__c
     return 0;
 }
 
+static int add_default_path(const struct ftl__settings *settings, struct ftl__config *config)
+{
+    config->module_path = calloc(2, sizeof(*config->module_path));
+    if (config->module_path == NULL || (config->module_path[0] = strdup(MODULES)) == NULL)
+        return ftl__settings_no_memory(settings);
+    config->module_path_count = 1;
+    return 0;
+}
+
 static int complete(const struct ftl__settings *settings, struct ftl__config *config)
 {
     if (config->queue_count == 0 && add_default_queue(settings, config) != 0)
+        return FTL_ENOMEM;
+    if (config->module_path == NULL && add_default_path(settings, config) != 0)
         return FTL_ENOMEM;
     if (config->prefix == NULL && (config->prefix = strdup("")) == NULL)
         return ftl__settings_no_memory(settings);

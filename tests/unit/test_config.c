@@ -57,7 +57,8 @@ START_TEST(nothing_means_the_defaults)
     ck_assert_str_eq(config->queues[0].name, "default");
     ck_assert_uint_eq(config->queues[0].weight, 1);
     ck_assert_uint_eq(config->handler_count, 0);
-    ck_assert_uint_eq(config->module_path_count, 0);
+    ck_assert_uint_eq(config->module_path_count, 1); /* where make install puts them */
+    ck_assert_ptr_nonnull(strstr(config->module_path[0], "/fettle"));
     ck_assert_double_eq(config->shutdown_timeout, 25);
     ck_assert_double_eq(config->lease_ttl, 15);
     ck_assert_double_eq(config->unroutable_ttl, 86400);
