@@ -5,8 +5,8 @@
  *     bench/runtime NAME [WORKERS]
  *
  * prints `NAME VALUE ns/op` or `NAME VALUE B/task`. A round of a bench runs inside a task, or on
- * this thread, which is outside of the pool. Of time, the median of several rounds after a first one
- * that is not counted; of memory, the one round there is. bench/tokio does the same with Tokio,
+ * this thread, which is outside of the pool. Of time, the median of several rounds after one that is
+ * not counted; of memory, the one round there is. bench/tokio does the same with Tokio, and
  * bench/compare puts the two side by side. */
 #include "bench/runtime.h"
 

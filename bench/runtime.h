@@ -53,7 +53,7 @@ static inline void *bench_join(struct ftl_task *task)
     return outcome.value;
 }
 
-/* Spawns fn(arg) `count` times, BENCH_TASKS_MAX at most, then joins them all. ns. In runtime_spawn.c. */
+/* Spawns fn(arg) `count` times, BENCH_TASKS_MAX at most, then joins them all. The ns that took. */
 enum { BENCH_TASKS_MAX = 10000 };
 int64_t bench_spawn_and_join(struct ftl_runtime *runtime, uint32_t count, ftl_task_fn fn,
                              void *arg);

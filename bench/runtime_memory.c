@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Benches that count memory: what the process has more of, resident and in page tables, for a
- * million tasks that have started and wait, and for a million that stand in a queue. */
+ * DESIGN. Benches that count memory: what the process has more of, resident and in page tables, for
+ * a million tasks that have started and wait, and for a million that stand in a queue. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>

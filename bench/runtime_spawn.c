@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Benches that spawn: one task after the other, many at once, chains, trees, and a set whose
- * members are bounded by permits. */
+ * DESIGN. Benches that spawn: one task after the other, many at once, chains, trees, and a set
+ * whose members are bounded by permits. */
 #include <stdlib.h>
 
 #include <fettle/channel.h>

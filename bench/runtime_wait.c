@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Benches that wait and wake: yields, pairs over oneshots, a channel; and the bare switch of
- * contexts below all of them, without a runtime. */
+ * DESIGN. Benches that wait and wake: yields, pairs over oneshots, a channel; and the bare switch
+ * of contexts below all of them, without a runtime. */
 #include <stdatomic.h>
 
 #include <fettle/channel.h>

@@ -4,8 +4,8 @@
 //
 //     bench-tokio NAME [WORKERS]
 //
-// A round runs inside a task, or on this thread, which is outside of the pool. Of time, the median of
-// several rounds after a first one that is not counted; of memory, the one round there is.
+// A round runs inside a task, or on this thread, which is outside of the pool. Of time, the median
+// of several rounds after one that is not counted; of memory, the one round there is.
 use std::arch::asm;
 use std::future::Future;
 use std::pin::Pin;
