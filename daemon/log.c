@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A line is formatted in a buffer of the calling thread and written to stderr with one
- * write under a lock, since a pipe takes only 4 KiB at once and lines of two threads must not mix.
- * Settings are atomics, read once per line. The log never fails: where stderr takes nothing for 100
- * ms (somebody made it non-blocking), the rest of the line is dropped, and the next line begins on
- * a line of its own. It does not buffer, rotate or rate-limit: that is the journal's work. */
+ * DESIGN. A line is formatted in a buffer of the calling thread and handed to log_writer, which
+ * sees to it that nobody waits for whoever reads stderr. Settings are atomics, read once per line.
+ * The log never fails; what it had to drop, it counts. It does not rotate or rate-limit: that is
+ * the journal's work. */
 #include "daemon/log.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +17,7 @@
 #include <unistd.h>
 
 #include "daemon/line.h"
+#include "daemon/log_writer.h"
 
 static const struct {
     const char *name;
@@ -37,9 +34,6 @@ static const char level_priorities[] = "7643"; /* of syslog, as journald reads t
 static _Atomic int log_level = FTL__INFO;
 static _Atomic int log_format = FTL__LOG_LOGFMT;
 static _Atomic int log_jobs = FTL__LOG_JOBS_FAILURES;
-
-static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool cut_off; /* write_lock: the last line lost its end */
 
 /* systemd names the stream it gave us by device and inode: it may have been replaced since. */
 static bool stderr_is_journal(void)
@@ -181,37 +175,16 @@ static void end(struct ftl__line *line, bool json)
         ftl__line_end(line, line->truncated ? " truncated=true" : "");
 }
 
-/* Returns how much of it was written. */
-static size_t write_all(const char *bytes, size_t size)
+static void format_line(struct ftl__line *line, enum ftl__event event,
+                        const struct ftl__field *fields, size_t count)
 {
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n = write(STDERR_FILENO, bytes + done, size - done);
-        if (n >= 0) {
-            done += (size_t)n;
-        } else if (errno == EAGAIN) {
-            struct pollfd pollfd = {.fd = STDERR_FILENO, .events = POLLOUT};
-            if (poll(&pollfd, 1, 100) <= 0)
-                break;
-        } else if (errno != EINTR) {
-            break;
-        }
-    }
-    return done;
-}
-
-static void write_line(const struct ftl__line *line)
-{
-    int saved = errno;
-    pthread_mutex_lock(&write_lock);
-    if (cut_off)
-        cut_off = write_all("\n", 1) == 0;
-    if (!cut_off) {
-        size_t done = write_all(line->bytes, line->size);
-        cut_off = done > 0 && done < line->size;
-    }
-    pthread_mutex_unlock(&write_lock);
-    errno = saved;
+    enum ftl__log_format format =
+        (enum ftl__log_format)atomic_load_explicit(&log_format, memory_order_relaxed);
+    bool json = format == FTL__LOG_JSON;
+    begin(line, event, format);
+    for (size_t i = 0; i < count; i++)
+        add_field(line, &fields[i], json);
+    end(line, json);
 }
 
 /* Not inlined: the address of a thread-local must not outlive a wait of the caller's task. */
@@ -221,12 +194,21 @@ __attribute__((noinline)) void ftl__log_fields(enum ftl__event event,
     static _Thread_local struct ftl__line line;
     if (!ftl__log_on(events[event].level))
         return;
-    enum ftl__log_format format =
-        (enum ftl__log_format)atomic_load_explicit(&log_format, memory_order_relaxed);
-    bool json = format == FTL__LOG_JSON;
-    begin(&line, event, format);
-    for (size_t i = 0; i < count; i++)
-        add_field(&line, &fields[i], json);
-    end(&line, json);
-    write_line(&line);
+    format_line(&line, event, fields, count);
+    ftl__log_write(&line);
+}
+
+static void describe_gap(struct ftl__line *line, uint64_t count)
+{
+    format_line(line, FTL__EV_LOG_DROPPED, &FTL__UINT("count", count), 1);
+}
+
+int ftl__log_start(void)
+{
+    return ftl__log_writer_start(describe_gap);
+}
+
+void ftl__log_stop(int64_t timeout)
+{
+    ftl__log_writer_stop(timeout);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The log: one line per event to stderr, logfmt, JSON or with journald's priority prefix.
- * Thread-safe: each line is formatted in a buffer of the caller's thread and written with one
- * write(2). */
+ * Thread-safe: each line is formatted in a buffer of the caller's thread and handed over whole. */
 #ifndef FETTLE_DAEMON_LOG_H
 #define FETTLE_DAEMON_LOG_H
 
@@ -21,6 +20,13 @@ void ftl__log_configure(enum ftl__level level, enum ftl__log_format format,
                         enum ftl__log_jobs jobs);
 bool ftl__log_on(enum ftl__level level);
 enum ftl__log_jobs ftl__log_jobs(void);
+
+/* From here on a thread of its own writes, so that no caller waits for stderr; until then lines are
+ * written where they are made. FTL_ESYS. */
+int ftl__log_start(void);
+
+/* Before the process ends: waits until all is written, `timeout` ns at most. */
+void ftl__log_stop(int64_t timeout);
 
 /* The events are an interface: daemon/events.def lists each once, X(id, "name", level), and
  * docs/log.md explains each; a test holds the two together. */
@@ -47,7 +53,8 @@ struct ftl__field {
 
 /* Writes the event with its own level. A NULL string leaves its field out. A line is at most 16
  * KiB: what is too long is cut and marked `truncated=true`. Bytes that are not printable UTF-8 are
- * escaped. Never fails, never waits for anything but the write. */
+ * escaped. Never fails and, after ftl__log_start(), never waits: what stderr does not take in time
+ * is dropped, whole lines, and counted (log.dropped). */
 #define ftl__log(event, ...)                                                                       \
     ftl__log_fields((event), (const struct ftl__field[]){__VA_ARGS__},                             \
                     sizeof((const struct ftl__field[]){__VA_ARGS__}) / sizeof(struct ftl__field))

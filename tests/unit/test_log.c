@@ -362,6 +362,113 @@ START_TEST(a_full_stderr_does_not_hold_the_caller)
 }
 END_TEST
 
+/* A started log on a pipe that nobody reads yet. */
+struct unread {
+    int fd; /* to read from */
+    int saved;
+};
+
+static struct unread unread_begin(void)
+{
+    struct unread unread;
+    int fds[2];
+    use(FTL__LOG_JOURNAL);
+    ck_assert_int_eq(pipe(fds), 0);
+    unread = (struct unread){.fd = fds[0], .saved = dup(STDERR_FILENO)};
+    ck_assert_int_ge(unread.saved, 0);
+    dup2(fds[1], STDERR_FILENO);
+    close(fds[1]);
+    ck_assert_int_eq(ftl__log_start(), 0);
+    return unread;
+}
+
+static void number_lines(int count)
+{
+    static char text[LETTERS];
+    memset(text, 'x', sizeof(text));
+    for (int i = 0; i < count; i++)
+        ftl__log(FTL__EV_JOB_LOG, FTL__INT("n", i), FTL__BYTES("line", text, sizeof(text)));
+}
+
+/* Reads to the end; by then the log is stopped and has let go of the pipe. */
+static void unread_end(struct unread unread)
+{
+    pthread_t reader;
+    ck_assert_int_eq(pthread_create(&reader, NULL, read_all, &unread.fd), 0);
+    ftl__log_stop(60 * INT64_C(1000000000));
+    dup2(unread.saved, STDERR_FILENO);
+    close(unread.saved);
+    pthread_join(reader, NULL);
+    close(unread.fd);
+}
+
+/* The next line of `got`, NULL at the end. */
+static char *next_line(char **rest)
+{
+    char *line = *rest, *end = strchr(line, '\n');
+    if (end == NULL)
+        return NULL;
+    *end = '\0';
+    *rest = end + 1;
+    return line;
+}
+
+START_TEST(a_late_reader_misses_nothing)
+{
+    enum { COUNT = 80 }; /* 480 KB */
+    struct unread unread = unread_begin();
+    number_lines(COUNT);
+    unread_end(unread);
+    char *rest = got, *line;
+    for (int i = 0; i < COUNT; i++) {
+        int n = -1;
+        line = next_line(&rest);
+        ck_assert_ptr_nonnull(line);
+        ck_assert_int_eq(sscanf(line, "<6>level=info event=job.log n=%d line=xxx", &n), 1);
+        ck_assert_int_eq(n, i);
+    }
+    ck_assert_str_eq(rest, "");
+}
+END_TEST
+
+START_TEST(a_stopped_reader_does_not_hold_the_caller)
+{
+    enum { COUNT = 400 }; /* 2.4 MB */
+    struct unread unread = unread_begin();
+    number_lines(COUNT);
+    unread_end(unread);
+    unsigned long count = 0;
+    int n = -1, next = 0;
+    char *rest = got, *line;
+    while ((line = next_line(&rest)) != NULL) {
+        if (sscanf(line, "<3>level=error event=log.dropped count=%lu", &count) == 1) {
+            ck_assert_uint_gt(count, 0);
+            next += (int)count; /* it stands in the place of these */
+            continue;
+        }
+        ck_assert_int_eq(sscanf(line, "<6>level=info event=job.log n=%d line=xxx", &n), 1);
+        ck_assert_int_eq(n, next++);
+    }
+    ck_assert_uint_gt(count, 0);
+    ck_assert_int_eq(next, COUNT);
+    ck_assert_str_eq(rest, "");
+}
+END_TEST
+
+/* The last one: the thread is lost. */
+START_TEST(a_stop_does_not_wait_for_ever)
+{
+    struct unread unread = unread_begin();
+    number_lines(40);
+    ftl__log_stop(20 * INT64_C(1000000));
+    number_lines(400);
+    close(unread.saved);
+    unread.saved = open("/dev/null", O_WRONLY); /* for what it still has */
+    unread_end(unread);
+    ck_assert_int_eq(strncmp(got, "<6>level=info event=job.log n=0 ", 32), 0);
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
     UNIT_CASE(suite, logfmt_has_every_type);
@@ -377,6 +484,9 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, random_bytes_make_valid_lines);
     UNIT_CASE(suite, threads_do_not_mix_lines);
     UNIT_CASE(suite, a_full_stderr_does_not_hold_the_caller);
+    UNIT_CASE(suite, a_late_reader_misses_nothing);
+    UNIT_CASE(suite, a_stopped_reader_does_not_hold_the_caller);
+    UNIT_CASE(suite, a_stop_does_not_wait_for_ever);
 }
 
 UNIT_MAIN("log", add_cases)
