@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A bounded channel: a ring of pointers under a lock, one waiting receiver, a queue of waiting senders.
- * A message goes to a waiting receiver directly; a waiting sender's message enters the ring, in the
- * sender's turn, when there is room. What was handed to a receiver whom an abort or deadline reached first
- * goes back to the head, for which the ring keeps one slot more than its capacity. */
+ * A bounded channel: a ring of pointers under a lock, one waiting receiver, a queue of waiting
+ * senders. A message goes to a waiting receiver directly; a waiting sender's message enters the
+ * ring, in the sender's turn, when there is room. What was handed to a receiver whom an abort or
+ * deadline reached first goes back to the head, for which the ring keeps one slot more than its
+ * capacity. */
 #include <fettle/channel.h>
 
 #include <stdlib.h>
@@ -184,8 +185,8 @@ int ftl_channel_try_recv(struct ftl_channel *channel, void **ret_message)
     return rc;
 }
 
-/* The receiver's wait has ended otherwise: what was handed to it meanwhile goes back to the head, or to the
- * next receiver if that waits already. */
+/* The receiver's wait has ended otherwise: what was handed to it meanwhile goes back to the head,
+ * or to the next receiver if that waits already. */
 static void withdraw_receiver(struct ftl_channel *channel, struct ftl__waiter *waiter)
 {
     struct ftl__wakes wakes;

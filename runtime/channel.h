@@ -17,8 +17,8 @@
 
 struct ftl_channel;
 
-/* A channel of `capacity` ≥ 1 messages, counted references. `message_free` gets what is left when the
- * last reference goes; may be NULL. NULL: out of memory. */
+/* A channel of `capacity` ≥ 1 messages, counted references. `message_free` gets what is left when
+ * the last reference goes; may be NULL. NULL: out of memory. */
 FTL_API struct ftl_channel *ftl_channel_new(size_t capacity, void (*message_free)(void *message));
 FTL_API struct ftl_channel *ftl_channel_ref(struct ftl_channel *channel);
 FTL_API void ftl_channel_unref(struct ftl_channel *channel); /* NULL-safe */
@@ -28,8 +28,8 @@ FTL_API void ftl_channel_unref(struct ftl_channel *channel); /* NULL-safe */
 FTL_API int ftl_channel_send(struct ftl_channel *channel, void *message, int64_t deadline);
 FTL_API int ftl_channel_try_send(struct ftl_channel *channel, void *message);
 
-/* Waits for a message. FTL_ECLOSED: closed and empty. One receiver at a time. A message granted to a
- * receiver that an abort ends goes back to the head. */
+/* Waits for a message. FTL_ECLOSED: closed and empty. One receiver at a time. A message granted to
+ * a receiver that an abort ends goes back to the head. */
 FTL_API int ftl_channel_recv(struct ftl_channel *channel, int64_t deadline, void **ret_message);
 FTL_API int ftl_channel_try_recv(struct ftl_channel *channel, void **ret_message);
 
@@ -46,7 +46,8 @@ struct ftl_oneshot {
 };
 
 FTL_API void ftl_oneshot_init(struct ftl_oneshot *oneshot);
-/* Hands the value over; once. Never waits. After the receiver's return the sender touches nothing. */
+/* Hands the value over; once. Never waits. After the receiver's return the sender touches
+ * nothing. */
 FTL_API void ftl_oneshot_send(struct ftl_oneshot *oneshot, void *value);
 /* Waits for it. FTL_ETIMEDOUT, FTL_ECANCELED: nothing was taken, it may be repeated. */
 FTL_API int ftl_oneshot_recv(struct ftl_oneshot *oneshot, int64_t deadline, void **ret_value);

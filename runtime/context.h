@@ -11,13 +11,14 @@
  * resumes *save. In context_x86_64.S, context_aarch64.S. */
 void ftl__context_switch(void **save, void *load);
 
-/* Prepares a fresh stack, growing down from `top` (16-byte aligned), so that the first switch to the
- * returned stack pointer calls entry(arg), which must not return. */
+/* Prepares a fresh stack, growing down from `top` (16-byte aligned), so that the first switch to
+ * the returned stack pointer calls entry(arg), which must not return. */
 void *ftl__context_make(void *top, void (*entry)(void *arg), void *arg);
 
-/* ftl__context_switch() for whoever resumes one context after the other (a scheduler), inlined into its
- * loop: on x86-64 it makes no call, so that calls and returns stay in pairs for the return predictor,
- * which else fails at each return of the resumed context. (AVX: more registers than are named here.) */
+/* ftl__context_switch() for whoever resumes one context after the other (a scheduler), inlined into
+ * its loop: on x86-64 it makes no call, so that calls and returns stay in pairs for the return
+ * predictor, which else fails at each return of the resumed context. (AVX: more registers than are
+ * named here.) */
 static inline __attribute__((always_inline)) void ftl__context_resume(void **save, void *load)
 {
 #if defined __x86_64__ && !defined __AVX__

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Defers form a linked list per strand, newest first, of nodes in the frames (or permits, …) that own them;
- * what was moved out of a strand stands in a list of its own until a task has it. Each node knows what points
- * to it, and so leaves whichever list it is in. Only the strand itself touches its list. A node is armed as
- * long as `fn` is set. */
+ * Defers form a linked list per strand, newest first, of nodes in the frames (or permits, …) that
+ * own them; what was moved out of a strand stands in a list of its own until a task has it. Each
+ * node knows what points to it, and so leaves whichever list it is in. Only the strand itself
+ * touches its list. A node is armed as long as `fn` is set. */
 #include <stddef.h>
 
 #include "runtime/strand.h"
 
-void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)(void *arg), void *arg)
+void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)(void *arg),
+                     void *arg)
 {
     node->fn = fn;
     node->arg = arg;
@@ -20,7 +21,8 @@ void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)
     *list = node;
 }
 
-void ftl_defer_arm(struct ftl_defer *node, void (*fn)(void *arg), void *arg)
+void ftl_defer_arm(struct ftl_defer *node, void (*fn)(void *arg),
+                     void *arg)
 {
     struct ftl__strand *strand = ftl__strand_current();
     if (strand->task)

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * One epoll set and one timer wheel per runtime. Whichever worker has nothing to do takes the driver and
- * sleeps in epoll; the others sleep on their futexes; busy workers look in every 61 tasks. Descriptors are
- * registered once, edge-triggered, for both directions: an edge sets a bit and wakes the waiter of that
- * direction.
+ * One epoll set and one timer wheel per runtime. Whichever worker has nothing to do takes the
+ * driver and sleeps in epoll; the others sleep on their futexes; busy workers look in every 61
+ * tasks. Descriptors are registered once, edge-triggered, for both directions: an edge sets a bit
+ * and wakes the waiter of that direction.
  *
- * A closed ftl_fd may still be named in the event array of whoever is polling. So it is put on the list
- * `dead` and freed by the next poll, which by holding the driver knows that no such array is in use. */
+ * A closed ftl_fd may still be named in the event array of whoever is polling. So it is put on the
+ * list `dead` and freed by the next poll, which by holding the driver knows that no such array is
+ * in use. */
 #include "runtime/driver.h"
 
 #include <errno.h>
@@ -84,9 +85,9 @@ void ftl__driver_give(struct ftl__driver *driver)
     atomic_store_explicit(&driver->taken, false, memory_order_release);
 }
 
-/* Milliseconds, rounded up, a day at most: for Linux before 5.11, for filters of system calls that do not know
- * the finer call, and for TSan, which takes this one, but not its finer kin, as what orders the registration
- * of a descriptor before its events. */
+/* Milliseconds, rounded up, a day at most: for Linux before 5.11, for filters of system calls that
+ * do not know the finer call, and for TSan, which takes this one, but not its finer kin, as what
+ * orders the registration of a descriptor before its events. */
 static int wait_coarsely(struct ftl__driver *driver, struct epoll_event *events,
                          const struct timespec *how_long)
 {

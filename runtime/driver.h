@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The driver of a runtime: epoll, the timer wheel, and the right to sleep in them, which one worker has at
- * a time. */
+ * The driver of a runtime: epoll, the timer wheel, and the right to sleep in them, which one worker
+ * has at a time. */
 #ifndef FETTLE_RUNTIME_DRIVER_H
 #define FETTLE_RUNTIME_DRIVER_H
 
@@ -28,8 +28,8 @@ void ftl__driver_destroy(struct ftl__driver *driver);
 bool ftl__driver_try_take(struct ftl__driver *driver);
 void ftl__driver_give(struct ftl__driver *driver);
 
-/* Holder only. Waits for events (not at all, or until the next timer), grants those who wait for them and
- * for timers; the caller submits. */
+/* Holder only. Waits for events (not at all, or until the next timer), grants those who wait for
+ * them and for timers; the caller submits. */
 void ftl__driver_poll(struct ftl__driver *driver, bool sleep, struct ftl__wakes *wakes);
 
 /* Wakes the sleeper. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Futexes, and the lock that is built on them: three states (0 free, 1 held, 2 held and waited for),
- * as in U. Drepper, "Futexes Are Tricky" (2011), mutex 3. For short sections: a holder never runs user
- * code and never waits. */
+ * Futexes, and the lock that is built on them: three states (0 free, 1 held, 2 held and waited
+ * for), as in U. Drepper, "Futexes Are Tricky" (2011), mutex 3. For short sections: a holder never
+ * runs user code and never waits. */
 #ifndef FETTLE_RUNTIME_FUTEX_H
 #define FETTLE_RUNTIME_FUTEX_H
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * One word counts searchers and those awake; the list of sleepers has a lock. The word changes under the
- * lock whenever the list does, and by itself for searching. All its operations are sequentially
- * consistent read-modify-writes: they are the barriers that the protocol in idle.h needs. */
+ * One word counts searchers and those awake; the list of sleepers has a lock. The word changes
+ * under the lock whenever the list does, and by itself for searching. All its operations are
+ * sequentially consistent read-modify-writes: they are the barriers that the protocol in idle.h
+ * needs. */
 #include "runtime/idle.h"
 
 enum { SEARCHING = 1, AWAKE = 1 << 16, SEARCHING_MASK = AWAKE - 1 };

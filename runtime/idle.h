@@ -3,12 +3,13 @@
  * Which workers sleep, which search, and whom to wake. The protocol is that of Tokio
  * (runtime/scheduler/multi_thread/idle.rs) and of Go (proc.go, "Worker thread parking/unparking"):
  *
- *   who adds work:   make it visible; full barrier; if nobody searches and somebody sleeps, wake one
- *   who stops:       go to sleep; full barrier; if nobody searches, look at all queues once more
+ *   who adds work:   make it visible; full barrier; if nobody searches and somebody sleeps, wake
+ *   one who stops:       go to sleep; full barrier; if nobody searches, look at all queues once
+ *   more
  *
- * so that for any two of them at least one sees the other. (In both models only a searcher looks again. One that
- * was not admitted to the search could fall asleep just after the last searcher had found work and nobody
- * to wake for the rest of it.) One is woken at a time, as a searcher: when it
+ * so that for any two of them at least one sees the other. (In both models only a searcher looks
+ * again. One that was not admitted to the search could fall asleep just after the last searcher had
+ * found work and nobody to wake for the rest of it.) One is woken at a time, as a searcher: when it
  * finds work it wakes the next. */
 #ifndef FETTLE_RUNTIME_IDLE_H
 #define FETTLE_RUNTIME_IDLE_H
@@ -36,7 +37,8 @@ int ftl__idle_to_notify(struct ftl__idle *idle);
 
 /* The worker goes to sleep. True: nobody searches now, and it must look at all queues once more. */
 bool ftl__idle_sleep(struct ftl__idle *idle, uint32_t worker, bool searching);
-/* It was woken by something else than a notify: true = it was still among the sleepers and is awake now. */
+/* It was woken by something else than a notify: true = it was still among the sleepers and is awake
+ * now. */
 bool ftl__idle_wake(struct ftl__idle *idle, uint32_t worker);
 bool ftl__idle_is_sleeping(struct ftl__idle *idle, uint32_t worker);
 

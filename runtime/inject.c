@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * An intrusive list under a lock, and its length beside it, so that whoever only wants to know whether
- * there is anything does not take the lock. Appending a whole chain costs as much as one task. */
+ * An intrusive list under a lock, and its length beside it, so that whoever only wants to know
+ * whether there is anything does not take the lock. Appending a whole chain costs as much as one
+ * task. */
 #include "runtime/inject.h"
 
 #include <stddef.h>

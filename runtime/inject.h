@@ -17,7 +17,8 @@ struct ftl__inject {
     _Atomic uint32_t len; /* written under the lock; read as a hint without it */
 };
 
-/* Appends the chain first…last (linked by queue_next, NULL at the end), `count` tasks. Any thread. */
+/* Appends the chain first…last (linked by queue_next, NULL at the end), `count` tasks. Any
+ * thread. */
 void ftl__inject_push(struct ftl__inject *inject, struct ftl_task *first, struct ftl_task *last,
                       uint32_t count);
 /* Takes up to `max` from the front as a chain; NULL: empty. Any thread. */

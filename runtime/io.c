@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Descriptors that are waited for. An edge that comes while nobody waits is remembered, so that the next
- * wait returns at once: between a failed read and the wait nothing can be missed, and what is stale costs
- * one more try. */
+ * Descriptors that are waited for. An edge that comes while nobody waits is remembered, so that the
+ * next wait returns at once: between a failed read and the wait nothing can be missed, and what is
+ * stale costs one more try. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -34,7 +34,8 @@ int ftl_fd_open(struct ftl_runtime *runtime, int number, struct ftl_fd **ret_fd)
     fd->driver = &runtime->driver;
     fd->fd = number;
     fd->edge[FTL_READ] = fd->edge[FTL_WRITE] = true;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = fd};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.ptr = fd};
     if (epoll_ctl(fd->driver->epoll, EPOLL_CTL_ADD, number, &event) != 0) {
         free(fd);
         return FTL_ESYS;
@@ -72,7 +73,8 @@ int ftl_fd_release(struct ftl_fd *fd)
     struct ftl__driver *driver = fd->driver;
     int number = fd->fd;
     ftl__wakes_init(&wakes);
-    (void)epoll_ctl(driver->epoll, EPOLL_CTL_DEL, number, NULL); /* cannot fail for a registered one */
+    (void)epoll_ctl(driver->epoll, EPOLL_CTL_DEL, number, NULL); /* cannot fail for a registered
+                                                                    one */
     ftl__lock_take(&fd->lock);
     fd->closed = true;
     grant(fd, FTL_READ, &wakes);
@@ -117,9 +119,10 @@ static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
     return rc;
 }
 
-/* The wait has ended with `rc`. Whoever was granted an edge looks whether the descriptor has been closed
- * since: its number may be another's by now. */
-static int leave(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl__waiter *waiter, int rc)
+/* The wait has ended with `rc`. Whoever was granted an edge looks whether the descriptor has been
+ * closed since: its number may be another's by now. */
+static int leave(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl__waiter *waiter,
+                 int rc)
 {
     ftl__lock_take(&fd->lock);
     if (fd->waiting[direction] == waiter)
@@ -158,8 +161,8 @@ int ftl_fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t dead
     return ftl__wait_result(strand, rc);
 }
 
-/* Looked up anew each time: compilers keep the address of errno across a wait, after which the task may be on
- * another thread. */
+/* Looked up anew each time: compilers keep the address of errno across a wait, after which the task
+ * may be on another thread. */
 static __attribute__((noinline)) int last_error(void)
 {
     return errno;

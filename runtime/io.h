@@ -16,8 +16,8 @@ struct ftl_fd;
 
 enum ftl_fd_direction { FTL_READ = 0, FTL_WRITE = 1 };
 
-/* Registers `fd`, which must be pollable, with the driver of `runtime`, and makes it non-blocking and
- * close-on-exec. The ftl_fd owns `fd` from then on. FTL_ENOMEM, FTL_ESYS: `fd` is still the
+/* Registers `fd`, which must be pollable, with the driver of `runtime`, and makes it non-blocking
+ * and close-on-exec. The ftl_fd owns `fd` from then on. FTL_ENOMEM, FTL_ESYS: `fd` is still the
  * caller's. */
 FTL_API int ftl_fd_open(struct ftl_runtime *runtime, int fd, struct ftl_fd **ret_fd);
 

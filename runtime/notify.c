@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * One stored wake-up and a queue of waiters under a lock. A wake-up that was granted to a waiter whom an
- * abort or a deadline reached first is passed on. */
+ * One stored wake-up and a queue of waiters under a lock. A wake-up that was granted to a waiter
+ * whom an abort or a deadline reached first is passed on. */
 #include <fettle/channel.h>
 
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * One word: 0 (nothing yet), the waiting receiver, or SENT. The sender's exchange is its last touch of the
- * oneshot; of the receiver's waiter it is the grant, before which the receiver does not go on. */
+ * One word: 0 (nothing yet), the waiting receiver, or SENT. The sender's exchange is its last touch
+ * of the oneshot; of the receiver's waiter it is the grant, before which the receiver does not go
+ * on. */
 #include <fettle/channel.h>
 
 #include "runtime/wait.h"

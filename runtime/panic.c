@@ -2,8 +2,9 @@
  *
  * DESIGN
  * A panic ends the calling task: message and backtrace are kept, the defers run, the outcome is
- * FTL_PANICKED. The first panic of a task is the one that is kept: one in a defer lets the rest of them
- * run. Where there is no memory for the record, a static one stands in, whose message says so. */
+ * FTL_PANICKED. The first panic of a task is the one that is kept: one in a defer lets the rest of
+ * them run. Where there is no memory for the record, a static one stands in, whose message says
+ * so. */
 #include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -27,7 +27,8 @@ struct ftl_process_options {
  * until the child executes its program (a millisecond or so). FTL_ESYS with *ret_errno (ENOENT: no
  * such program or cwd; ECHILD: this program ignores SIGCHLD), FTL_ENOMEM: nothing is left running.
  * ret_errno may be NULL. */
-FTL_API int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_options *options,
+FTL_API int ftl_process_start(struct ftl_runtime *runtime,
+                              const struct ftl_process_options *options,
                               struct ftl_process **ret_process, int *ret_errno);
 
 FTL_API pid_t ftl_process_pid(const struct ftl_process *process);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * See queue.h. The owner publishes a slot by storing `tail` with release; thieves and the owner claim
- * slots by a compare-and-swap of `head`. A thief moves in three steps: it claims [real, real + n) while
- * leaving the high half behind (which keeps the owner from overwriting those slots and other thieves
- * away), copies, and then catches the high half up. */
+ * See queue.h. The owner publishes a slot by storing `tail` with release; thieves and the owner
+ * claim slots by a compare-and-swap of `head`. A thief moves in three steps: it claims [real, real
+ * + n) while leaving the high half behind (which keeps the owner from overwriting those slots and
+ * other thieves away), copies, and then catches the high half up. */
 #include "runtime/queue.h"
 
 #include <stddef.h>
@@ -73,8 +73,8 @@ uint32_t ftl__queue_shed(struct ftl__queue *queue, struct ftl_task **ret_first,
     if (steal_of(head) != real || tail - real != FTL__QUEUE_SIZE)
         return 0;
 
-    /* Claim all, keep the older half by appending it anew: the newer half is what leaves, so that tasks
-     * which came from the injection queue do not go straight back there. */
+    /* Claim all, keep the older half by appending it anew: the newer half is what leaves, so that
+     * tasks which came from the injection queue do not go straight back there. */
     if (!atomic_compare_exchange_strong_explicit(&queue->head, &head, pack(tail, tail),
                                                  memory_order_acq_rel, memory_order_acquire))
         return 0;
@@ -89,7 +89,8 @@ uint32_t ftl__queue_shed(struct ftl__queue *queue, struct ftl_task **ret_first,
         last = task;
     }
     last->queue_next = NULL;
-    /* The ring is empty and ours: slots [real, real + HALF) are, modulo its size, [tail, tail + HALF). */
+    /* The ring is empty and ours: slots [real, real + HALF) are, modulo its size, [tail, tail +
+     * HALF). */
     atomic_store_explicit(&queue->tail, tail + HALF, memory_order_release);
     *ret_first = first;
     *ret_last = last;
@@ -158,5 +159,6 @@ uint32_t ftl__queue_len(const struct ftl__queue *queue)
     uint64_t head = atomic_load_explicit(&queue->head, memory_order_acquire);
     uint32_t tail = atomic_load_explicit(&queue->tail, memory_order_acquire);
     uint32_t len = tail - real_of(head);
-    return len > FTL__QUEUE_SIZE ? FTL__QUEUE_SIZE : len; /* head is older than tail: there is something */
+    return len > FTL__QUEUE_SIZE ? FTL__QUEUE_SIZE : len; /* head is older than tail: there is
+                                                             something */
 }

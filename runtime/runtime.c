@@ -3,10 +3,10 @@
  * DESIGN
  * A runtime's beginning and end, and what one can ask it.
  *
- * Shutdown closes the door (`closing`), puts a barrier into every thread of the process, and aborts all tasks
- * there are: whoever was spawning at that moment either was seen, or sees the closed door and aborts the
- * task itself. Then it waits until no task is left. The count of tasks is the difference of per-worker
- * counters, so that spawning writes nothing that others write. */
+ * Shutdown closes the door (`closing`), puts a barrier into every thread of the process, and aborts
+ * all tasks there are: whoever was spawning at that moment either was seen, or sees the closed door
+ * and aborts the task itself. Then it waits until no task is left. The count of tasks is the
+ * difference of per-worker counters, so that spawning writes nothing that others write. */
 #include <fettle/runtime.h>
 
 #include <errno.h>
@@ -43,11 +43,11 @@ static unsigned usable_cores(void)
 
 static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, unsigned workers)
 {
-    struct ftl_runtime *runtime =
-        aligned_alloc(128, (sizeof *runtime + workers * sizeof runtime->workers[0] + 127) / 128 * 128);
+    size_t size = sizeof(struct ftl_runtime) + workers * sizeof(struct ftl__worker *);
+    struct ftl_runtime *runtime = aligned_alloc(128, (size + 127) / 128 * 128);
     if (!runtime)
         return NULL;
-    memset(runtime, 0, sizeof *runtime + workers * sizeof runtime->workers[0]);
+    memset(runtime, 0, size);
     snprintf(runtime->name, sizeof runtime->name, "%s", options->name ? options->name : "ftl");
     runtime->worker_count = workers;
     runtime->on_detached_panic =
@@ -197,8 +197,8 @@ void ftl__runtime_ended(struct ftl_runtime *runtime)
 {
     struct ftl__wakes wakes;
     ftl__wakes_init(&wakes);
-    /* Pairs with itself on other workers: of several tasks that end at once the last one to pass here sees
-     * the others' counts. */
+    /* Pairs with itself on other workers: of several tasks that end at once the last one to pass
+     * here sees the others' counts. */
     atomic_thread_fence(memory_order_seq_cst);
     ftl__lock_take(&runtime->closer_lock);
     if (runtime->closer && tasks_left(runtime) == 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A runtime: a pool of worker threads, their queues, one driver for time and I/O. Any number of them
- * may live in a process; nothing here is process-global. */
+ * A runtime: a pool of worker threads, their queues, one driver for time and I/O. Any number of
+ * them may live in a process; nothing here is process-global. */
 #ifndef FETTLE_RUNTIME_H
 #define FETTLE_RUNTIME_H
 
@@ -11,8 +11,8 @@ struct ftl_runtime_options {
     const char *name; /* of the threads: "NAME/0"…, at most 10 bytes count; NULL = "ftl"  */
     unsigned workers; /* 0 = one per usable core; at most FTL_WORKERS_MAX                  */
 
-    /* Told of a panic that nobody will join (the task was detached). Runs on whichever thread gives up
-     * the last reference, must neither wait nor panic. NULL: one line on stderr. */
+    /* Told of a panic that nobody will join (the task was detached). Runs on whichever thread gives
+     * up the last reference, must neither wait nor panic. NULL: one line on stderr. */
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
     void *hook_arg;
 };
@@ -30,9 +30,9 @@ FTL_API int ftl_runtime_start(const struct ftl_runtime_options *options,
  * deadline. */
 FTL_API size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadline);
 
-/* Joins the worker threads and frees the runtime. Only after a shutdown that returned 0, when every handle
- * to its tasks has been given up, and when every call on another thread that woke one of them (a send, a
- * release, an abort) has returned. From a foreign thread. NULL-safe. */
+/* Joins the worker threads and frees the runtime. Only after a shutdown that returned 0, when every
+ * handle to its tasks has been given up, and when every call on another thread that woke one of
+ * them (a send, a release, an abort) has returned. From a foreign thread. NULL-safe. */
 FTL_API void ftl_runtime_free(struct ftl_runtime *runtime);
 
 FTL_API unsigned ftl_runtime_workers(const struct ftl_runtime *runtime);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the sanitizers must be told about stacks that they did not make. All of it is nothing in a plain
- * build. ASan: each switch says where it goes and, on arrival, where it came from. TSan: each strand is
- * a fiber; a switch orders what came before it on the thread before what comes after, as it is in truth:
- * races between tasks show where they run on different workers. */
+ * What the sanitizers must be told about stacks that they did not make. All of it is nothing in a
+ * plain build. ASan: each switch says where it goes and, on arrival, where it came from. TSan: each
+ * strand is a fiber; a switch orders what came before it on the thread before what comes after, as
+ * it is in truth: races between tasks show where they run on different workers. */
 #ifndef FETTLE_RUNTIME_SANITIZER_H
 #define FETTLE_RUNTIME_SANITIZER_H
 
@@ -32,8 +32,8 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-/* For functions that never return to their callers: TSan keeps a stack of calls for each fiber, which would
- * grow with every task that ends. */
+/* For functions that never return to their callers: TSan keeps a stack of calls for each fiber,
+ * which would grow with every task that ends. */
 #if defined __has_attribute
 #if __has_attribute(disable_sanitizer_instrumentation)
 #define FTL__UNTRACKED __attribute__((disable_sanitizer_instrumentation, noinline))
@@ -59,7 +59,8 @@ struct ftl__shadow {
 #endif
 };
 
-/* Before a switch from `from` (NULL: it will never be resumed) to `to`, whose stack is [low, +size). */
+/* Before a switch from `from` (NULL: it will never be resumed) to `to`, whose stack is [low,
+ * +size). */
 FTL__WITHIN static inline void ftl__shadow_leave(struct ftl__shadow *from, struct ftl__shadow *to,
                                      const void *low, size_t size)
 {
@@ -84,8 +85,8 @@ FTL__WITHIN static inline void ftl__shadow_arrive(struct ftl__shadow *self, cons
 #endif
 }
 
-/* A strand begins on the stack whose fiber is *fiber (made at the stack's first use: making one is slow) /
- * has ended (called on another stack). */
+/* A strand begins on the stack whose fiber is *fiber (made at the stack's first use: making one is
+ * slow) / has ended (called on another stack). */
 static inline void ftl__shadow_begin(struct ftl__shadow *shadow, void **fiber)
 {
     (void)shadow, (void)fiber;

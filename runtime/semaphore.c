@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A count and a queue of waiters under a lock. Whoever comes while others wait queues behind them, even if
- * there is enough for it, so that one that asks for many is not overtaken for ever. Units that were
- * granted to a waiter which an abort or a deadline reached first go back. */
+ * A count and a queue of waiters under a lock. Whoever comes while others wait queues behind them,
+ * even if there is enough for it, so that one that asks for many is not overtaken for ever. Units
+ * that were granted to a waiter which an abort or a deadline reached first go back. */
 #include <fettle/semaphore.h>
 
 #include <stdlib.h>

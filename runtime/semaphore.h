@@ -9,11 +9,11 @@
 
 struct ftl_semaphore;
 
-/* A permit: `count` units, owned by the strand that took them or the task they were moved into, given
- * back when that ends, however it ends, or by ftl_permit_release(). The struct is the caller's
- * storage and must live until then; it must not be copied. Zeroed = holds nothing.
- * One in a frame is declared with FTL_PERMIT(name), which gives it back when the block is left: a frame
- * that has returned is no storage. */
+/* A permit: `count` units, owned by the strand that took them or the task they were moved into,
+ * given back when that ends, however it ends, or by ftl_permit_release(). The struct is the
+ * caller's storage and must live until then; it must not be copied. Zeroed = holds nothing.
+ * One in a frame is declared with FTL_PERMIT(name), which gives it back when the block is left: a
+ * frame that has returned is no storage. */
 struct ftl_permit {
     struct ftl_defer defer;
     struct ftl_semaphore *semaphore;
@@ -28,8 +28,8 @@ FTL_API struct ftl_semaphore *ftl_semaphore_new(uint32_t permits);
 /* No call on it may be in progress and no permit of it be out. NULL-safe. */
 FTL_API void ftl_semaphore_free(struct ftl_semaphore *semaphore);
 
-/* Waits for `count` units; on success *permit holds them. FTL_ECLOSED, FTL_ETIMEDOUT, FTL_ECANCELED:
- * *permit is untouched. */
+/* Waits for `count` units; on success *permit holds them. FTL_ECLOSED, FTL_ETIMEDOUT,
+ * FTL_ECANCELED: *permit is untouched. */
 FTL_API int ftl_semaphore_acquire(struct ftl_semaphore *semaphore, uint32_t count, int64_t deadline,
                                   struct ftl_permit *permit);
 
@@ -43,11 +43,12 @@ FTL_API uint32_t ftl_semaphore_available(const struct ftl_semaphore *semaphore);
  * zero until enough came back. Wakes whom it can. */
 FTL_API void ftl_semaphore_adjust(struct ftl_semaphore *semaphore, int32_t delta);
 
-/* All waiting and future acquires fail with FTL_ECLOSED. Permits that are out come back as usual. */
+/* All waiting and future acquires fail with FTL_ECLOSED. Permits that are out come back as
+ * usual. */
 FTL_API void ftl_semaphore_close(struct ftl_semaphore *semaphore);
 
-/* Gives the units back. Holding nothing: no-op. By the strand that took them, or whoever has the list that they
- * were moved to; those that a foreign thread took, anywhere. */
+/* Gives the units back. Holding nothing: no-op. By the strand that took them, or whoever has the
+ * list that they were moved to; those that a foreign thread took, anywhere. */
 FTL_API void ftl_permit_release(struct ftl_permit *permit);
 
 /* Takes the permit off the calling strand and puts it on the list *held, to be handed to

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Stacks of a few size classes are carved from slabs of address space. What a stack costs is what it
- * touches: slabs are mapped without reserve and without huge pages.
+ * Stacks of a few size classes are carved from slabs of address space. What a stack costs is what
+ * it touches: slabs are mapped without reserve and without huge pages.
  *
- * Guards. Below each stack lie 16 KiB, or a page where that is more, that fault. Where the kernel has
- * lightweight guards (MADV_GUARD_INSTALL, Linux 6.13) they are marks in the page table and cost no
- * mapping, so their number is unbounded. Elsewhere a guard is a PROT_NONE mapping, two entries of
- * vm.max_map_count each: up to 45 % of that limit, then stacks go unguarded, and are counted, rather
- * than failing a task that another may be joining.
+ * Guards. Below each stack lie 16 KiB, or a page where that is more, that fault. Where the kernel
+ * has lightweight guards (MADV_GUARD_INSTALL, Linux 6.13) they are marks in the page table and cost
+ * no mapping, so their number is unbounded. Elsewhere a guard is a PROT_NONE mapping, two entries
+ * of vm.max_map_count each: up to 45 % of that limit, then stacks go unguarded, and are counted,
+ * rather than failing a task that another may be joining.
  *
- * Recycling. A worker keeps a few warm stacks for itself; the rest are in the depot, last in, first out,
- * under one lock. Beyond WARM_MAX free stacks of a class the depot gives the pages back to the system.
- * The descriptors lie in an array beside the slab, so that a cold stack has no resident page at all.
+ * Recycling. A worker keeps a few warm stacks for itself; the rest are in the depot, last in, first
+ * out, under one lock. Beyond WARM_MAX free stacks of a class the depot gives the pages back to the
+ * system. The descriptors lie in an array beside the slab, so that a cold stack has no resident
+ * page at all.
  *
  * Stack tops are coloured (shifted by multiples of 320 bytes), since equal low address bits of all
  * stacks would make their hot frames compete for the same cache sets. */

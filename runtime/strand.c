@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The life of a strand, seen from its own stack: its first function, suspending, what abort means to a
- * wait, and the end. The other side of each switch is in worker.c.
+ * The life of a strand, seen from its own stack: its first function, suspending, what abort means
+ * to a wait, and the end. The other side of each switch is in worker.c.
  *
- * An abort never unwinds with longjmp or an unwinder: the wait that honours it runs the open defers on top
- * of the suspended frames, so that what these point to is still there, and then the stack is given up. */
+ * An abort never unwinds with longjmp or an unwinder: the wait that honours it runs the open defers
+ * on top of the suspended frames, so that what these point to is still there, and then the stack is
+ * given up. */
 #include "runtime/strand.h"
 
 #include <sched.h>

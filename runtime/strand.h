@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A strand: one flow of control with a stack of its own. A task begins as one strand, embedded in it.
- * A foreign thread that waits on our primitives is represented by a strand without a task. */
+ * A strand: one flow of control with a stack of its own. A task begins as one strand, embedded in
+ * it. A foreign thread that waits on our primitives is represented by a strand without a task. */
 #ifndef FETTLE_RUNTIME_STRAND_H
 #define FETTLE_RUNTIME_STRAND_H
 
@@ -30,7 +30,8 @@ struct ftl__strand {
 struct ftl__strand *ftl__strand_current(void);
 
 /* Arms a node on top of *list, which must not move while it stands there. */
-void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)(void *arg), void *arg);
+void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)(void *arg),
+                     void *arg);
 /* Runs all of a list, newest first. */
 void ftl__defers_run(struct ftl_defer **list);
 
@@ -57,10 +58,11 @@ bool ftl__abort_pending(const struct ftl__strand *strand);
  * the abort, after it this does not return. */
 int ftl__wait_result(struct ftl__strand *strand, int rc);
 
-/* At the start of each operation that may wait: uses up one unit of the budget and yields when there is
- * none left. 0 or FTL_ECANCELED (then through ftl__wait_result already). */
+/* At the start of each operation that may wait: uses up one unit of the budget and yields when
+ * there is none left. 0 or FTL_ECANCELED (then through ftl__wait_result already). */
 int ftl__coop(struct ftl__strand *strand);
-/* The same, for who has something to give back before FTL_ECANCELED goes through ftl__wait_result(). */
+/* The same, for who has something to give back before FTL_ECANCELED goes through
+ * ftl__wait_result(). */
 int ftl__coop_only(struct ftl__strand *strand);
 
 #endif

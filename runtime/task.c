@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The life of a task: spawn, the transitions of its state word, abort, the end, join. Any thread may call
- * in here; what holds the pieces together is the state word (tcb.h). No locks. */
+ * The life of a task: spawn, the transitions of its state word, abort, the end, join. Any thread
+ * may call in here; what holds the pieces together is the state word (tcb.h). No locks. */
 #include <string.h>
 
 #include <fettle/time.h>
@@ -39,7 +39,8 @@ static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled
     else if (cancelled)
         COUNT(runtime, cancelled);
     COUNT(runtime, ended);
-    /* As in spawning: either the shutdown sees this count after its barrier, or this sees `closing`. */
+    /* As in spawning: either the shutdown sees this count after its barrier, or this sees
+     * `closing`. */
     atomic_signal_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
         ftl__runtime_ended(runtime);
@@ -86,12 +87,13 @@ int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
     task->id = atomic_fetch_add_explicit(&runtime->next_id, 1, memory_order_relaxed);
     atomic_store_explicit(&task->abort_at, FTL_FOREVER, memory_order_relaxed);
     COUNT(runtime, spawned);
-    /* Two references: the task's own and the handle. release: publishes the block to whoever walks over
-     * all of them. */
+    /* Two references: the task's own and the handle. release: publishes the block to whoever walks
+     * over all of them. */
     atomic_store_explicit(&task->state, FTL__NOTIFIED | 2 * FTL__REF, memory_order_release);
 
-    /* A shutdown that began meanwhile may have walked past this block before it was alive: it has put a
-     * barrier into every thread after setting `closing`, so that one of the two sees the other. */
+    /* A shutdown that began meanwhile may have walked past this block before it was alive: it has
+     * put a barrier into every thread after setting `closing`, so that one of the two sees the
+     * other. */
     atomic_signal_fence(memory_order_seq_cst);
     bool late = atomic_load_explicit(&runtime->closing, memory_order_relaxed);
     ftl__schedule(task);
@@ -150,8 +152,8 @@ void ftl__task_requeue(struct ftl_task *task)
 
 bool ftl__task_notify(struct ftl_task *task)
 {
-    /* Always a read-modify-write: what was done before it is seen by whoever consumes NOTIFIED, also if it
-     * was set already. */
+    /* Always a read-modify-write: what was done before it is seen by whoever consumes NOTIFIED,
+     * also if it was set already. */
     uint64_t old = atomic_fetch_or_explicit(&task->state, FTL__NOTIFIED, memory_order_acq_rel);
     return !(old & (FTL__NOTIFIED | FTL__RUNNING | FTL__COMPLETE));
 }
@@ -185,20 +187,22 @@ void ftl__task_complete(struct ftl_task *task)
     struct ftl_runtime *runtime = task->runtime;
     struct ftl__task_hub *hub = task->hub;
     bool panicked = task->panic != NULL, cancelled = task->cancelled && !panicked;
-    if ((panicked || cancelled) && task->value) { /* its function had returned: nobody will take it */
+    if ((panicked || cancelled) && task->value) { /* its function had returned: nobody will take
+                                                     it */
         if (task->value_free)
             task->value_free(task->value);
         task->value = NULL;
     }
 
-    /* One step: COMPLETE is set and, unless a set inherits it, the task's own reference is given up.
-     * release: publishes the outcome. acquire: sees the joiner. */
+    /* One step: COMPLETE is set and, unless a set inherits it, the task's own reference is given
+     * up. release: publishes the outcome. acquire: sees the joiner. */
     uint64_t old = atomic_fetch_add_explicit(
         &task->state, hub ? FTL__COMPLETE : FTL__COMPLETE - FTL__REF, memory_order_acq_rel);
     if (old & FTL__JOINING) {
         struct ftl__wakes wakes;
         ftl__wakes_init(&wakes);
-        ftl__waiter_grant(task->joiner, &wakes); /* its reference holds the task until this is done */
+        ftl__waiter_grant(task->joiner, &wakes); /* its reference holds the task until this is
+                                                    done */
         ftl__wakes_submit(&wakes);
     } else if (hub) {
         ftl__task_hub_push(hub, task);
@@ -225,8 +229,8 @@ static void complete(void *task)
     ftl__task_complete(task);
 }
 
-/* It never ran, and the state word is the caller's. There is no stack: what was moved into it is given
- * back here. A panic of arg_free is the caller's, but the task ends all the same. */
+/* It never ran, and the state word is the caller's. There is no stack: what was moved into it is
+ * given back here. A panic of arg_free is the caller's, but the task ends all the same. */
 static void end_unstarted(struct ftl_task *task)
 {
     FTL_DEFER(complete, task);

@@ -77,17 +77,17 @@ struct ftl_spawn_options {
  * thread, or from a task of any runtime. `options` may be NULL; it is copied.
  * On success the task owns `arg` and what `held` lists, and *ret_task (if not NULL) is a join
  * handle; with NULL the task is detached at once.
- * FTL_ENOMEM, FTL_ESHUTDOWN, FTL_EINVAL (the stack is too large): nothing happened, `arg` and `held` are
- * still the caller's. */
+ * FTL_ENOMEM, FTL_ESHUTDOWN, FTL_EINVAL (the stack is too large): nothing happened, `arg` and
+ * `held` are still the caller's. */
 FTL_API int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                       const struct ftl_spawn_options *options, struct ftl_task **ret_task);
 
 /* The runtime of the calling task or worker thread; NULL on a foreign thread. */
 FTL_API struct ftl_runtime *ftl_runtime_current(void);
 
-/* Between the two, or until the calling task waits, tasks that it makes ready on other runtimes are handed
- * over together: one lock and one wake-up for up to 64 of them. For a row of spawns; not for code that goes
- * on computing in between. No-ops on a foreign thread. */
+/* Between the two, or until the calling task waits, tasks that it makes ready on other runtimes are
+ * handed over together: one lock and one wake-up for up to 64 of them. For a row of spawns; not for
+ * code that goes on computing in between. No-ops on a foreign thread. */
 FTL_API void ftl_cork(void);
 FTL_API void ftl_uncork(void);
 
@@ -124,8 +124,8 @@ FTL_API struct ftl_task *ftl_task_current(void);
  * thread: sched_yield(). */
 FTL_API int ftl_yield(void);
 
-/* For long computations: yields if the task's time slice (about 10 ms from the first checkpoint of its turn)
- * is used up, and honours an abort. Cheap otherwise. */
+/* For long computations: yields if the task's time slice (about 10 ms from the first checkpoint of
+ * its turn) is used up, and honours an abort. Cheap otherwise. */
 FTL_API int ftl_checkpoint(void);
 
 /* Between the two, abort waits: calls behave as if it had not come. They nest. No-ops on a foreign
@@ -144,9 +144,11 @@ FTL_API FTL_NORETURN void ftl_panic(const char *format, ...) FTL_PRINTF(1, 2);
 /* ---- defer ------------------------------------------------------------------------------ */
 
 /* A cleanup that is due at the end of its block, or when the task panics or is aborted inside it.
- * Open ones run last in, first out; masked in either case, so that one that waits is not cut off. */
+ * Open ones run last in, first out; masked in either case, so that one that waits is not cut
+ * off. */
 struct ftl_defer {
-    struct ftl_defer **link; /* what points to it: the list's head or the `next` before it; NULL: no list */
+    struct ftl_defer **link; /* what points to it: the list's head or the `next` before it; NULL: no
+                                list */
     struct ftl_defer *next;
     void (*fn)(void *arg); /* NULL: not armed */
     void *arg;

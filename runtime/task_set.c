@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Two parts. The set is its owner's: the list of members, which nobody else touches. The hub is where
- * members that end, on any thread of any runtime, push themselves: a stack that the owner takes whole and
- * turns around, which keeps the order of completion. When the owner waits, the head of the stack says so
- * (WAITS), and who replaces that mark wakes it: one compare-and-swap per end, and nothing of the hub is
- * touched after it. When the owner leaves, the head says ABANDONED for ever, and the members that are
- * still out count down to freeing the hub. */
+ * Two parts. The set is its owner's: the list of members, which nobody else touches. The hub is
+ * where members that end, on any thread of any runtime, push themselves: a stack that the owner
+ * takes whole and turns around, which keeps the order of completion. When the owner waits, the head
+ * of the stack says so (WAITS), and who replaces that mark wakes it: one compare-and-swap per end,
+ * and nothing of the hub is touched after it. When the owner leaves, the head says ABANDONED for
+ * ever, and the members that are still out count down to freeing the hub. */
 #include <fettle/task_set.h>
 
 #include <stdlib.h>
@@ -232,7 +232,8 @@ void ftl_task_set_detach_all(struct ftl_task_set *set)
     struct ftl__task_hub *hub = set->hub;
     if (!hub)
         return;
-    /* From here on members may go at any moment: nothing is unlinked, since the neighbours may be gone. */
+    /* From here on members may go at any moment: nothing is unlinked, since the neighbours may be
+     * gone. */
     uintptr_t head = atomic_exchange_explicit(&hub->head, ABANDONED, memory_order_acq_rel);
     size_t ended = unref_all(set->ready) + unref_all(turn_around(head));
     hub_leave(hub, (int64_t)(set->len - ended));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A task set: a dynamic group of tasks whose outcomes come in completion order. One task (or
- * foreign thread) owns it and makes all calls, or several tasks that never run in parallel do, such as
- * those of a runtime with one worker; its members may run on any runtime. */
+ * foreign thread) owns it and makes all calls, or several tasks that never run in parallel do, such
+ * as those of a runtime with one worker; its members may run on any runtime. */
 #ifndef FETTLE_TASK_SET_H
 #define FETTLE_TASK_SET_H
 
@@ -13,9 +13,9 @@ FTL_API struct ftl_task_set *ftl_task_set_new(void);
 
 /* As ftl_spawn(), as a member of the set. `tag` comes back with the outcome. *ret_task, if not
  * NULL, is an additional reference (for ftl_abort); it must not be joined. */
-FTL_API int ftl_task_set_spawn(struct ftl_task_set *set, struct ftl_runtime *runtime, ftl_task_fn fn,
-                               void *arg, const struct ftl_spawn_options *options, void *tag,
-                               struct ftl_task **ret_task);
+FTL_API int ftl_task_set_spawn(struct ftl_task_set *set, struct ftl_runtime *runtime,
+                               ftl_task_fn fn, void *arg, const struct ftl_spawn_options *options,
+                               void *tag, struct ftl_task **ret_task);
 
 /* Waits for the next member to end. *ret_tag may be NULL.
  * FTL_EEMPTY: the set has no members. FTL_ETIMEDOUT, FTL_ECANCELED: as every wait. */

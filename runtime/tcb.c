@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * Control blocks come in chunks and are recycled: through a small list of each worker, and a shared one
- * under a lock. A chunk is never given back before the runtime ends, and a free block has no references in
- * its state word; so anybody may walk over all blocks and take a reference to those that are alive, and
- * spawning keeps no list of tasks. */
+ * Control blocks come in chunks and are recycled: through a small list of each worker, and a shared
+ * one under a lock. A chunk is never given back before the runtime ends, and a free block has no
+ * references in its state word; so anybody may walk over all blocks and take a reference to those
+ * that are alive, and spawning keeps no list of tasks. */
 #include "runtime/tcb.h"
 
 #include <stdlib.h>

@@ -7,7 +7,8 @@
  *     NOTIFIED ──run──> RUNNING|STARTED ──wait──> STARTED ──wake──> NOTIFIED|STARTED ──run──> …
  *                            └──end──> COMPLETE
  *
- * NOTIFIED   is in exactly one queue, or about to be put there by whoever set the bit; while RUNNING:
+ * NOTIFIED   is in exactly one queue, or about to be put there by whoever set the bit; while
+ * RUNNING:
  *            a wake-up came, go round again
  * RUNNING    a worker (or an aborter that ends it unstarted, or a dump) has it for itself
  * COMPLETE   the outcome is published; nothing but references changes any more
@@ -15,9 +16,9 @@
  * STARTED    has, or had, a stack
  * JOINING    `joiner` is set: the completer grants it
  *
- * References: one of the task itself until it is complete (a set inherits it), one for each handle, and
- * one of a queue that still holds a task which was ended by an aborter (a ghost). The memory of a control
- * block stays a control block as long as the runtime lives. */
+ * References: one of the task itself until it is complete (a set inherits it), one for each handle,
+ * and one of a queue that still holds a task which was ended by an aborter (a ghost). The memory of
+ * a control block stays a control block as long as the runtime lives. */
 #ifndef FETTLE_RUNTIME_TCB_H
 #define FETTLE_RUNTIME_TCB_H
 
@@ -88,7 +89,8 @@ void ftl__tcb_pool_destroy(struct ftl__tcb_pool *pool);
 struct ftl_task *ftl__tcb_take(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache);
 void ftl__tcb_give(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache, struct ftl_task *task);
 
-/* Calls each(arg, task) for every block that holds a task, with a reference held during the call. */
+/* Calls each(arg, task) for every block that holds a task, with a reference held during the
+ * call. */
 void ftl__tcb_each(struct ftl__tcb_pool *pool, void (*each)(void *arg, struct ftl_task *task),
                    void *arg);
 
@@ -106,8 +108,8 @@ bool ftl__task_notify(struct ftl_task *task);
 void ftl__task_complete(struct ftl_task *task);
 void ftl__task_unref(struct ftl_task *task);
 
-/* ftl_spawn() for single tasks and members of sets (`hub`). *ret_task, never NULL, is a handle; a member's
- * hub has the task's own reference. FTL_EINVAL: the stack is too large. */
+/* ftl_spawn() for single tasks and members of sets (`hub`). *ret_task, never NULL, is a handle; a
+ * member's hub has the task's own reference. FTL_EINVAL: the stack is too large. */
 int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                     const struct ftl_spawn_options *options, struct ftl__task_hub *hub, void *tag,
                     struct ftl_task **ret_task);

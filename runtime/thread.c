@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The thread-local variables of the runtime, all of them. A task may go on on another thread after each
- * wait, and compilers keep addresses of thread-local variables across calls; so they are reached only
- * through these functions, which are never inlined, each time anew. Must not be built with LTO. */
+ * The thread-local variables of the runtime, all of them. A task may go on on another thread after
+ * each wait, and compilers keep addresses of thread-local variables across calls; so they are
+ * reached only through these functions, which are never inlined, each time anew. Must not be built
+ * with LTO. */
 #include "runtime/worker.h"
 
 #define LOCAL static __thread __attribute__((tls_model("initial-exec")))

@@ -19,13 +19,13 @@ FTL_API int64_t ftl_now(void);
 /* now + ns, saturating at FTL_FOREVER. */
 FTL_API int64_t ftl_deadline(int64_t ns);
 
-/* Waits until `deadline` (the runtime's grain is 1 ms: never early, rounded up). 0, or FTL_ECANCELED
- * if an abort came. On a foreign thread it blocks the thread. */
+/* Waits until `deadline` (the runtime's grain is 1 ms: never early, rounded up). 0, or
+ * FTL_ECANCELED if an abort came. On a foreign thread it blocks the thread. */
 FTL_API int ftl_sleep_until(int64_t deadline);
 FTL_API int ftl_sleep(int64_t ns);
 
-/* Periods (of more than 0 ns) without drift: tick() waits for the next one. After a delay, missed periods are skipped,
- * the phase is kept. */
+/* Periods (of more than 0 ns) without drift: tick() waits for the next one. After a delay, missed
+ * periods are skipped, the phase is kept. */
 struct ftl_interval {
     int64_t next, period;
 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A timer stands in the level given by the highest bit in which its tick differs from the elapsed one:
- * level 0 holds the next 64 ms one by one, level 1 the next 4 s by 64 ms, and so on to a year; what is
- * farther fires after a year, too early, which ftl__waiter_wait() expects. Advancing jumps from one occupied slot
- * to the next; slots above level 0 are spread over the lower levels when their time begins. */
+ * A timer stands in the level given by the highest bit in which its tick differs from the elapsed
+ * one: level 0 holds the next 64 ms one by one, level 1 the next 4 s by 64 ms, and so on to a year;
+ * what is farther fires after a year, too early, which ftl__waiter_wait() expects. Advancing jumps
+ * from one occupied slot to the next; slots above level 0 are spread over the lower levels when
+ * their time begins. */
 #include "runtime/timer.h"
 
 enum { TICK_NS = 1000000, BITS = 6 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Timers: a hierarchical wheel (Varghese and Lauck, 1987; 6 levels of 64 slots, 1 ms), one per driver,
- * under its own lock. Arming and cancelling are O(1). */
+ * Timers: a hierarchical wheel (Varghese and Lauck, 1987; 6 levels of 64 slots, 1 ms), one per
+ * driver, under its own lock. Arming and cancelling are O(1). */
 #ifndef FETTLE_RUNTIME_TIMER_H
 #define FETTLE_RUNTIME_TIMER_H
 
@@ -22,15 +22,16 @@ struct ftl__wheel {
     struct ftl__lock lock;    /* guards all below */
     int64_t origin;           /* ns of tick 0 */
     uint64_t elapsed;         /* all ticks up to here are processed */
-    uint64_t sleeper_wakes;   /* the tick until which somebody sleeps in the driver; 0: nobody does */
+    uint64_t sleeper_wakes;   /* the tick until which somebody sleeps in the driver; 0: nobody
+                                 does */
     uint64_t occupied[FTL__WHEEL_LEVELS];
     struct ftl__list slots[FTL__WHEEL_LEVELS][FTL__WHEEL_SLOTS];
 };
 
 void ftl__wheel_init(struct ftl__wheel *wheel, int64_t now);
 
-/* Arms the timer (its waiter is initialised) for `deadline` ns. True: whoever sleeps in the driver sleeps
- * too long now and must be woken. */
+/* Arms the timer (its waiter is initialised) for `deadline` ns. True: whoever sleeps in the driver
+ * sleeps too long now and must be woken. */
 bool ftl__wheel_arm(struct ftl__wheel *wheel, struct ftl__timer *timer, int64_t deadline);
 /* Takes it out if it has not fired; when it returns the wheel does not touch it any more. */
 void ftl__wheel_cancel(struct ftl__wheel *wheel, struct ftl__timer *timer);
@@ -38,7 +39,8 @@ void ftl__wheel_cancel(struct ftl__wheel *wheel, struct ftl__timer *timer);
 /* Grants all timers that are due. Returns the number. */
 uint32_t ftl__wheel_advance(struct ftl__wheel *wheel, int64_t now, struct ftl__wakes *wakes);
 
-/* Somebody is about to sleep in the driver: the ns at which it must be back (INT64_MAX: no timer). */
+/* Somebody is about to sleep in the driver: the ns at which it must be back (INT64_MAX: no
+ * timer). */
 int64_t ftl__wheel_sleep(struct ftl__wheel *wheel);
 void ftl__wheel_awake(struct ftl__wheel *wheel);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The one loop in which everything waits, and the grant that ends it. Runs on the thread of whoever waits
- * or grants; owns nothing. See wait.h for the protocol. */
+ * The one loop in which everything waits, and the grant that ends it. Runs on the thread of whoever
+ * waits or grants; owns nothing. See wait.h for the protocol. */
 #include "runtime/wait.h"
 
 #include <sched.h>
@@ -14,7 +14,8 @@
 void ftl__waiter_settle(struct ftl__waiter *waiter)
 {
     /* acquire: pairs with the release in ftl__waiter_grant() */
-    for (int i = 0; atomic_load_explicit(&waiter->state, memory_order_acquire) != FTL__GRANTED; i++) {
+    for (int i = 0; atomic_load_explicit(&waiter->state, memory_order_acquire) != FTL__GRANTED;
+         i++) {
         if (i < 64)
             ftl__cpu_relax();
         else
@@ -99,8 +100,8 @@ int ftl__waiter_wait(struct ftl__waiter *waiter, int64_t deadline)
     return wait_task_until(waiter, deadline);
 }
 
-/* A thread is woken at once: it may leave, and wait anew, as soon as it sees the grant, so that it cannot
- * stand in a list until the lock is dropped. */
+/* A thread is woken at once: it may leave, and wait anew, as soon as it sees the grant, so that it
+ * cannot stand in a list until the lock is dropped. */
 static void grant_thread(struct ftl__waiter *waiter)
 {
     _Atomic uint32_t *parked = &waiter->strand->parked;

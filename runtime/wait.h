@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waiting and waking. A primitive keeps waiters, on the stacks of those who wait, in a list under its
- * lock. To wake one it unlinks it, grants it (under the lock), drops the lock and submits the strand.
+ * Waiting and waking. A primitive keeps waiters, on the stacks of those who wait, in a list under
+ * its lock. To wake one it unlinks it, grants it (under the lock), drops the lock and submits the
+ * strand.
  *
- * Who may touch what: the state goes WAITING → GRANTING → GRANTED, written by the granter only. The grant
- * claims the strand (the right to schedule it) between the two stores, so that
+ * Who may touch what: the state goes WAITING → GRANTING → GRANTED, written by the granter only. The
+ * grant claims the strand (the right to schedule it) between the two stores, so that
  *   - the wake-up is not lost: whoever consumes it sees at least GRANTING;
- *   - a waiter that runs for another reason and sees GRANTED knows that the granter is done with its
- *     memory, unless the granter holds the claim; and then the waiter was not running. */
+ *   - a waiter that runs for another reason and sees GRANTED knows that the granter is done with
+ *     its memory, unless the granter holds the claim; and then the waiter was not running. */
 #ifndef FETTLE_RUNTIME_WAIT_H
 #define FETTLE_RUNTIME_WAIT_H
 

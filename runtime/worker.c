@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * What a worker thread does: take a task, run it until it switches out, look after it, and when there is
- * nothing to take, search the others' queues, then sleep.
+ * What a worker thread does: take a task, run it until it switches out, look after it, and when
+ * there is nothing to take, search the others' queues, then sleep.
  *
  * Where a ready task stands:
- *   - the slot `lifo`: what was made ready last on this worker runs next, since its data are warm; at most
- *     three times in a row, so that two tasks waking each other do not starve the rest;
+ *   - the slot `lifo`: what was made ready last on this worker runs next, since its data are warm;
+ *     at most three times in a row, so that two tasks waking each other do not starve the rest;
  *   - `queue`: tasks that any worker may run: not yet started, or migratable; others steal from it;
  *   - `pinned` (own) and `inbox` (from elsewhere): started tasks that stay on this worker;
  *   - the runtime's injection queue: what came from outside, or did not fit.
@@ -27,8 +27,8 @@ enum { OUTSIDE_EVERY = 61, LIFO_MAX = 3, BUDGET = 128, OUTBOX_MAX = 64 };
 
 void ftl__worker_unpark(struct ftl__worker *worker)
 {
-    /* seq_cst: what was made visible before is seen by the worker after it leaves its sleep, or it sees
-     * NOTIFIED before it begins one. */
+    /* seq_cst: what was made visible before is seen by the worker after it leaves its sleep, or it
+     * sees NOTIFIED before it begins one. */
     switch (atomic_exchange(&worker->park, FTL__PARK_NOTIFIED)) {
     case FTL__PARK_FUTEX:
         ftl__futex_wake(&worker->park, 1);
@@ -71,7 +71,8 @@ static struct ftl_task *local_pop(struct ftl__local *local)
     return task;
 }
 
-/* To the injection queue where the ring is full (with half of the ring) or a thief is at work in it. */
+/* To the injection queue where the ring is full (with half of the ring) or a thief is at work in
+ * it. */
 static void push_queue(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl_task *first = task, *last;
@@ -223,9 +224,9 @@ static struct ftl_task *take_injected(struct ftl__worker *worker)
 
 /* ---- the driver ---- */
 
-/* Polls and makes ready what that brought. Only one worker at a time does; false: another has it. Who leaves
- * the driver to run tasks notifies: of those who sleep one comes to sleep in the driver instead, so that a
- * task which keeps its worker keeps no timer and no descriptor of the others. */
+/* Polls and makes ready what that brought. Only one worker at a time does; false: another has it.
+ * Who leaves the driver to run tasks notifies: of those who sleep one comes to sleep in the driver
+ * instead, so that a task which keeps its worker keeps no timer and no descriptor of the others. */
 static bool poll_driver(struct ftl__worker *worker, bool sleep)
 {
     struct ftl_runtime *runtime = worker->runtime;

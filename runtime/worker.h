@@ -91,7 +91,8 @@ struct ftl_runtime {
 };
 
 /* The calling thread's worker, of whichever runtime; NULL: a foreign thread. Never cached across a
- * wait: that is why it is a function. In thread.c, with the project's only thread-local variables. */
+ * wait: that is why it is a function. In thread.c, with the project's only thread-local
+ * variables. */
 struct ftl__worker *ftl__worker_current(void);
 void ftl__worker_set_current(struct ftl__worker *worker);
 /* The strand that stands for the calling foreign thread. */
@@ -115,8 +116,8 @@ void ftl__runtime_ended(struct ftl_runtime *runtime);
 
 static inline void ftl__count(_Atomic uint64_t *counter)
 {
-    /* Only the owner writes: no read-modify-write. release: who sees that a task has ended (sum() in
-     * runtime.c) sees also that it, and all that were spawned before it, were spawned. */
+    /* Only the owner writes: no read-modify-write. release: who sees that a task has ended (sum()
+     * in runtime.c) sees also that it, and all that were spawned before it, were spawned. */
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, value + 1, memory_order_release);
 }
