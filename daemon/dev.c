@@ -4,7 +4,7 @@
  * to be stopped when that dies, so that a daemon that is killed leaves no server behind. The server
  * is a process group of its own, so that a Ctrl-C in the terminal reaches the daemon alone, which
  * needs Redis for its shutdown. The modules are those beside the program if it runs in its build
- * tree, else the installed ones. */
+ * tree, else the installed ones, among which faults, whose jobs do harm, is not. */
 #include "daemon/dev.h"
 
 #include <errno.h>
@@ -124,6 +124,14 @@ static void find_modules(char path[PATH_SIZE])
     snprintf(path, PATH_SIZE, "%s", FTL_LIBDIR "/fettle");
 }
 
+static bool has_faults(const char *modules)
+{
+    char path[PATH_SIZE + 16];
+
+    snprintf(path, sizeof path, "%s/faults.so", modules);
+    return access(path, R_OK) == 0;
+}
+
 static int make_config(struct ftl__dev *dev, char *error, size_t error_size)
 {
     char modules[PATH_SIZE];
@@ -135,10 +143,10 @@ static int make_config(struct ftl__dev *dev, char *error, size_t error_size)
                     "queues = ( { name = \"critical\"; }, { name = \"default\"; }, "
                     "{ name = \"low\"; } );\n"
                     "module_path = [ \"%s\" ];\n"
-                    "handlers = ( { class = \"*\"; module = \"hello\"; },\n"
-                    "             { class = \"*\"; module = \"faults\"; } );\n"
+                    "handlers = ( { class = \"*\"; module = \"hello\"; }%s );\n"
                     "log = { jobs = \"all\"; };\n",
-                    dev->socket, modules);
+                    dev->socket, modules,
+                    has_faults(modules) ? ", { class = \"*\"; module = \"faults\"; }" : "");
     if (size > 0 && (size_t)size < sizeof dev->config)
         return 0;
     snprintf(error, error_size, "--dev: %s: too long", modules);

@@ -30,6 +30,9 @@ for name in sbin/fettled bin/fettle lib/libfettle.so.0 lib/fettle/hello.so inclu
     ok $? "$name is installed"
 done
 
+[ -z "$(installed 'faults.*')" ]
+ok $? 'the module whose jobs do harm is not installed'
+
 found=$(find "$root" -path '*/include/*' -name '*.h' -exec grep -lE 'include +"' {} +)
 [ -z "$found" ]
 ok $? 'installed headers include only installed headers'

@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import child
-from fettled import FETTLED, job
+from fettled import FETTLED, MODULES_DIR, job
 from redisd import available
 from resp import Redis
 from tap import equal, main
@@ -25,10 +25,10 @@ from wait import RELAXED, Timeout, deadline, until
 class Dev:
     """The daemon as a person starts it: what it prints, as lines with the time at which they came."""
 
-    def __init__(self, *words):
+    def __init__(self, *words, program=FETTLED):
         self.lines = []
         self._news = threading.Condition()
-        self.process = child.start([FETTLED, "--dev", *words], stdout=subprocess.PIPE,
+        self.process = child.start([program, "--dev", *words], stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -143,6 +143,20 @@ def test_all_samples(t):
         for queue in "critical", "low":
             client.call("LPUSH", "queue:" + queue, job("Hello", [queue]))
             dev.wait("hello, " + queue)
+    equal(dev.stop(), 0, "exit code")
+
+
+def test_faults_need_not_be_there(t):
+    """They are not installed: the samples that are there run, and a fault has no handler."""
+    directory = tempfile.mkdtemp(prefix="fettle-dev-")
+    t.defer(shutil.rmtree, directory)
+    os.mkdir(os.path.join(directory, "modules"))
+    shutil.copy(os.path.join(MODULES_DIR, "hello.so"), os.path.join(directory, "modules"))
+    dev = t.use(Dev(program=shutil.copy(FETTLED, directory)))
+    with Redis(dev.socket()) as client:
+        client.call("LPUSH", "queue:default", job("Hello", ["installed"]), job("Leak", [1000]))
+    dev.wait("hello, installed")
+    dev.wait(r"event=job\.unroutable .*class=Leak")
     equal(dev.stop(), 0, "exit code")
 
 
