@@ -6,8 +6,8 @@
  * change, and a line in the place of the gap says how many.
  *
  * To ask poll(2) first and write directly would be no remedy: others may fill the same pipe in
- * between, and a stopped terminal or a file system that hangs are always writable. What the price
- * is: a process that is killed loses the lines of its last moment.
+ * between, and a stopped terminal or a file system that hangs are always writable. The price: a
+ * process that is killed loses the lines of its last moment.
  *
  * A line that could not be written to its end (no space, or 100 ms of a full non-blocking stderr
  * while lines are written directly) is followed by a newline before the next. */
