@@ -148,6 +148,7 @@ static bool begin(struct ftl__claim *claim, int64_t *ret_until)
         return false;
     if (round->claiming) {
         claim->held_back = held_back;
+        claim->hungry = false; /* what lands from now on may be too late for this one */
         claim->next_tick = ftl_deadline(TICK);
     }
     claim->under_way++;
@@ -175,8 +176,8 @@ static int finish(struct ftl__claim *claim)
         return code;
     claim->oldest = (claim->oldest + 1) % ROUNDS;
     claim->under_way--;
-    if (claimed && round->reply != NULL)
-        claim->hungry = result.more;
+    if (claimed)
+        claim->hungry |= round->reply == NULL || result.more;
     if (code == 0)
         begin(claim, &until);
     if (ftl__round_deliver(round) != 0)

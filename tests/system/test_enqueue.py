@@ -48,6 +48,31 @@ def test_log_line_names_the_run(t):
     assert 0 <= done["duration_ms"] < 10000, done
 
 
+@limit(60)
+def test_bursts_over_queues(t):
+    """A job that lands while the claim of another is under way is not left to the look that comes
+    once a second."""
+    rounds, names = 1000, ("a", "b", "c")
+    redisd, probe = t.use(Redisd()), t.use(Probe(rounds * len(names)))
+    daemon = t.use(Fettled(redisd, queues=[{"name": name} for name in names],
+                           log={"level": "info", "format": "json", "jobs": "failures"},
+                           **probe.settings()))
+    daemon.wait_ready()
+    worst = 0.0
+    for i in range(rounds):
+        first, pushed = i * len(names), time.monotonic()
+        for k, name in enumerate(t.random.sample(names, len(names))):
+            redisd.client.call("LPUSH", "queue:" + name, job("Count", [first + k]))
+            pause = time.perf_counter() + t.random.uniform(0, 0.0003)
+            while time.perf_counter() < pause:  # a sleep takes too long to hit a claim
+                pass
+        until(lambda: all(probe.cells(first, first + len(names))), what="a burst to run",
+              pause=0.0005)
+        worst = max(worst, time.monotonic() - pushed)
+    t.note("slowest of %d bursts: %.1f ms" % (rounds, worst * 1000))
+    assert RELAXED or worst < 0.5, "%.0f ms from LPUSH to the run" % (worst * 1000)
+
+
 SHAPES = {
     "nothing but class and args": '{"class":"Noop","args":[]}',
     "no args": '{"class":"Noop"}',
