@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN: reads the list of batches, sorts it, and calls the script until each is empty, a hundred
- * jobs at a time. All decisions are the script's; here is only the order, and the telling.
+ * jobs at a time. All decisions are the script's; here is only the order, and the telling: each job
+ * that is buried is reported, its bytes come with the reply (a batch has 8 MiB, or one job).
  * Interrupted anywhere, it begins again with what is left. */
 #include "daemon/reap.h"
 
@@ -15,6 +16,7 @@
 
 #include "daemon/lease.h"
 #include "daemon/log.h"
+#include "jobs/job.h"
 #include "jobs/retry.h"
 
 #define LIMIT 100 /* jobs per call */
@@ -94,9 +96,41 @@ static void build(const struct ftl__reap_options *options, struct ftl__invoke *i
     ftl__invoke_uint(invoke, LIMIT);
 }
 
+static void tell_buried(const char *queue, const struct redisReply *token,
+                        const struct redisReply *bytes)
+{
+    static const struct ftl__job_limits widest = {SIZE_MAX, FTL__JSON_DEPTH_CEILING};
+    struct ftl__job job;
+    struct ftl__job_error error;
+    struct ftl__slice jid = {0}, class = {0};
+    if (ftl__job_scan(bytes->str, bytes->len, &widest, &job, &error) == 0) {
+        bool wrapped = job.type[FTL__WRAPPED] == FTL__STRING;
+        jid = ftl__job_plain(&job, FTL__JID);
+        class = ftl__job_plain(&job, wrapped ? FTL__WRAPPED : FTL__CLASS);
+    }
+    ftl__log(FTL__EV_JOB_DEAD, FTL__BYTES("jid", jid.begin, jid.size),
+             FTL__BYTES("class", class.begin, class.size), FTL__STR("queue", queue),
+             FTL__UINT("token", strtoull(token->str, NULL, 10)), FTL__STR("reason", "recovered"));
+}
+
+/* [left, recovered, [TOKEN, RAW, …]]. */
+static int take_reply(const struct redisReply *reply, const char *queue, struct tally *tally,
+                      long long *ret_left)
+{
+    if (reply->elements != 3 || reply->element[2]->type != REDIS_REPLY_ARRAY)
+        return FTL_EPROTO;
+    const struct redisReply *buried = reply->element[2];
+    for (size_t i = 0; i + 1 < buried->elements; i += 2)
+        tell_buried(queue, buried->element[i], buried->element[i + 1]);
+    *ret_left = reply->element[0]->integer;
+    tally->recovered += (uint64_t)reply->element[1]->integer;
+    tally->dead += buried->elements / 2;
+    return 0;
+}
+
 /* One call. *ret_left: live entries still in the batch. */
 static int reap_some(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
-                     struct tally *tally, long long *ret_left)
+                     const char *queue, struct tally *tally, long long *ret_left)
 {
     struct redisReply *reply;
     int status = ftl__invoke_run(invoke, options->scripts, options->link,
@@ -104,11 +138,8 @@ static int reap_some(const struct ftl__reap_options *options, struct ftl__invoke
     if (status != 0)
         return status;
     status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "reap");
-    if (status == 0 && reply->elements == 3) {
-        *ret_left = reply->element[0]->integer;
-        tally->recovered += (uint64_t)reply->element[1]->integer;
-        tally->dead += (uint64_t)reply->element[2]->integer;
-    }
+    if (status == 0)
+        status = take_reply(reply, queue, tally, ret_left);
     freeReplyObject(reply);
     return status;
 }
@@ -122,7 +153,7 @@ static int reap_batch(const struct ftl__reap_options *options, struct ftl__invok
     while (status == 0 && left > 0) {
         left = 0;
         build(options, invoke, id, batches, batch);
-        status = reap_some(options, invoke, &tally, &left);
+        status = reap_some(options, invoke, batch->name, &tally, &left);
         if (status == 0)
             status = options->tend(options->arg);
     }

@@ -4,7 +4,7 @@
 --
 -- KEYS fenced owners batches:ID recoveries queues dead batch:ID:SEQ queue:NAME
 -- ARGV ID(victim) SEQ NAME FORMAT max_recoveries limit
--- → [left, recovered, dead]
+-- → [left, recovered, [TOKEN, RAW, …]]: the last are those that went to dead, as they are there
 --
 -- A count is "N ID": ID is the last dead owner, so that one death counts once for all jobs of the same
 -- bytes, however many of them it held.
@@ -38,7 +38,7 @@ for key, kind in pairs({ [recoveries] = 'hash', [queues] = 'set', [dead] = 'zset
 end
 local entry = redis.call('HGET', batches, seq)
 if not entry then
-    return { 0, 0, 0 }
+    return { 0, 0, {} }
 end
 local token, of = entry:match('^(%d+) %d+ (.*)$')
 if of ~= name then
@@ -156,4 +156,9 @@ end
 if left == 0 then
     redis.pcall('HDEL', batches, seq)
 end
-return { left, #back, #buried }
+local told = {}
+for _, job in ipairs(buried) do
+    told[#told + 1] = string.format('%.0f', job.number)
+    told[#told + 1] = job.bytes
+end
+return { left, #back, told }

@@ -176,7 +176,9 @@ class Owner:
                     [self.id, seq, name, format, max_recoveries, limit])
 
     def reap(self, seq, name, **options):
-        return self.reap_call(seq, name, **options).run(self.client)
+        """(left, recovered, [(token, bytes) of a job that went to dead])."""
+        left, recovered, dead = self.reap_call(seq, name, **options).run(self.client)
+        return left, recovered, [(int(dead[i]), dead[i + 1]) for i in range(0, len(dead), 2)]
 
 
 def snapshot(client, ignore=()):

@@ -91,6 +91,34 @@ def test_poison_job(t):
     until(lambda: redisd.client.call("ZCARD", "dead") == 1, 10, "the job in dead")
     equal(probe.slot(0).started, 3, "runs")
     equal(list(places(redisd.client)), ["dead"], "places with jobs")
+    told = daemon.wait_event("job.dead", jid="poison")
+    equal([told.get(key) for key in ("reason", "class", "queue")], ["recovered", "Hold", "default"])
+    assert told["token"] > daemon.find("job.start")[-1]["token"] - 1, told
+    equal(sum(e["dead"] for e in daemon.find("lease.reaped")), 1, "dead, as told")
+
+
+@limit(60)
+def test_innocent_beside_a_poison_job(t):
+    """What was in flight at all three deaths is buried, whichever job has caused them; what was
+    there at two of them is not. Each is reported."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    client = redisd.client
+    daemon = t.use(Fettled(redisd, start=False, shutdown_timeout=0.1,
+                           **dict(probe.settings(), lease_ttl=1)))
+    client.call("LPUSH", "queue:default", *[job("Hold", [0, 60], jid=n) for n in ("a", "b", "c")])
+    for attempt in 1, 2, 3:
+        if attempt == 2:
+            client.call("LPUSH", "queue:default", job("Hold", [0, 60], jid="late"))
+        daemon.start()
+        until(lambda: probe.slot(0).started == (3, 7, 11)[attempt - 1], 10, "run %d" % attempt)
+        daemon.kill()
+    daemon.start()
+    told = daemon.wait_events(3, "job.dead", reason="recovered")
+    equal(sorted(e["jid"] for e in told), ["a", "b", "c"], "buried by their deaths")
+    equal({(e["class"], e["queue"]) for e in told}, {("Hold", "default")}, "class and queue")
+    equal(len({e["token"] for e in told}), 3, "their tokens")
+    again = daemon.wait_event("job.start", jid="late", since=daemon._begin)
+    equal(again["attempt"], 3, "attempt of the one that came later")
 
 
 @limit(60)

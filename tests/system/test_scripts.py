@@ -333,7 +333,7 @@ def test_reap(t):
     refused(owner.reap_call(seq, "other"), client, "BADARG")
     refused(owner.reap_call(seq, "q", format="2"), client, "BADARG")
     equal([owner.reap(seq, "q", limit=4) for _ in range(4)],
-          [[6, 3, 0], [2, 3, 0], [0, 2, 0], [0, 0, 0]])
+          [(6, 3, []), (2, 3, []), (0, 2, []), (0, 0, [])])
     del jobs[8], jobs[2]
     row, = Owner(client).claim(["q"])
     equal(row.jobs, jobs + [b"later"])
@@ -353,7 +353,11 @@ def test_reap_buries_what_kills(t):
         row, = owner.claim(["q"])
         equal(row.counts, [[], [1], [2, 0, 2]][turn])
         owner.fence()
-        equal(owner.reap(row.seq, "q"), [[0, 1, 0], [0, 1, 0], [0, 1, 2]][turn])
+        left, recovered, dead = owner.reap(row.seq, "q")
+        equal((left, recovered, len(dead)), [(0, 1, 0), (0, 1, 0), (0, 1, 2)][turn])
+    # Each is told with its token, and with the bytes that it has in dead.
+    equal([token for token, _ in dead], [row.token + 2, row.token])
+    equal(sorted(raw for _, raw in dead), client.call("ZRANGE", "dead", 0, -1))
     equal(client.call("LRANGE", queue("q"), 0, -1), [b"good"])
     equal(census(client), {b"bad": 2, b"good": 1})
 
@@ -385,7 +389,7 @@ def test_bytes_are_sacred(t):
     row, = owner.claim(["q"])
     equal(row.jobs, NASTY)
     owner.fence()
-    equal(owner.reap(row.seq, "q"), [0, count, 0])
+    equal(owner.reap(row.seq, "q"), (0, count, []))
     owner = Owner(client)
     row, = owner.claim(["q"])
     equal(row.jobs, NASTY)
