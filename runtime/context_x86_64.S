@@ -87,8 +87,9 @@ ftl__context_switch:
     .cfi_endproc
     .size ftl__context_switch, . - ftl__context_switch
 
-/* Reached by a jump (context.h). What the return predictor holds on top is the call by which a context
- * was left last, and where the next one was left the same way, that is where this return goes. */
+/* Reached by a jump (context.h). What the return predictor holds on top is the call by which a
+ * context was left last, and where the next one was left the same way, that is where this return
+ * goes. */
     .globl ftl__context_resume_jump
     .hidden ftl__context_resume_jump
     .type ftl__context_resume_jump, @function
