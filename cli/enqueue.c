@@ -184,19 +184,22 @@ static int schedule(struct ftl__redis *redis, const struct order *order, const c
 {
     char key[FTL__REDIS_KEY], score[FTL__TIMESTAMP_SIZE];
     ftl__timestamp_print(order->at, score);
-    return done(ftl__redis_call(redis, REDIS_REPLY_INTEGER, "ZADD %s %s %b",
-                                ftl__redis_key(redis, "schedule", NULL, key), score, bytes, size));
+    ftl__redis_key(redis, "schedule", NULL, key);
+    return done(ftl__redis_call_on(redis, key, REDIS_REPLY_INTEGER, "ZADD %s %s %b", key, score,
+                                   bytes, size));
 }
 
 static int push(struct ftl__redis *redis, const struct order *order, const char *bytes, size_t size)
 {
     char key[FTL__REDIS_KEY];
-    int rc = done(ftl__redis_call(redis, REDIS_REPLY_INTEGER, "SADD %s %s",
-                                  ftl__redis_key(redis, "queues", NULL, key), order->queue));
+    ftl__redis_key(redis, "queues", NULL, key);
+    int rc = done(ftl__redis_call_on(redis, key, REDIS_REPLY_INTEGER, "SADD %s %s", key,
+                                     order->queue));
     if (rc != 0)
         return rc;
-    return done(ftl__redis_call(redis, REDIS_REPLY_INTEGER, "LPUSH %s %b",
-                                ftl__redis_key(redis, "queue:", order->queue, key), bytes, size));
+    ftl__redis_key(redis, "queue:", order->queue, key);
+    return done(ftl__redis_call_on(redis, key, REDIS_REPLY_INTEGER, "LPUSH %s %b", key, bytes,
+                                   size));
 }
 
 static int report(const struct ftl__cli_options *options, const struct order *order)

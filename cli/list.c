@@ -118,9 +118,11 @@ int ftl__cli_list(const struct ftl__cli_options *options, struct ftl__redis *red
         rc = ftl__cli_misused("\"%s\" is none of retry, schedule, dead", options->args[0]);
     if (rc != 0)
         return rc;
-    redisReply *reply = ftl__redis_call(redis, REDIS_REPLY_ARRAY, "%s %s 0 %lu WITHSCORES",
-                                        strcmp(set, "dead") == 0 ? "ZREVRANGE" : "ZRANGE",
-                                        ftl__redis_key(redis, set, NULL, key), limit - 1);
+    ftl__redis_key(redis, set, NULL, key);
+    redisReply *reply = ftl__redis_call_on(redis, key, REDIS_REPLY_ARRAY,
+                                           "%s %s 0 %lu WITHSCORES",
+                                           strcmp(set, "dead") == 0 ? "ZREVRANGE" : "ZRANGE", key,
+                                           limit - 1);
     if (reply == NULL)
         return FTL__EXIT_FAILED;
     list = json_array();

@@ -89,8 +89,9 @@ static int walk(struct move *move)
     make_pattern(move->jid, pattern);
     ftl__redis_key(move->redis, move->set, NULL, key);
     do {
-        redisReply *page = ftl__redis_call(move->redis, REDIS_REPLY_ARRAY,
-                                           "ZSCAN %s %s MATCH %s COUNT 100", key, cursor, pattern);
+        redisReply *page = ftl__redis_call_on(move->redis, key, REDIS_REPLY_ARRAY,
+                                              "ZSCAN %s %s MATCH %s COUNT 100", key, cursor,
+                                              pattern);
         if (page == NULL)
             return FTL__EXIT_FAILED;
         if (page->elements != 2 || page->element[0]->type != REDIS_REPLY_STRING ||

@@ -21,6 +21,7 @@
 struct ftl__redis {
     redisContext *context;
     const struct ftl__cli_settings *settings;
+    bool lost; /* and said */
 };
 
 /* ---- the address ------------------------------------------------------------------------- */
@@ -141,20 +142,40 @@ const char *ftl__redis_key(const struct ftl__redis *redis, const char *part, con
     return ret_key;
 }
 
-static redisReply *check(struct ftl__redis *redis, redisReply *reply, int type)
+static void *lose(struct ftl__redis *redis)
 {
-    if (reply == NULL) {
+    if (!redis->lost)
         ftl__cli_failed("Redis did not answer: %s", redis->context->errstr[0] != '\0'
                                                         ? redis->context->errstr
                                                         : "the command could not be sent");
-        return NULL;
-    }
+    redis->lost = true;
+    return NULL;
+}
+
+/* "KEY: ", fit for a terminal: names of queues and processes come from Redis. */
+static const char *show(const char *key, char text[FTL__REDIS_KEY])
+{
+    if (key == NULL)
+        return "";
+    snprintf(text, FTL__REDIS_KEY, "%.*s: ", FTL__REDIS_KEY - 3, key);
+    for (char *c = text; *c != '\0'; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    return text;
+}
+
+/* `key`: what the command is about, or NULL. */
+static redisReply *check(struct ftl__redis *redis, const char *key, redisReply *reply, int type)
+{
+    char about[FTL__REDIS_KEY];
+    if (reply == NULL)
+        return lose(redis);
     if (reply->type == type || (type == REDIS_REPLY_STRING && reply->type == REDIS_REPLY_NIL))
         return reply;
     if (reply->type == REDIS_REPLY_ERROR)
-        ftl__cli_failed("Redis: %s", reply->str);
+        ftl__cli_failed("Redis: %s%s", show(key, about), reply->str);
     else
-        ftl__cli_failed("Redis gave an answer of the wrong type");
+        ftl__cli_failed("%sRedis gave an answer of the wrong type", show(key, about));
     freeReplyObject(reply);
     return NULL;
 }
@@ -165,13 +186,28 @@ redisReply *ftl__redis_call(struct ftl__redis *redis, int type, const char *form
     va_start(args, format);
     redisReply *reply = redisvCommand(redis->context, format, args);
     va_end(args);
-    return check(redis, reply, type);
+    return check(redis, NULL, reply, type);
+}
+
+redisReply *ftl__redis_call_on(struct ftl__redis *redis, const char *key, int type,
+                               const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    redisReply *reply = redisvCommand(redis->context, format, args);
+    va_end(args);
+    return check(redis, key, reply, type);
 }
 
 redisReply *ftl__redis_call_argv(struct ftl__redis *redis, int type, int argc, const char **argv,
                                  const size_t *argvlen)
 {
-    return check(redis, redisCommandArgv(redis->context, argc, argv, argvlen), type);
+    return check(redis, NULL, redisCommandArgv(redis->context, argc, argv, argvlen), type);
+}
+
+bool ftl__redis_is_lost(const struct ftl__redis *redis)
+{
+    return redis->lost;
 }
 
 int ftl__redis_now(struct ftl__redis *redis, double *ret_now)

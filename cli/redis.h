@@ -6,6 +6,7 @@
 #define FETTLE_CLI_REDIS_H
 
 #include <hiredis/hiredis.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cli/settings.h"
@@ -28,9 +29,16 @@ const char *ftl__redis_key(const struct ftl__redis *redis, const char *part, con
  * REDIS_REPLY_STRING; the caller frees it. NULL: failed, and said. */
 redisReply *ftl__redis_call(struct ftl__redis *redis, int type, const char *format, ...);
 
+/* The same, where an error reply is about `key`: it is named. */
+redisReply *ftl__redis_call_on(struct ftl__redis *redis, const char *key, int type,
+                               const char *format, ...);
+
 /* The same for arguments with lengths. */
 redisReply *ftl__redis_call_argv(struct ftl__redis *redis, int type, int argc, const char **argv,
                                  const size_t *argvlen);
+
+/* Whether the connection is gone: that is said once, and further calls fail without a word. */
+bool ftl__redis_is_lost(const struct ftl__redis *redis);
 
 /* The server's clock in epoch seconds. 0 or an exit code. */
 int ftl__redis_now(struct ftl__redis *redis, double *ret_now);

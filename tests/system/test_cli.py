@@ -288,6 +288,28 @@ def test_stats(t):
     assert "processed 12" in out and "host:1:abc" in out and "paused" in out and "quiet" in out, out
 
 
+def test_stats_say_what_cannot_be_read_and_go_on(t):
+    """A key of the wrong type is named; the rest is there, and the exit code says it is not all."""
+    fettle = cli(t)
+    client = fettle.client
+    client.call("SADD", "queues", "bad", "good", "\x1b[2J")
+    client.call("SET", "queue:bad", "no list")
+    client.call("SET", "queue:\x1b[2J", "no list")
+    client.call("LPUSH", "queue:good", member("one"))
+    client.call("LPUSH", "retry", "no set")
+    put(client, "dead", "a", "b")
+    code, out, err = fettle.call("--json", "stats")
+    stats = json.loads(out)
+    equal((code, stats["dead"], "retry" in stats), (FAILED, 2, False), err)
+    equal([(q["name"], q["length"]) for q in stats["queues"]], [("good", 1)])
+    for key in b"queue:bad", b"retry", b"queue:?[2J":
+        assert b"fettle: Redis: " + key + b": WRONGTYPE" in err, err
+    code, out, err = fettle.call("stats")
+    assert code == FAILED and b"retry ?  schedule 0  dead 2\n" in out and b"good" in out, out
+    fettle.bad(FAILED, "retry: WRONGTYPE", "list", "retry")
+    fettle.bad(FAILED, "queue:bad: WRONGTYPE", "enqueue", "X", "--queue", "bad")
+
+
 def test_with_a_daemon(t):
     """The daemon runs what fettle enqueues and retries, and shows in its stats."""
     redisd = t.use(Redisd())
