@@ -44,6 +44,7 @@ void ftl__signals_block(void)
     fill(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* who started us may have ignored it: then no child's end is told */
 }
 
 const char *ftl__signal_name(int signal)

@@ -8,7 +8,7 @@
 #include <fettle/runtime.h>
 
 /* Blocks them in the calling thread, and so in all threads that it starts later; ignores SIGPIPE.
- * Before anything else. */
+ * SIGCHLD gets its default. Before anything else. */
 void ftl__signals_block(void);
 
 struct ftl__signals;

@@ -10,7 +10,7 @@ import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import Fettled, command, job
+from fettled import FETTLED, Fettled, command, job
 from places import member, now, places
 from probe import Probe
 from redisd import Redisd, available
@@ -211,6 +211,22 @@ def test_exit_codes(t):
         equal(await_member(redisd.client, "dead", JID % i)[0]["error_class"], "ExitStatus", "class")
     equal(await_member(redisd.client, "retry", JID % 4)[0]["retry_count"], 0, "retry_count")
     until(lambda: sum(map(len, places(redisd.client).values())) == 4, what="the success to be gone")
+
+
+def test_child_signal_ignored(t):
+    """A parent that ignores SIGCHLD passes that on; the ends of commands are known nevertheless."""
+    redisd = t.use(Redisd())
+    program = os.path.join(redisd.directory, "ignoring")
+    with open(program, "w") as file:
+        file.write("#!%s\nimport os, signal, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+                   "os.execv(%r, [%r] + sys.argv[1:])\n" % (sys.executable, FETTLED, FETTLED))
+    os.chmod(program, 0o755)
+    daemon = t.use(Fettled(redisd, program=program,
+                           handlers=[shell("Success", "exit 0"), shell("Other", "exit 3")]))
+    push(redisd.client, "Success", jid=JID % 0)
+    push(redisd.client, "Other", jid=JID % 1)
+    daemon.wait_event("job.done", jid=JID % 0)
+    equal(daemon.wait_event("job.failed")["error_class"], "ExitStatus", "class of the failure")
 
 
 def processes(text):
