@@ -58,6 +58,20 @@ static int read_when(const struct ftl__cli_options *options, struct order *order
     return 0;
 }
 
+static int read_jid(const char *jid, struct order *order)
+{
+    if (jid == NULL) {
+        ftl__jid_random(order->jid);
+        return 0;
+    }
+    if (jid[0] == '\0' || strlen(jid) > FTL__JID_MAX)
+        return ftl__cli_misused("a jid has 1 to %d bytes", FTL__JID_MAX);
+    if (!ftl__text_is_plain(jid))
+        return ftl__cli_misused("a jid is UTF-8 without control characters");
+    strcpy(order->jid, jid);
+    return 0;
+}
+
 static int read_order(const struct ftl__cli_options *options, struct order *order)
 {
     order->class = options->args[0];
@@ -66,18 +80,14 @@ static int read_order(const struct ftl__cli_options *options, struct order *orde
     order->retry = options->retry;
     if (order->class[0] == '\0' || strlen(order->class) > FTL__CLASS_MAX)
         return ftl__cli_misused("a class has 1 to %d bytes", FTL__CLASS_MAX);
+    if (!ftl__text_is_utf8(order->class))
+        return ftl__cli_misused("the class is not UTF-8");
     if (!ftl__queue_name_valid(order->queue, strlen(order->queue)))
         return ftl__cli_misused("\"%s\" is no queue name: [A-Za-z0-9_:.-], at most %d",
                                 order->queue, FTL__QUEUE_MAX);
     if (!valid_retry(order->retry))
         return ftl__cli_misused("--retry takes true, false or a number, not \"%s\"", order->retry);
-    if (options->jid != NULL && (options->jid[0] == '\0' || strlen(options->jid) > FTL__JID_MAX))
-        return ftl__cli_misused("a jid has 1 to %d bytes", FTL__JID_MAX);
-    if (options->jid != NULL)
-        strcpy(order->jid, options->jid);
-    else
-        ftl__jid_random(order->jid);
-    return 0;
+    return read_jid(options->jid, order);
 }
 
 /* The job's frame: members that are edited afterwards hold their places. */

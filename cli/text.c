@@ -4,9 +4,9 @@
  * functions, character by character. */
 #include "cli/text.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <fettle/error.h>
 
@@ -31,6 +31,27 @@ void ftl__text_print(const char *text, size_t size, int width, int most)
     }
     for (; printed < width; printed++)
         putchar(' ');
+}
+
+static bool is_valid(const char *text, bool controls)
+{
+    size_t size = strlen(text);
+    for (size_t at = 0, length; at < size; at += length) {
+        length = ftl__utf8_length(text + at, size - at);
+        if (length == 0 || (!controls && is_control((const unsigned char *)text + at, length)))
+            return false;
+    }
+    return true;
+}
+
+bool ftl__text_is_utf8(const char *text)
+{
+    return is_valid(text, true);
+}
+
+bool ftl__text_is_plain(const char *text)
+{
+    return is_valid(text, false);
 }
 
 json_t *ftl__text_json(const char *text, size_t size)

@@ -5,12 +5,17 @@
 #define FETTLE_CLI_TEXT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* On stdout, left-aligned in `width` characters (more if it is longer, cut at `most` characters if
  * that is not 0); controls and what is not UTF-8 become "?", so that no job plays with the
  * terminal. */
 void ftl__text_print(const char *text, size_t size, int width, int most);
+
+/* Whether it is UTF-8; and whether it is, without any control character. */
+bool ftl__text_is_utf8(const char *text);
+bool ftl__text_is_plain(const char *text);
 
 /* A JSON string, invalid bytes replaced by U+FFFD; "" → "". NULL: out of memory. */
 json_t *ftl__text_json(const char *text, size_t size);

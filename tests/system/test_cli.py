@@ -125,7 +125,9 @@ def test_enqueue_refuses(t):
             (["X", "--in", "nan"], "--in"),
             (["X", "--at", "tomorrow"], "--at"), (["X", "--in", "1", "--at", "2"], "exclude"),
             (["X", "--retry", "yes"], "--retry"), (["X", "--retry", "-1"], "--retry"),
-            (["X", "--jid", ""], "jid"), (["X", "[]", "more"], "more"), ([], "arguments")]:
+            (["X", "--jid", ""], "jid"), (["X", "--jid", "a\tb"], "control"),
+            (["X", "--jid", "a\u0085b"], "control"), (["X", "--jid", b"\xc3"], "UTF-8"),
+            ([b"\xff"], "UTF-8"), ([b"X\xed\xa0\x80"], "UTF-8"), (["X", "[]", "more"], "more"), ([], "arguments")]:
         fettle.bad(USAGE, message, "enqueue", *words)
     equal(fettle.client.call("KEYS", "*"), [])
 
