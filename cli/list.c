@@ -15,6 +15,7 @@
 #include "jobs/job.h"
 
 #define TEXT_MAX 2048 /* bytes of a member's value that are shown */
+#define COLUMNS 80    /* of one field in a line */
 
 static int read_limit(const char *text, unsigned long *ret_limit)
 {
@@ -74,14 +75,16 @@ static int fill(json_t *list, const redisReply *reply)
     return 0;
 }
 
-static void print_text(const json_t *object, const char *name, int width, int most)
+/* A field, and a blank before it. */
+static void print_text(const json_t *object, const char *name, int width)
 {
     const json_t *text = json_object_get(object, name);
-    if (text == NULL)
-        ftl__text_print("-", 1, width, 0);
-    else
-        ftl__text_print(json_string_value(text), json_string_length(text), width, most);
+    bool is_there = text != NULL && json_string_length(text) > 0;
     putchar(' ');
+    if (is_there)
+        ftl__text_print(json_string_value(text), json_string_length(text), width, COLUMNS);
+    else
+        ftl__text_print("-", 1, width, 0);
 }
 
 static void print_member(const json_t *object)
@@ -92,17 +95,17 @@ static void print_member(const json_t *object)
     time_t seconds = score > -1e12 && score < 1e12 ? (time_t)score : 0;
     if (gmtime_r(&seconds, &tm) != NULL)
         strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-    printf("%s  ", when);
+    printf("%s ", when);
     if (!json_is_true(json_object_get(object, "valid"))) {
-        printf("(no job: %lld bytes)\n",
+        printf(" (no job: %lld bytes)\n",
                (long long)json_integer_value(json_object_get(object, "size")));
         return;
     }
-    print_text(object, "jid", 24, 0);
-    print_text(object, "class", 20, 0);
-    print_text(object, "queue", 12, 0);
-    print_text(object, "error_class", 12, 0);
-    print_text(object, "error_message", 0, 80);
+    print_text(object, "jid", 24);
+    print_text(object, "class", 20);
+    print_text(object, "queue", 12);
+    print_text(object, "error_class", 12);
+    print_text(object, "error_message", 0);
     putchar('\n');
 }
 

@@ -18,16 +18,31 @@ static bool is_control(const unsigned char *text, size_t length)
     return text[0] < ' ' || text[0] == 0x7f || (length == 2 && text[0] == 0xc2 && text[1] < 0xa0);
 }
 
+/* The bytes of the character at `text`; one if it is none. */
+static size_t step(const char *text, size_t left)
+{
+    size_t length = ftl__utf8_length(text, left);
+    return length > 0 ? length : 1;
+}
+
+static void print_one(const char *text, size_t length)
+{
+    if (ftl__utf8_length(text, length) == 0 || is_control((const unsigned char *)text, length))
+        putchar('?');
+    else
+        fwrite(text, 1, length, stdout);
+}
+
 void ftl__text_print(const char *text, size_t size, int width, int most)
 {
     int printed = 0;
-    for (size_t at = 0, length; at < size && (most == 0 || printed < most); printed++) {
-        length = ftl__utf8_length(text + at, size - at);
-        if (length == 0 || is_control((const unsigned char *)text + at, length))
-            putchar('?');
+    for (size_t at = 0; at < size && (most == 0 || printed < most); printed++) {
+        size_t length = step(text + at, size - at);
+        if (most != 0 && printed == most - 1 && at + length < size)
+            fputs("…", stdout);
         else
-            fwrite(text + at, 1, length, stdout);
-        at += length > 0 ? length : 1;
+            print_one(text + at, length);
+        at += length;
     }
     for (; printed < width; printed++)
         putchar(' ');

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* On stdout, left-aligned in `width` characters (more if it is longer, cut at `most` characters if
- * that is not 0); controls and what is not UTF-8 become "?", so that no job plays with the
+/* On stdout, left-aligned in `width` characters (more if it is longer, at most `most` if that is
+ * not 0: then the last one says that something is missing); controls and what is not UTF-8 become "?", so that no job plays with the
  * terminal. */
 void ftl__text_print(const char *text, size_t size, int width, int most);
 

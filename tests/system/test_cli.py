@@ -160,11 +160,23 @@ def test_list_shows_members(t):
     out = fettle.good("list", "retry")
     equal(out.count(b"\n"), 4)
     assert b"one" in out and b"went wrong" in out and b"\x1b" not in out, out
+    assert all(not line.endswith(b" ") for line in out.split(b"\n")), out
     equal(fettle.json("list", "schedule"), [])
     put(fettle.client, "dead", member("old"), member("new"))
     equal([m["jid"] for m in fettle.json("list", "dead")], ["new", "old"])
     fettle.bad(USAGE, "none of", "list", "queue")
     fettle.bad(USAGE, "--limit", "list", "dead", "--limit", "0")
+
+
+def test_list_cuts_long_fields(t):
+    """A line shows 80 characters of a field, and that there is more; --json has all of them."""
+    fettle = cli(t)
+    put(fettle.client, "retry", member("just", error_class="e" * 80, error_message="m" * 80),
+        member("more", error_class="e" * 81, error_message="ü" * 1000))
+    just, more = fettle.good("list", "retry").decode("utf-8").splitlines()
+    assert just.endswith(" %s %s" % ("e" * 80, "m" * 80)), just
+    assert more.endswith(" %s… %s…" % ("e" * 79, "ü" * 79)), more
+    equal([m["error_message"] for m in fettle.json("list", "retry")], ["m" * 80, "ü" * 1000])
 
 
 def test_retry_moves_to_the_queue(t):
