@@ -139,7 +139,7 @@ static void *watchdog_main(void *arg)
 
     ftl_interval_init(&interval, ftl_now(), notify->watchdog);
     while (ftl_interval_tick(&interval) == 0)
-        if (probe(notify, ftl_deadline(notify->watchdog / 2)) &&
+        if (probe(notify, ftl_deadline(notify->watchdog)) &&
             notify->options.is_alive(notify->options.arg))
             post("WATCHDOG=1");
     return NULL;

@@ -115,5 +115,21 @@ def test_watchdog_of_stuck_workers(t):
     daemon.kill()
 
 
+def test_watchdog_after_a_pause(t):
+    """Workers that come back after less than half of the time keep it fed, whenever that was."""
+    from fettled import native
+    redisd, manager, probe = t.use(Redisd()), t.use(Notify()), t.use(Probe())
+    settings = probe.settings(native("BlockInSyscall", "faults"))
+    settings["environment"].update(manager.environment, WATCHDOG_USEC="2000000")
+    t.use(Fettled(redisd, workers=1, **settings))
+    since = manager.mark()
+    fed = manager.wait("WATCHDOG", "1", since=since)
+    since = manager.mark()
+    time.sleep(0.7)
+    redisd.client.call("LPUSH", "queue:default", job("BlockInSyscall", [0.9]))
+    gap = manager.wait("WATCHDOG", "1", since=since)["_at"] - fed["_at"]
+    assert RELAXED or gap < 1.9, "%.2f s without a sign of life" % gap
+
+
 main("there is no redis-server" if not available() else
      None if built_with_systemd() else "built without libsystemd")
