@@ -128,6 +128,7 @@ static void lose_id(struct ftl__lease *lease)
     memcpy(id, lease->id, sizeof id);
     lease->id[0] = '\0';
     lease->state = UNREGISTERED;
+    ftl__watch_survived(lease->watch, id);
     ftl__log(FTL__EV_LEASE_FENCED, FTL__STR("id", id),
              FTL__STR("reason", "Redis does not know this owner any more"));
     if (lease->options.on_fenced != NULL)

@@ -25,7 +25,8 @@
     X(PROMOTE, "promote")                                                                          \
     X(TRIM, "trim")                                                                                \
     X(FENCE, "fence")                                                                              \
-    X(REAP, "reap")
+    X(REAP, "reap")                                                                                \
+    X(ABSOLVE, "absolve")
 
 enum ftl__script {
 #define X(id, name) FTL__SCRIPT_##id,

@@ -8,7 +8,8 @@
  * we do not know are left alone.
  *
  * Then every fenced owner is reaped (reap.c), no matter who has fenced him: several daemons may do
- * it at once, each call takes its own share. */
+ * it at once, each call takes its own share. When that is done, and it was ourselves who had been
+ * fenced, it is told that this was no death (absolve.c). */
 #include "daemon/watch.h"
 
 #include <hiredis/hiredis.h>
@@ -19,8 +20,8 @@
 
 #include <fettle/time.h>
 
+#include "daemon/absolve.h"
 #include "daemon/lease.h"
-#include "daemon/reap.h"
 
 #define COUNTED_MAX (2 * FTL_S) /* what one look may add to a silence; also at most half a ttl */
 
@@ -36,6 +37,7 @@ struct ftl__watch {
     int64_t looked; /* when, last */
     struct peer *peers;
     size_t peer_count, peer_room;
+    char survived[FTL__ID_MAX + 1]; /* our own that was fenced; "": none */
     struct ftl__invoke invoke;
 };
 
@@ -232,16 +234,8 @@ static int fence_silent(struct ftl__watch *watch)
     return status;
 }
 
-static int reap_fenced(struct ftl__watch *watch)
+static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options *options)
 {
-    struct ftl__reap_options options = {
-        .link = watch->options.link,
-        .scripts = watch->options.scripts,
-        .keys = watch->options.keys,
-        .call_timeout = watch->options.call_timeout,
-        .tend = watch->options.tend,
-        .arg = watch->options.arg,
-    };
     struct redisReply *fenced;
     int status = read_hash(watch, &watch->options.keys->fenced, &fenced);
     if (status != 0)
@@ -250,20 +244,48 @@ static int reap_fenced(struct ftl__watch *watch)
         const struct redisReply *id = fenced->element[i];
         if (id->len <= FTL__ID_MAX && strlen(id->str) == id->len &&
             is_text(fenced->element[i + 1], FTL__LEASE_FORMAT))
-            status = ftl__reap(&options, &watch->invoke, id->str);
+            status = ftl__reap(options, &watch->invoke, id->str);
     }
     freeReplyObject(fenced);
     return status;
 }
 
+/* Tried at each turn until it is done. */
+static int absolve(struct ftl__watch *watch, const struct ftl__reap_options *options)
+{
+    char id[FTL__ID_MAX + 1]; /* tend() may change the other one */
+    memcpy(id, watch->survived, sizeof id);
+    if (id[0] == '\0')
+        return 0;
+    int status = ftl__absolve(options, &watch->invoke, id);
+    if (status == 0 && strcmp(watch->survived, id) == 0)
+        watch->survived[0] = '\0';
+    return status;
+}
+
+void ftl__watch_survived(struct ftl__watch *watch, const char *id)
+{
+    snprintf(watch->survived, sizeof watch->survived, "%s", id);
+}
+
 int ftl__watch_turn(struct ftl__watch *watch, const char *self)
 {
+    const struct ftl__reap_options options = {
+        .link = watch->options.link,
+        .scripts = watch->options.scripts,
+        .keys = watch->options.keys,
+        .call_timeout = watch->options.call_timeout,
+        .tend = watch->options.tend,
+        .arg = watch->options.arg,
+    };
     char own[FTL__ID_MAX + 1]; /* tend() may change it */
     snprintf(own, sizeof own, "%s", self);
     int status = look(watch, own);
     if (status == 0)
         status = fence_silent(watch);
     if (status == 0)
-        status = reap_fenced(watch);
+        status = reap_fenced(watch, &options);
+    if (status == 0)
+        status = absolve(watch, &options);
     return status;
 }

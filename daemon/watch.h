@@ -26,6 +26,10 @@ struct ftl__watch_options {
 int ftl__watch_open(const struct ftl__watch_options *options, struct ftl__watch **ret_watch);
 void ftl__watch_close(struct ftl__watch *watch); /* NULL-safe */
 
+/* We were fenced as `id`, and live: that its jobs were taken is not to count as a death. Only the
+ * last such `id` is remembered until that is done. */
+void ftl__watch_survived(struct ftl__watch *watch, const char *id);
+
 /* One look at all of them, and what follows from it. `self` is our own ID, or "". About once a
  * second. */
 int ftl__watch_turn(struct ftl__watch *watch, const char *self);

@@ -9,6 +9,7 @@ Each method `x` runs the call that `x_call` builds, a Call(name, keys, args), wh
 by hand, over another connection: call.run(client)."""
 
 import collections
+import hashlib
 import itertools
 import os
 import re
@@ -179,6 +180,14 @@ class Owner:
         """(left, recovered, [(token, bytes) of a job that went to dead])."""
         left, recovered, dead = self.reap_call(seq, name, **options).run(self.client)
         return left, recovered, [(int(dead[i]), dead[i + 1]) for i in range(0, len(dead), 2)]
+
+    def absolve_call(self, *jobs):
+        """Of this owner: the counts of these jobs."""
+        digests = [hashlib.sha1(job).hexdigest() for job in jobs]
+        return Call("absolve", [RECOVERIES], [self.id, *digests])
+
+    def absolve(self, *jobs):
+        return self.absolve_call(*jobs).run(self.client)
 
 
 def snapshot(client, ignore=()):

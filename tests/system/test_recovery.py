@@ -146,6 +146,34 @@ def test_stopped_past_its_lease(t):
     until(lambda: probe[0] == 1, what="the first daemon to work again")
 
 
+@limit(120)
+def test_lapsed_leases_of_the_living(t):
+    """Daemons that are paused past their lease, more often than a job may see deaths: each takes its
+    count back when it wakes up, and the job goes on."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    client = redisd.client
+    settings = dict(probe.settings(), lease_ttl=1, shutdown_timeout=0.2)
+    daemons = [t.use(Fettled(redisd, **settings)) for _ in range(2)]
+    for daemon in daemons:
+        daemon.wait_ready()
+    client.call("LPUSH", "queue:default", job("Hold", [0, 100], jid="live"))
+
+    def last_run():
+        runs = [(e["token"], n) for n, d in enumerate(daemons) for e in d.find("job.start")]
+        return max(runs, default=(0, None))
+    for lapse in range(4):
+        token, number = until(lambda: last_run()[0] and last_run(), what="a run")
+        mark = daemons[number].mark()
+        daemons[number].signal(signal.SIGSTOP)
+        until(lambda: last_run()[0] > token, 20, "the other one's run")
+        run, = daemons[1 - number].find("job.start", token=last_run()[0])
+        equal(run["attempt"], 2, "attempt while the other one looks dead")
+        daemons[number].signal(signal.SIGCONT)
+        daemons[number].wait_event("lease.fenced", 20, since=mark)
+        until(lambda: client.call("EXISTS", "fettle:recoveries") == 0, 20, "no count left")
+    equal((client.call("ZCARD", "dead"), inflight(client)), (0, 1), "dead, in flight")
+
+
 @limit(90)
 def test_killed_again_and_again(t):
     """Daemons killed at random moments under load: no job is lost, all are run at least once."""

@@ -235,8 +235,27 @@ class ReapDead(Reap):
                 self.owner.reap_call(self.seq, "q", max_recoveries=1)]
 
 
+class Absolve(Scene):
+    """Of four counts, two are for the first time."""
+
+    def prepare(self):
+        self.fill(queue("q"), b"j%d", 4)
+        for count in 2, 4:
+            self.owner = Owner(self.client)
+            seq = self.owner.claim(["q"], max_jobs=count)[0].seq
+            self.owner.fence()
+            self.owner.reap(seq, "q")
+
+    def calls(self):
+        return [self.owner.absolve_call(*self.jobs)]
+
+    def done(self):
+        counts = self.client.call("HVALS", "fettle:recoveries")
+        return counts == [b"1", b"1"]
+
+
 SCENES = [Register, Beat, Retire, Claim, Ack, Settle, SettleTwice, Due, Promote, Trim, Fence, Reap,
-          ReapDead]
+          ReapDead, Absolve]
 
 
 def attempt(calls, client):
@@ -331,7 +350,8 @@ def test_failed_call_changes_nothing(t):
     a queue's name in `queues`."""
     redisd = t.use(Redisd())
     client, failures = redisd.client, 0
-    for kind in (Register, Beat, Retire, Claim, Ack, Fence, Reap, ReapDead, Trim):
+    for kind in (Register, Beat, Retire, Claim, Ack, Fence, Reap, ReapDead, Absolve,
+                 Trim):
         for command in commands(stage(client, kind).calls()[0].name):
             call = stage(client, kind).calls()[0]
             user = limited(t, redisd, "-" + command.lower())

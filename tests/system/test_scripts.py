@@ -377,6 +377,26 @@ def test_reap_counts_a_death_once(t):
     equal((len(row.jobs), row.counts), (10, [1] * 10))
 
 
+def test_absolve(t):
+    """One that was fenced and lives takes back what was counted for it, and that only, and once."""
+    client = server(t)
+    jobs = fill(client, "q", 3)
+    dead, living, other = Owner(client), Owner(client), Owner(client)
+    for owner, count in ((dead, 2), (living, 3), (other, 1)):
+        row, = owner.claim([("q", count)])
+        owner.fence()
+        owner.reap(row.seq, "q", max_recoveries=9)
+    equal(living.absolve(*jobs, b"unknown"), 2)
+    equal(living.absolve(*jobs), 0)
+    row, = Owner(client).claim(["q"])
+    equal((row.jobs, row.counts), (jobs, [3, 1, 0]))
+    equal(client.call("HLEN", RECOVERIES), 2)
+    equal(dead.absolve(*jobs), 0)
+    equal(other.absolve(jobs[0]), 1)
+    client.call("SET", RECOVERIES, "x")
+    refused(living.absolve_call(*jobs), client, "WRONGTYPE")
+
+
 def test_bytes_are_sacred(t):
     """Every byte survives claim, put-back, reap, settle and promotion."""
     client = server(t)

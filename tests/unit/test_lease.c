@@ -126,6 +126,33 @@ START_TEST(a_fenced_owner_goes_on_under_a_new_id)
 }
 END_TEST
 
+/* As long as a daemon lives, that its jobs were taken is no death; what others are to blame for
+ * stays. */
+START_TEST(a_fenced_owner_takes_its_counts_back)
+{
+    open_lease(&one);
+    freeReplyObject(unit_redis_call(redis, "HSET fettle:batches:%s 1 %s", one.id, "1 1 default"));
+    freeReplyObject(unit_redis_call(redis, "RPUSH fettle:batch:%s:1 a", one.id));
+    freeReplyObject(unit_redis_call(
+        redis, "EVAL %s 1 fettle:recoveries %s",
+        "for i = 1, 5000 do redis.call('HSET', KEYS[1], i, i % 3 + 1 .. ' ' .. ARGV[1]) end "
+        "redis.call('HSET', KEYS[1], 'other', '2 dead:1:x', 'nobody', '2')",
+        one.id));
+    freeReplyObject(unit_redis_call(redis, "HSET fettle:fenced %s 1", one.id));
+    freeReplyObject(unit_redis_call(redis, "HDEL fettle:owners %s", one.id));
+    unit_on_control(redis, wait_task, &one);
+    /* A third of them were counted once; and the job that is reaped now. */
+    unit_redis_await(redis, 5002 - 1666, "HLEN fettle:recoveries");
+    ck_assert_int_eq(unit_redis_int(redis, "LLEN queue:default"), 1);
+    ck_assert_str_eq(unit_redis_text(redis, "HGET fettle:recoveries 1"), "1");
+    ck_assert_str_eq(unit_redis_text(redis, "HGET fettle:recoveries 2"), "2");
+    ck_assert_int_eq(unit_redis_int(redis, "HEXISTS fettle:recoveries 3"), 0);
+    ck_assert_str_eq(unit_redis_text(redis, "HGET fettle:recoveries other"), "2 dead:1:x");
+    ck_assert_str_eq(unit_redis_text(redis, "HGET fettle:recoveries nobody"), "2");
+    close_lease(&one);
+}
+END_TEST
+
 static void *suspect_task(void *arg)
 {
     struct holder *holder = arg;
@@ -294,6 +321,7 @@ static void add_cases(Suite *suite)
     unit_redis_require();
     CASE(suite, it_registers_and_beats);
     CASE(suite, a_fenced_owner_goes_on_under_a_new_id);
+    CASE(suite, a_fenced_owner_takes_its_counts_back);
     CASE(suite, a_suspicion_is_looked_into_at_once);
     CASE(suite, a_dead_owner_is_reaped);
     CASE(suite, several_batches_come_back_in_their_order);
