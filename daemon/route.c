@@ -16,7 +16,7 @@ static int refuse(struct ftl__route *ret_route, enum ftl__end end, const char *e
 }
 
 /* A text member into `buf`: its length, FTL_ENOENT if it is no string, FTL_ELIMIT if it does not
- * fit or holds a NUL, which a C string cannot. */
+ * fit, FTL_EINVAL if it holds a NUL, which a C string cannot. */
 static int text(const struct ftl__job *job, enum ftl__member member, char *buf, size_t size)
 {
     struct ftl__slice plain = ftl__job_plain(job, member);
@@ -32,9 +32,9 @@ static int text(const struct ftl__job *job, enum ftl__member member, char *buf, 
     length = ftl__job_string(job, member, buf, size);
     if (length < 0)
         return length;
-    if (plain.begin != NULL || (size_t)length >= size - 1 || strlen(buf) != (size_t)length)
+    if (plain.begin != NULL || (size_t)length >= size - 1)
         return FTL_ELIMIT;
-    return length;
+    return strlen(buf) == (size_t)length ? length : FTL_EINVAL;
 }
 
 static void set_jid(struct ftl_run *run)
@@ -96,6 +96,8 @@ static int set_class(struct ftl_run *run, struct ftl__route *ret_route)
     run->class[0] = '\0';
     if (length == FTL_ELIMIT)
         return refuse(ret_route, FTL__END_REFUSED, "InvalidJob", "the class is too long");
+    if (length == FTL_EINVAL)
+        return refuse(ret_route, FTL__END_REFUSED, "InvalidJob", "the class has a NUL character");
     return refuse(ret_route, FTL__END_REFUSED, "InvalidJob", "no class");
 }
 

@@ -125,6 +125,8 @@ START_TEST(what_nobody_can_run_is_refused)
         ck_assert_int_eq(route.end, FTL__END_REFUSED);
     }
     ck_assert_ptr_ne(SEND("{\"class\":\"H\",\"bid\":null,\"encrypt\":false}"), NULL);
+    ck_assert_ptr_eq(SEND("{\"class\":\"H\\u0000x\"}"), NULL);
+    ck_assert_ptr_nonnull(strstr(route.message, "NUL"));
     teardown();
 }
 END_TEST
@@ -138,6 +140,7 @@ START_TEST(a_class_may_be_long_but_not_too_long)
     size = snprintf(text, sizeof text, "{\"class\":\"H%0255d\"}", 0);
     ck_assert_ptr_eq(send(text, (size_t)size, 0), NULL);
     ck_assert_int_eq(route.end, FTL__END_REFUSED);
+    ck_assert_ptr_nonnull(strstr(route.message, "too long"));
     teardown();
 }
 END_TEST
