@@ -33,12 +33,12 @@ struct ftl__claim {
     struct ftl__claim_options options;
     struct ftl__round_context *context; /* of the options */
     struct ftl_notify *wake;
-    struct ftl_notify *handed_out; /* quiet, and a round has come to its end */
     struct ftl_task *task;
     struct ftl__round rounds[ROUNDS];
     unsigned oldest, under_way; /* rounds[oldest] was begun first */
     bool hungry, held_back, quiet;
     bool audit_due;
+    bool unsure; /* a claim without an answer may have been executed: the next audit tells */
     int64_t audit_again; /* a second look; 0 = none */
     int64_t next_tick;
     int64_t room_since; /* when room for less than half was first seen; 0 = not */
@@ -78,22 +78,13 @@ void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency)
     ftl__claim_hungry(claim);
 }
 
-static bool claims(const struct ftl__claim *claim)
+bool ftl__claim_is_settled(const struct ftl__claim *claim)
 {
+    bool settled = !claim->unsure;
+
     for (unsigned i = 0; i < ROUNDS; i++)
-        if (claim->rounds[i].asked > 0)
-            return true;
-    return false;
-}
-
-int ftl__claim_wait_quiet(struct ftl__claim *claim, int64_t deadline)
-{
-    int code = 0;
-
-    ftl_assert(claim->quiet);
-    while (code == 0 && claims(claim))
-        code = ftl_notify_wait(claim->handed_out, deadline);
-    return code;
+        settled = settled && claim->rounds[i].asked == 0;
+    return settled;
 }
 
 /* ---- deciding -------------------------------------------------------------------------------- */
@@ -134,6 +125,12 @@ static void arm_waiters(struct ftl__claim *claim)
         ftl__wait_arm(claim->options.wait, ftl_now(), ftl__dispatch_park_room(dispatch));
 }
 
+static void tell_settled(struct ftl__claim *claim)
+{
+    if (claim->quiet && ftl__claim_is_settled(claim))
+        claim->options.on_settled(claim->options.arg);
+}
+
 /* ---- rounds ---------------------------------------------------------------------------------- */
 
 /* Begins a round if there is anything to say. */
@@ -164,6 +161,12 @@ static int pause_after(struct ftl__claim *claim, int code)
     return ftl_sleep(PAUSE_ERROR);
 }
 
+/* Each of these breaks the connection, and the next one begins with an audit. */
+static bool is_lost(int code)
+{
+    return code == FTL_ECONN || code == FTL_ETIMEDOUT || code == FTL_EPROTO;
+}
+
 static int finish(struct ftl__claim *claim)
 {
     struct ftl__round *round = &claim->rounds[claim->oldest];
@@ -176,15 +179,18 @@ static int finish(struct ftl__claim *claim)
         return code;
     claim->oldest = (claim->oldest + 1) % ROUNDS;
     claim->under_way--;
-    if (claimed)
+    if (claimed) {
         claim->hungry |= round->reply == NULL || result.more;
+        claim->unsure |= round->reply == NULL && is_lost(code);
+    }
     if (code == 0)
         begin(claim, &until);
-    if (ftl__round_deliver(round) != 0)
+    if (ftl__round_deliver(round) != 0) {
+        claim->unsure = true;
         ftl__link_break(claim->context->link, "jobs were claimed that there is no memory for");
+    }
     claim->held_back |= round->put_back;
-    if (claim->quiet)
-        ftl_notify_all(claim->handed_out);
+    tell_settled(claim);
     return code == 0 ? 0 : pause_after(claim, code);
 }
 
@@ -210,7 +216,8 @@ static int audit(struct ftl__claim *claim)
 
     if (code != 0)
         return pause_after(claim, code);
-    claim->audit_due = false;
+    claim->audit_due = claim->unsure = false;
+    tell_settled(claim);
     return 0;
 }
 
@@ -261,8 +268,7 @@ int ftl__claim_open(const struct ftl__claim_options *options, struct ftl__claim 
     for (unsigned i = 0; i < ROUNDS; i++)
         ftl__round_init(&claim->rounds[i], claim->context);
     claim->wake = ftl_notify_new();
-    claim->handed_out = ftl_notify_new();
-    if (claim->wake != NULL && claim->handed_out != NULL)
+    if (claim->wake != NULL)
         code = ftl__part_start(options->runtime, claim_main, claim, "claim", &claim->task);
     if (code == 0)
         *ret_claim = claim;
@@ -279,7 +285,6 @@ void ftl__claim_close(struct ftl__claim *claim)
     for (unsigned i = 0; i < ROUNDS; i++)
         ftl__round_free(&claim->rounds[i]);
     ftl_notify_free(claim->wake);
-    ftl_notify_free(claim->handed_out);
     free(claim);
 }
 

@@ -15,6 +15,9 @@ struct ftl__claim_options {
     struct ftl__round_context context;
     struct ftl__wait *wait; /* outlives the claim */
     uint32_t concurrency;
+
+    void (*on_settled)(void *arg); /* is_settled() has become true after quiet(); must not wait */
+    void *arg;
 };
 
 int ftl__claim_open(const struct ftl__claim_options *options, struct ftl__claim **ret_claim);
@@ -32,9 +35,9 @@ void ftl__claim_reconnected(struct ftl__claim *claim);
 void ftl__claim_quiet(struct ftl__claim *claim);
 void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency);
 
-/* After quiet(): waits until what claims on their way have brought is handed out. FTL_ETIMEDOUT,
- * FTL_ECANCELED. */
-int ftl__claim_wait_quiet(struct ftl__claim *claim, int64_t deadline);
+/* Has every claim been answered, and what it has brought been handed out? After one whose answer
+ * was lost this is so when an audit has put back what it may have taken. */
+bool ftl__claim_is_settled(const struct ftl__claim *claim);
 
 /* Has its task come to an end by a fault of ours? It can only be closed then. */
 bool ftl__claim_has_failed(struct ftl__claim *claim);

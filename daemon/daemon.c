@@ -118,6 +118,8 @@ static void serve(struct ftl__daemon *daemon)
         ftl__daemon_quiet(daemon, daemon->quiet_reason);
         ftl__notify_status("Quiet: finishing what runs");
     }
+    if (daemon->quiet && ftl__claim_is_settled(daemon->claim))
+        ftl__dispatch_unpark(daemon->dispatch);
 }
 
 static int run(struct ftl__daemon *daemon)

@@ -70,7 +70,8 @@ void ftl__daemon_reload(struct ftl__daemon *daemon);
 
 /* ---- drain.c --------------------------------------------------------------------------------- */
 
-/* Claims no more and puts back what is parked. */
+/* Claims no more, and puts back what claims on their way bring. What is parked is left to the
+ * caller, to be put back when the claim is settled. */
 void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason);
 /* Stops: see drain.c. Returns an exit code. */
 int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason);

@@ -40,7 +40,7 @@ struct ftl__dispatch {
     int64_t next_deadline;  /* no running run has an earlier one */
     int64_t keeper_until;   /* when the keeper looks next */
     int64_t average;        /* ns of a run, moving */
-    bool closed;            /* nothing is parked any more */
+    bool quiet;             /* what is handed in goes back */
     bool aborting;          /* a shutdown cuts runs off */
     bool interrupted;       /* wait_idle() is to return */
     struct ftl__dispatch_stats stats;
@@ -69,7 +69,7 @@ uint32_t ftl__dispatch_room(const struct ftl__dispatch *dispatch)
 
 uint32_t ftl__dispatch_park_room(const struct ftl__dispatch *dispatch)
 {
-    return dispatch->closed ? 0 : ftl__park_room(&dispatch->park);
+    return dispatch->quiet ? 0 : ftl__park_room(&dispatch->park);
 }
 
 int ftl__dispatch_promise(struct ftl__dispatch *dispatch, uint32_t count)
@@ -191,7 +191,7 @@ static void give_back(struct ftl__dispatch *dispatch, struct ftl__slot *slot, co
 
 static void start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
 {
-    int code = start(dispatch, slot, now);
+    int code = dispatch->quiet ? FTL_EAGAIN : start(dispatch, slot, now);
 
     if (code == 0)
         return;
@@ -256,7 +256,7 @@ bool ftl__dispatch_pushed(struct ftl__dispatch *dispatch, int64_t now)
         struct ftl__slot *slot = SLOT(node);
         slot->queue->rests_until = now + REST;
         slot->queue->rest_room = (dispatch->park.max + 1) / 2;
-        give_back(dispatch, slot, "parked");
+        give_back(dispatch, slot, dispatch->quiet ? "quiet" : "parked");
     }
     return any;
 }
@@ -448,9 +448,13 @@ uint32_t ftl__dispatch_running(const struct ftl__dispatch *dispatch)
     return dispatch->in_flight;
 }
 
+void ftl__dispatch_quiet(struct ftl__dispatch *dispatch)
+{
+    dispatch->quiet = true;
+}
+
 void ftl__dispatch_unpark(struct ftl__dispatch *dispatch)
 {
-    dispatch->closed = true;
     give_parked_back(dispatch, INT64_MAX);
 }
 
@@ -563,6 +567,7 @@ void ftl__dispatch_close(struct ftl__dispatch *dispatch)
 {
     if (dispatch == NULL)
         return;
+    ftl_assert(dispatch->in_flight == 0);
     ftl__part_stop(&dispatch->joiner, FTL_S);
     ftl__part_stop(&dispatch->keeper, FTL_S);
     ftl_task_set_free(dispatch->set);

@@ -33,7 +33,7 @@ struct ftl__dispatch_stats {
 
 int ftl__dispatch_open(const struct ftl__dispatch_options *options,
                        struct ftl__dispatch **ret_dispatch);
-/* Aborts what still runs and does not wait for it; ends the tasks. NULL-safe. */
+/* Ends the tasks. No run may be in flight: it would go on with a slot that is freed. NULL-safe. */
 void ftl__dispatch_close(struct ftl__dispatch *dispatch);
 
 /* For a reload: what begins later goes by these. The registry replaces the old one, which the
@@ -67,7 +67,10 @@ bool ftl__dispatch_is_brisk(const struct ftl__dispatch *dispatch);
 
 /* Runs in flight: tasks that have not been joined. */
 uint32_t ftl__dispatch_running(const struct ftl__dispatch *dispatch);
-/* Puts everything that is parked back to its queue, and parks no more: what would be goes back. */
+/* Starts and parks nothing more of what is handed in: it goes back to its queue. What is parked may
+ * still start. */
+void ftl__dispatch_quiet(struct ftl__dispatch *dispatch);
+/* Puts everything that is parked back to its queue. */
 void ftl__dispatch_unpark(struct ftl__dispatch *dispatch);
 /* Aborts all runs. Those that really end cut off are kept until give_back(). */
 void ftl__dispatch_abort(struct ftl__dispatch *dispatch);

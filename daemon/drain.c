@@ -2,7 +2,8 @@
  *
  * DESIGN. A stop in steps, each with what is left of the time:
  *
- *   1. no more claims; nobody waits in BLMOVE any more; parked jobs go back
+ *   1. no more claims; nobody waits in BLMOVE any more; what claims on their way bring goes back;
+ *      when all of them are answered, parked jobs do, which are older
  *   2. runs finish by themselves, until shutdown_timeout is over or a second signal comes
  *   3. those that have not are aborted; commands end their children in their own defers
  *   4. jobs of runs that have really stopped go back to the front of their queues, in their old
@@ -19,7 +20,6 @@
 
 #define EXTEND_EVERY (5 * FTL_S)
 #define STUCK_SHOWN 100 /* runs */
-#define TIME_TO_HAND_OUT (250 * FTL_MS)
 #define TIME_TO_END (950 * FTL_MS)   /* of steps 3 to 5 */
 #define TIME_TO_TELL (250 * FTL_MS)  /* of that, what is kept for step 5 */
 #define TIME_TO_LEAVE (100 * FTL_MS) /* of that, what is kept for its end */
@@ -30,20 +30,28 @@ void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason)
         return;
     daemon->quiet = true;
     ftl__claim_quiet(daemon->claim);
-    /* Before anything is put back: what is still claimed is younger, and a BLMOVE that still waits
-     * would take it to the front again. */
-    (void)ftl__claim_wait_quiet(daemon->claim, ftl_deadline(TIME_TO_HAND_OUT));
+    ftl__dispatch_quiet(daemon->dispatch);
+    /* Before anything is put back: a BLMOVE that still waits would take it to the front again. */
     ftl__wait_close(daemon->wait);
     daemon->wait = NULL;
     ftl__log(FTL__EV_DAEMON_QUIET, FTL__STR("reason", reason),
              FTL__UINT("running", ftl__dispatch_running(daemon->dispatch)));
-    ftl__dispatch_unpark(daemon->dispatch);
     ftl__roster_refresh(daemon->roster);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* The rest of 1. A claim that is not answered in time may have taken jobs. */
+static void await_claims(struct ftl__daemon *daemon, int64_t deadline)
+{
+    while (!ftl__claim_is_settled(daemon->claim) && !daemon->stop_now && ftl_now() < deadline) {
+        ftl__notify_extend();
+        (void)ftl_notify_wait(daemon->changed, earlier(deadline, ftl_deadline(EXTEND_EVERY)));
+    }
+    ftl__dispatch_unpark(daemon->dispatch);
 }
 
 /* 2. */
@@ -72,7 +80,8 @@ static void cut_off(struct ftl__daemon *daemon, int64_t deadline)
 static void tell(struct ftl__daemon *daemon, int64_t deadline)
 {
     ftl__settle_hurry(daemon->settle);
-    while (daemon->ledger.batches > 0 && ftl_now() < deadline)
+    while ((daemon->ledger.batches > 0 || !ftl__claim_is_settled(daemon->claim)) &&
+           ftl_now() < deadline)
         if (ftl_notify_wait(daemon->changed, deadline) != 0)
             return;
 }
@@ -102,12 +111,26 @@ static void report_stopped(struct ftl__daemon *daemon, int exit_code, uint64_t l
              FTL__REAL("duration_ms", (double)(ftl_now() - began) / 1e6));
 }
 
-/* Runs that are stuck are among them; a batch whose ack was not answered counts as one. */
+/* Runs that are stuck are among them; what was not answered, an ack or a claim, counts as one. */
 static uint64_t count_left(const struct ftl__daemon *daemon)
 {
     uint64_t left = ftl__ledger_left(&daemon->ledger);
+    bool unsure = daemon->ledger.batches > 0 || !ftl__claim_is_settled(daemon->claim);
 
-    return left == 0 && daemon->ledger.batches > 0 ? 1 : left;
+    return left == 0 && unsure ? 1 : left;
+}
+
+/* Gives the registration up. Redis knows best: what it still has of ours is left, too. */
+static void leave(struct ftl__daemon *daemon, int64_t deadline, uint64_t *left)
+{
+    int code = ftl__roster_leave(daemon->roster, deadline);
+    int retired = *left == 0 ? ftl__lease_retire(daemon->lease, deadline) : 0;
+
+    if (retired == FTL_EAGAIN)
+        *left = 1;
+    else if (code != 0 || retired != 0)
+        ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", "retire"),
+                 FTL__STR("reason", "the registration is left to its lease"));
 }
 
 int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
@@ -124,6 +147,7 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
              FTL__REAL("timeout", timeout));
     ftl__notify_stopping();
     ftl__daemon_quiet(daemon, reason);
+    await_claims(daemon, deadline);
     let_finish(daemon, deadline);
     end = earlier(ftl_now(), deadline) + TIME_TO_END;
     cut_off(daemon, end - TIME_TO_TELL);
@@ -131,11 +155,8 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     left = count_left(daemon);
     if (ftl__dispatch_running(daemon->dispatch) > 0)
         report_stuck(daemon);
+    leave(daemon, end, &left);
     exit_code = left > 0 ? FTL__EXIT_LEFT : FTL__EXIT_OK;
-    if (ftl__roster_leave(daemon->roster, end) != 0 ||
-        (left == 0 && ftl__lease_retire(daemon->lease, end) != 0))
-        ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", "retire"),
-                 FTL__STR("reason", "the registration is left to its lease"));
     report_stopped(daemon, exit_code, left, began);
     return exit_code;
 }

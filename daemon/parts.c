@@ -61,6 +61,13 @@ static void wake_claim(void *arg)
         ftl__claim_wake(daemon->claim);
 }
 
+static void on_settled(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    ftl_notify_one(daemon->changed);
+}
+
 static void on_work(void *arg)
 {
     struct ftl__daemon *daemon = arg;
@@ -279,6 +286,8 @@ static int open_way_in(struct ftl__daemon *daemon)
         .context = {daemon->work, daemon->scripts, daemon->keys, daemon->lease, &daemon->ledger,
                     &daemon->queues, daemon->dispatch, &daemon->clock},
         .concurrency = daemon->config->concurrency,
+        .on_settled = on_settled,
+        .arg = daemon,
     };
     int code = ftl__wait_open(&wait, &daemon->wait);
 

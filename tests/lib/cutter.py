@@ -6,7 +6,8 @@
     cutter.cut(b"zadd", 3)
 
 The next `count` times a client's request holds `marker`, what the server answers is dropped and both
-ends are closed."""
+ends are closed. After hold(marker), answers that have `marker` in them are kept back until release(),
+and so is what comes after them on their connection."""
 
 import os
 import select
@@ -24,6 +25,8 @@ class Cutter:
         self.url = "unix://" + self.socket
         self._lock = threading.Lock()
         self._cuts = {}
+        self._held = None
+        self._released = threading.Event()
         self.done = 0
         self._closing = False
         self._listener = socket.socket(socket.AF_UNIX)
@@ -36,12 +39,20 @@ class Cutter:
 
     def __exit__(self, *_):
         self._closing = True
+        self.release()
         self._listener.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def cut(self, marker, count):
         with self._lock:
             self._cuts[marker] = self._cuts.get(marker, 0) + count
+
+    def hold(self, marker):
+        with self._lock:
+            self._held = marker
+
+    def release(self):
+        self._released.set()
 
     def left(self):
         with self._lock:
@@ -64,6 +75,10 @@ class Cutter:
                     return True
         return False
 
+    def _is_held(self, reply):
+        with self._lock:
+            return self._held is not None and self._held in reply
+
     def _carry(self, client):
         server = socket.socket(socket.AF_UNIX)
         due = False
@@ -76,6 +91,8 @@ class Cutter:
                         reply = server.recv(1 << 20)
                         if not reply or due:
                             return
+                        if self._is_held(reply):
+                            self._released.wait()
                         client.sendall(reply)
                     elif client in ready:
                         request = client.recv(1 << 20)

@@ -9,6 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+from cutter import Cutter
 from fettled import Fettled, command, job, native
 from places import inflight, places
 from probe import Probe
@@ -141,6 +142,99 @@ def test_second_sigterm(t):
     assert RELAXED or took < 1.5, "%.2f s" % took
     equal(commands(tag), [], "commands that still run")
     equal(queue(redisd.client), texts, "the queue, next to run first")
+
+
+def await_claim(redisd, count):
+    """Redis has given that many jobs away."""
+    until(lambda: inflight(redisd.client) == count, what="%d jobs in flight" % count)
+
+
+def test_claim_on_its_way(t):
+    """SIGTERM while Redis' answer to a claim is on its way: it is waited for, and what it brings is
+    put back without having run."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    cutter = t.use(Cutter(redisd.socket))
+    cutter.hold(b"late")
+    daemon = t.use(Fettled(cutter.url, concurrency=16, **probe.settings()))
+    daemon.wait_ready()
+    texts = [job("Hold", [0, 60], jid="late%d" % i) for i in range(5)]
+    redisd.client.call("LPUSH", "queue:default", *texts)
+    await_claim(redisd, 5)
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_event("daemon.quiet")
+    time.sleep(0.3)
+    cutter.release()
+    start = time.monotonic()
+    equal(daemon.wait_exit(), 0, "exit code")
+    took = time.monotonic() - start
+    assert RELAXED or took < 1.5, "%.2f s" % took
+    equal(probe.slot(0).started, 0, "runs begun")
+    equal(queue(redisd.client), texts, "the queue, next to run first")
+    equal(len(daemon.find("job.returned", reason="quiet")), 5, "jobs reported as returned")
+    equal(inflight(redisd.client), 0, "jobs in flight")
+    equal(redisd.client.call("HLEN", "fettle:owners"), 0, "owners left")
+
+
+def test_claim_that_is_not_answered(t):
+    """If the answer does not come in time, the jobs are left to the lease, and the exit code says so:
+    also when they are cut off at once by a second SIGTERM."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    cutter = t.use(Cutter(redisd.socket))
+    cutter.hold(b"late")
+    for timeout in 1, 50:
+        daemon = t.use(Fettled(cutter.url, shutdown_timeout=timeout, **probe.settings()))
+        daemon.wait_ready()
+        before = inflight(redisd.client)
+        redisd.client.call("LPUSH", "queue:default", job("Hold", [0, 60], jid="late"))
+        await_claim(redisd, before + 1)
+        start = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_event("daemon.stopping")
+        if timeout == 50:
+            daemon.signal(signal.SIGTERM)
+        equal(daemon.wait_exit(), 3, "exit code")
+        took = time.monotonic() - start
+        assert RELAXED or took < 2.5, "%.2f s" % took
+        equal(daemon.find("daemon.stopped")[0]["left"], 1, "jobs left")
+        equal(daemon.find("daemon.stuck"), [], "runs said to be stuck")
+        equal(inflight(redisd.client), before + 1, "jobs in flight")
+
+
+def test_claim_whose_answer_is_lost(t):
+    """SIGTERM when a claim's answer has been lost: what it had taken is found and put back."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    cutter = t.use(Cutter(redisd.socket))
+    texts = [job("Hold", [0, 60], n=i) for i in range(5)]
+    redisd.client.call("LPUSH", "queue:default", *texts)
+    cutter.cut(b"fettle:token", 1)
+    daemon = t.use(Fettled(cutter.url, concurrency=16, **probe.settings()))
+    until(lambda: cutter.left() == 0, what="the claim to be cut")
+    daemon.stop()
+    equal(probe.slot(0).started, 0, "runs begun")
+    equal(queue(redisd.client), texts, "the queue, next to run first")
+    equal(list(places(redisd.client)), ["queue:default"], "places with jobs")
+    equal(redisd.client.call("HLEN", "fettle:owners"), 0, "owners left")
+
+
+def test_parked_jobs_before_a_claim_on_its_way(t):
+    """Parked jobs are older than what a claim on its way brings, and end up in front of it."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    cutter = t.use(Cutter(redisd.socket))
+    cutter.hold(b"late")
+    daemon = t.use(Fettled(cutter.url, shutdown_timeout=0.2, **probe.settings(Hold=1)))
+    texts = [job("Hold", [0, 60], n=i) for i in range(4)]
+    late = [job("Hold", [0, 60], jid="late%d" % i) for i in range(2)]
+    redisd.client.call("LPUSH", "queue:default", *texts)
+    until(lambda: probe.slot(0).running == 1, what="one run")
+    await_claim(redisd, 4)
+    redisd.client.call("LPUSH", "queue:default", *late)
+    await_claim(redisd, 6)
+    daemon.signal(signal.SIGTSTP)
+    daemon.wait_event("daemon.quiet")
+    cutter.release()
+    until(lambda: queue(redisd.client) == texts[1:] + late, what="5 jobs back in their order")
+    daemon.stop()
+    equal(queue(redisd.client), texts + late, "the queue, next to run first")
 
 
 def test_interrupt_is_the_same(t):
