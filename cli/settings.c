@@ -101,25 +101,50 @@ static int take(const config_t *config, const char *file, bool address,
     return rc;
 }
 
-/* `optional`: what is not there, or not for us, changes nothing. */
-static int read_file(const char *file, bool optional, bool address,
-                     struct ftl__cli_settings *settings)
+/* A byte order mark is something that libconfig would only call a syntax error. */
+static bool has_mark(FILE *stream)
+{
+    char begin[3];
+    bool found = fread(begin, 1, 3, stream) == 3 && memcmp(begin, "\xef\xbb\xbf", 3) == 0;
+    rewind(stream);
+    return found;
+}
+
+static int read_stream(FILE *stream, const char *file, bool address,
+                       struct ftl__cli_settings *settings)
 {
     struct stat st;
     config_t config;
     int rc;
-    FILE *stream = fopen(file, "re");
-    if (stream == NULL)
-        return optional ? 0 : ftl__cli_failed("%s: %s", file, strerror(errno));
-    config_init(&config);
     if (fstat(fileno(stream), &st) != 0 || !S_ISREG(st.st_mode))
-        rc = ftl__cli_failed("%s: is no regular file", file);
-    else if (config_read(&config, stream) != CONFIG_TRUE)
+        return ftl__cli_failed("%s: is no regular file", file);
+    if (has_mark(stream))
+        return ftl__cli_failed("%s: begins with a byte order mark: save it as UTF-8 without one",
+                               file);
+    config_init(&config);
+    if (config_read(&config, stream) != CONFIG_TRUE)
         rc = ftl__cli_failed("%s:%d: %s", file, config_error_line(&config),
                              config_error_text(&config));
     else
         rc = take(&config, file, address, settings);
     config_destroy(&config);
+    return rc;
+}
+
+/* `optional`: what is not there, or not for us, changes nothing. Opening does not wait, as for the
+ * other end of a FIFO. */
+static int read_file(const char *file, bool optional, bool address,
+                     struct ftl__cli_settings *settings)
+{
+    int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *stream = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (stream == NULL) {
+        int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return optional ? 0 : ftl__cli_failed("%s: %s", file, strerror(error));
+    }
+    int rc = read_stream(stream, file, address, settings);
     fclose(stream);
     return rc;
 }

@@ -9,19 +9,49 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* NULL: `settings` has the reason. Does not wait, as opening a FIFO would. */
+static FILE *open_file(const struct ftl__settings *settings)
+{
+    struct stat st;
+    int fd = open(settings->file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *file = NULL;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        ftl__settings_fail(settings, NULL, "%s", strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        ftl__settings_fail(settings, NULL, "is no regular file");
+    else if ((file = fdopen(fd, "r")) == NULL)
+        ftl__settings_fail(settings, NULL, "%s", strerror(errno));
+    if (fd >= 0 && file == NULL)
+        close(fd);
+    return file;
+}
+
+/* What keeps it from being a text that libconfig can read, or NULL. */
+static const char *find_fault(const char *text, size_t size)
+{
+    if (memchr(text, '\0', size) != NULL)
+        return "has NUL bytes: it is no text";
+    if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        return "begins with a byte order mark: save it as UTF-8 without one";
+    return NULL;
+}
 
 int ftl__source_read(const struct ftl__settings *settings, char **ret_text)
 {
     int rc = 0;
     char *text = NULL;
-    FILE *file = fopen(settings->file, "re");
+    FILE *file = open_file(settings);
     if (file == NULL)
-        return ftl__settings_fail(settings, NULL, "%s", strerror(errno));
+        return FTL_EINVAL;
     text = malloc(FTL__SOURCE_MAX + 2);
     if (text == NULL) {
         rc = ftl__settings_no_memory(settings);
@@ -32,8 +62,8 @@ int ftl__source_read(const struct ftl__settings *settings, char **ret_text)
         rc = ftl__settings_fail(settings, NULL, "%s", strerror(errno));
     else if (size > FTL__SOURCE_MAX)
         rc = ftl__settings_fail(settings, NULL, "has more than %d bytes", FTL__SOURCE_MAX);
-    else if (memchr(text, '\0', size) != NULL)
-        rc = ftl__settings_fail(settings, NULL, "has NUL bytes: it is no text");
+    else if (find_fault(text, size) != NULL)
+        rc = ftl__settings_fail(settings, NULL, "%s", find_fault(text, size));
     else
         memcpy(text + size, "\n", 2); /* libconfig wants a comment's newline on the last line too */
 out:

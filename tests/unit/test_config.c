@@ -392,9 +392,27 @@ START_TEST(what_is_no_file_is_said)
     ck_assert_int_eq(ftl__config_read("/nonexistent", &config, error, sizeof(error)), FTL_EINVAL);
     ck_assert_str_eq(error, "/nonexistent: No such file or directory");
     ck_assert_int_eq(ftl__config_read("/", &config, error, sizeof(error)), FTL_EINVAL);
-    ck_assert_str_eq(error, "/: Is a directory");
+    ck_assert_str_eq(error, "/: is no regular file");
     ck_assert_int_eq(ftl__config_read("/dev/zero", &config, error, sizeof(error)), FTL_EINVAL);
-    ck_assert_str_eq(error, "/dev/zero: has more than 1048576 bytes");
+    ck_assert_str_eq(error, "/dev/zero: is no regular file");
+}
+END_TEST
+
+START_TEST(what_is_no_text_is_said)
+{
+    struct ftl__config *config;
+    make_directory();
+    write_file("f.conf", "\xef\xbb\xbfworkers = 7;\n", 0600);
+    ck_assert_int_eq(ftl__config_read(path, &config, error, sizeof(error)), FTL_EINVAL);
+    ck_assert_ptr_nonnull(strstr(error, "byte order mark"));
+    write_file("f.conf", "", 0600);
+    ck_assert_int_eq(truncate(path, 1048576), 0);
+    ck_assert_int_eq(ftl__config_read(path, &config, error, sizeof(error)), FTL_EINVAL);
+    ck_assert_ptr_nonnull(strstr(error, "NUL bytes"));
+    ck_assert_int_eq(truncate(path, 1048577), 0);
+    ck_assert_int_eq(ftl__config_read(path, &config, error, sizeof(error)), FTL_EINVAL);
+    ck_assert_ptr_nonnull(strstr(error, "has more than 1048576 bytes"));
+    remove_directory();
 }
 END_TEST
 
@@ -526,6 +544,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_unix_address_arrives);
     UNIT_CASE(suite, a_file_is_read_and_named);
     UNIT_CASE(suite, what_is_no_file_is_said);
+    UNIT_CASE(suite, what_is_no_text_is_said);
     UNIT_CASE(suite, a_password_comes_from_its_file);
     UNIT_CASE(suite, a_password_comes_from_a_credential);
     UNIT_CASE(suite, a_password_is_in_no_error);
