@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The configured handlers made real: modules are loaded, commands looked for, and all of
- * them stand in a registry in their order. What fails is an error with the handler's line, so that
+ * DESIGN. The configured handlers made real: modules are loaded, commands and the directories
+ * where they start looked for, and all of them stand in a registry in their order. What fails is an error with the handler's line, so that
  * --check-config finds it, and a reload leaves the old registry as it is. A module that a failed
  * attempt has loaded stays loaded: dlopen counts, and it is the same one next time. */
 #include "daemon/config.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "jobs/registry.h"
 
@@ -18,6 +21,16 @@ static int make_native(const struct ftl__config *config, const struct ftl__handl
 {
     return ftl__native_new(settings, from->module, (const char *const *)config->module_path,
                            config->module_path_count, ret, reason, size);
+}
+
+static int check_cwd(const char *cwd, char *reason, size_t size)
+{
+    struct stat st;
+    int error = stat(cwd, &st) != 0 ? errno : S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+    if (error == 0)
+        return 0;
+    snprintf(reason, size, "%s: %s", cwd, strerrordesc_np(error));
+    return FTL_EINVAL;
 }
 
 static int make_command(const struct ftl__handler_config *from,
@@ -36,8 +49,9 @@ static int make_command(const struct ftl__handler_config *from,
     return ftl__command_new(settings, &command, ret, reason, size);
 }
 
+/* On an error *ret_key is the key that it is about. */
 static int add(const struct ftl__config *config, const struct ftl__handler_config *from,
-               struct ftl__registry *registry, char *reason, size_t size)
+               struct ftl__registry *registry, const char **ret_key, char *reason, size_t size)
 {
     const struct ftl__handler_settings settings = {
         .pattern = from->class,
@@ -46,6 +60,11 @@ static int add(const struct ftl__config *config, const struct ftl__handler_confi
         .stack_size = from->stack_size,
     };
     struct ftl__handler *handler;
+    if (from->cwd != NULL && check_cwd(from->cwd, reason, size) != 0) {
+        *ret_key = "cwd";
+        return FTL_EINVAL;
+    }
+    *ret_key = from->type == FTL__HANDLER_MODULE ? "module" : "command";
     int rc = from->type == FTL__HANDLER_MODULE
                  ? make_native(config, from, &settings, &handler, reason, size)
                  : make_command(from, &settings, &handler, reason, size);
@@ -69,11 +88,12 @@ int ftl__config_handlers(const struct ftl__config *config, struct ftl__registry 
     }
     for (size_t i = 0; i < config->handler_count; i++) {
         const struct ftl__handler_config *from = &config->handlers[i];
+        const char *key;
         char reason[512];
-        int rc = add(config, from, registry, reason, sizeof(reason));
+        int rc = add(config, from, registry, &key, reason, sizeof(reason));
         if (rc != 0) {
             snprintf(error, error_size, "%s:%u: handlers[%zu].%s: %s", config->file, from->line, i,
-                     from->type == FTL__HANDLER_MODULE ? "module" : "command", reason);
+                     key, reason);
             ftl__registry_free(registry);
             return rc;
         }

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import (BUILDDIR, FETTLED, HELLO, MODULES_DIR, Fettled, command, job,
+from fettled import (BUILDDIR, FETTLE, FETTLED, HELLO, MODULES_DIR, Fettled, command, job,
                      native)
 from probe import Probe
 from redisd import Redisd, available
@@ -45,6 +45,8 @@ WRONG = (
     ('module = "hello";', 'module = "hello"; cwd = "/";', 6, "cwd"),
     ('module = "hello";', 'module = "absent";', 6, "absent"),
     ('"/bin/true"', '"/nowhere/true"', 7, "/nowhere/true"),
+    ("timeout = 30;", 'cwd = "/nowhere/at/all";', 7, ".cwd: /nowhere/at/all: No such file"),
+    ("timeout = 30;", 'cwd = "/bin/true";', 7, ".cwd: /bin/true: Not a directory"),
     ("concurrency = 4;", "concurrency = 4; lease_ttl = -1;", 2, "lease_ttl"),
     ("concurrency = 4;", 'concurrency = 4; log = { level = "loud"; };', 2, "level"),
     ("concurrency = 4;", 'concurrency = 4; order = "random";', 2, "order"),
@@ -89,6 +91,24 @@ def test_missing_file(t):
     assert path in done.stdout + done.stderr
 
 
+def test_what_is_no_file(t):
+    """A FIFO is not waited for, a directory is none, and a byte order mark is called by its name: the
+    daemon and fettle say so at once."""
+    redisd = t.use(Redisd(start=False))
+    fifo, marked = (os.path.join(redisd.directory, name) for name in ("fifo", "marked.conf"))
+    os.mkfifo(fifo)
+    with open(marked, "w", encoding="utf-8-sig") as file:
+        file.write("concurrency = 4;\n")
+    for path, reason in ((fifo, "no regular file"), (redisd.directory, "no regular file"),
+                         (marked, "byte order mark")):
+        code, text = check(path)
+        equal(code, 1, "exit code for " + path)
+        assert path in text and reason in text and text.count("\n") == 1, text
+        done = subprocess.run([FETTLE, "--config", path, "stats"], capture_output=True, text=True,
+                              timeout=patient(20))
+        assert done.returncode == 1 and path in done.stderr and reason in done.stderr, done
+
+
 def test_start_with_a_typo(t):
     """The daemon does not start on a wrong file: exit 1 with the same line."""
     daemon = t.use(Fettled("unix:///nowhere.sock", start=False))
@@ -109,6 +129,7 @@ def example(directory):
     password = os.path.join(directory, "password")
     with open(password, "w") as file:
         file.write("sesame\n")
+    os.chmod(password, 0o600)
     text = re.sub(r'module_path = \[.*?\]', 'module_path = [ "%s" ]' % MODULES_DIR, text)
     return text.replace("/etc/fettle/redis-password", password)
 
