@@ -3,8 +3,8 @@
  * DESIGN. How many no-op jobs a second fettled claims, runs and settles, beside bench/ceiling (a bare
  * hiredis loop that claims and acknowledges as many at once, in the same run on the same machine).
  * Each round fills a queue of a private redis-server while it is paused, lets fettled at it, and takes
- * the time from the first job that leaves the queue to the last that is settled, looking once a
- * millisecond. The ceiling's round comes before it, while fettled waits. The figures are medians.
+ * the time from the first job that is claimed to the last that is settled, looking every
+ * two milliseconds. The ceiling's round comes before it, while fettled waits. The figures are medians.
  *
  *     bench/throughput [--jobs N] [--rounds N] [--concurrency N] [--class NAME] [--without-ceiling] */
 #include <errno.h>
@@ -15,7 +15,8 @@
 
 #include "bench/private.h"
 
-enum { PAYLOAD = 170, CHUNK = 1000, ROUNDS_MAX = 99, ROUND_SECONDS = 120 };
+enum { PAYLOAD = 170, CHUNK = 1000, ROUNDS_MAX = 99, ROUND_SECONDS = 120,
+       LOOK_EVERY_NS = 2000000 };
 
 static struct {
     long jobs, rounds, concurrency;
@@ -109,12 +110,26 @@ static void fill(struct bench_private *bench)
     }
 }
 
-/* What is not settled: in the queue, at its front, or in one of fettled's batches. */
-static long long unsettled(struct bench_private *bench, const char *id, long long *ret_queued)
+/* What is not settled: *ret_waiting jobs in the queue or at its front, and the batches of fettled.
+ * One round trip. */
+static long long unsettled(struct bench_private *bench, const char *id, long long *ret_waiting)
 {
-    *ret_queued = bench_integer(bench->context, "LLEN queue:default");
-    return *ret_queued + bench_integer(bench->context, "LLEN fettle:front:default") +
-           bench_integer(bench->context, "HLEN fettle:batches:%s", id);
+    redisContext *context = bench->context;
+    long long count[3];
+    if (redisAppendCommand(context, "LLEN queue:default") != REDIS_OK ||
+        redisAppendCommand(context, "LLEN fettle:front:default") != REDIS_OK ||
+        redisAppendCommand(context, "HLEN fettle:batches:%s", id) != REDIS_OK)
+        bench_die("redis: %s", context->errstr);
+    for (size_t i = 0; i < 3; i++) {
+        redisReply *reply = NULL;
+        if (redisGetReply(context, (void **)&reply) != REDIS_OK ||
+            reply->type != REDIS_REPLY_INTEGER)
+            bench_die("LLEN or HLEN failed");
+        count[i] = reply->integer;
+        freeReplyObject(reply);
+    }
+    *ret_waiting = count[0] + count[1];
+    return *ret_waiting + count[2];
 }
 
 static void owner(struct bench_private *bench, char *buf, size_t size)
@@ -130,18 +145,18 @@ static void owner(struct bench_private *bench, char *buf, size_t size)
 static double round_of_fettled(struct bench_private *bench)
 {
     char id[256];
-    long long queued, left;
+    long long waiting, left;
     fill(bench);
     owner(bench, id, sizeof id);
     bench_integer(bench->context, "SREM paused default");
     int64_t start = bench_now(), limit = start + (int64_t)ROUND_SECONDS * 1000000000;
-    while ((left = unsettled(bench, id, &queued)) > 0) {
+    while ((left = unsettled(bench, id, &waiting)) > 0) {
         int64_t now = bench_now();
-        if (queued == option.jobs)
+        if (waiting == option.jobs)
             start = now;
         if (now > limit)
             bench_die("%lld jobs are left after %d s", left, (int)ROUND_SECONDS);
-        bench_sleep(1000000);
+        bench_sleep(LOOK_EVERY_NS);
     }
     double seconds = (double)(bench_now() - start) / 1e9;
     long long failed = bench_integer(bench->context, "ZCARD retry") +
