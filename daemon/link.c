@@ -258,10 +258,24 @@ static void *write_commands(void *arg)
 
 /* ---- the life of a connection ----------------------------------------------------------- */
 
+/* A server that starts, or a replica without its master: it will be of use by itself. */
+static bool passes(const char *why)
+{
+    static const char *const words[] = {"LOADING ", "MASTERDOWN ", "BUSY "};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strncmp(why, words[i], strlen(words[i])) == 0)
+            return true;
+    return false;
+}
+
+/* A wrong password or database does not get better by trying again: it is told as an error, once. */
 static int refuse(struct ftl__link *link, const char *what, const char *why)
 {
     char reason[sizeof link->reason];
     snprintf(reason, sizeof reason, "%s: %.140s", what, why);
+    if (!passes(why) && strcmp(link->told, reason) != 0)
+        ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("link", link->name), FTL__STR("command", what),
+                 FTL__STR("reason", why));
     ftl__link_break(link, reason);
     return FTL_EPROTO;
 }

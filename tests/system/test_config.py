@@ -236,16 +236,34 @@ def test_password_is_not_shown(t):
     equal([line for line in daemon.lines if "sesame" in line], [], "lines with the password")
 
 
+def connections(client):
+    """How many Redis has seen."""
+    text = client.call("INFO", "stats").decode()
+    return int(re.search(r"total_connections_received:(\d+)", text).group(1))
+
+
 def test_wrong_password(t):
-    """It says what Redis said, and keeps trying."""
+    """It says what Redis said, as an error but not again and again, and keeps trying."""
     redisd = t.use(Redisd(requirepass="sesame"))
     daemon = t.use(Fettled("unix://:wrong@" + redisd.socket))
-    lost = daemon.wait_event("redis.lost")
+    said = daemon.wait_event("redis.error", level="error", command="AUTH", link="work")
+    assert "WRONGPASS" in said["reason"], said
+    lost = daemon.wait_event("redis.lost", link="work")
     assert "WRONGPASS" in lost["reason"] or "password" in lost["reason"], lost
     equal(daemon.process.poll(), None, "its end")
     with redisd.connect(password="sesame") as client:
+        until(lambda: connections(client) > 10, what="more trials")
         client.call("CONFIG", "SET", "requirepass", "wrong")
     daemon.wait_ready()
+    equal(len(daemon.find("redis.error", link="work")), 1, "lines about one mistake")
+
+
+def test_wrong_database(t):
+    """A database that Redis does not have is an error with the command."""
+    redisd = t.use(Redisd())
+    daemon = t.use(Fettled("unix://%s?db=99" % redisd.socket))
+    said = daemon.wait_event("redis.error", command="SELECT")
+    assert "range" in said["reason"], said
 
 
 main(None if available() else "there is no redis-server")
