@@ -458,6 +458,15 @@ void ftl__dispatch_unpark(struct ftl__dispatch *dispatch)
     give_parked_back(dispatch, INT64_MAX);
 }
 
+/* The settle finds that they are not ours any more. */
+void ftl__dispatch_fenced(struct ftl__dispatch *dispatch)
+{
+    struct ftl__slot *slot;
+
+    while ((slot = ftl__park_take(&dispatch->park, INT64_MAX)) != NULL)
+        ftl__settle_end(dispatch->options.settle, slot, FTL__END_RETURNED, NULL, "fenced");
+}
+
 void ftl__dispatch_abort(struct ftl__dispatch *dispatch)
 {
     dispatch->aborting = true;

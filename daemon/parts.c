@@ -51,6 +51,8 @@ static void on_fenced(void *arg, const char *id)
 
     (void)id;
     ftl__ledger_fenced(&daemon->ledger);
+    if (daemon->dispatch != NULL)
+        ftl__dispatch_fenced(daemon->dispatch);
 }
 
 static void wake_claim(void *arg)

@@ -146,6 +146,27 @@ def test_stopped_past_its_lease(t):
     until(lambda: probe[0] == 1, what="the first daemon to work again")
 
 
+@limit(60)
+def test_parked_jobs_of_a_lost_registration(t):
+    """What was parked when the daemon was fenced is not started under the old registration: it runs
+    once, when it has been recovered."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    client = redisd.client
+    daemon = t.use(Fettled(redisd, lease_ttl=2, **probe.settings(Hold=1)))
+    old = daemon.wait_ready()["id"]
+    client.call("LPUSH", "queue:default", *[job("Hold", [0, 1], jid="j%d" % i) for i in range(3)])
+    until(lambda: probe.slot(0).running == 1 and inflight(client) == 3, what="1 run, 2 parked")
+    client.call("MULTI")  # as one who has found it silent
+    client.call("HDEL", "fettle:owners", old)
+    client.call("HDEL", "fettle:beat", old)
+    client.call("HSET", "fettle:fenced", old, "1")
+    client.call("EXEC")
+    daemon.wait_event("lease.fenced")
+    until(lambda: probe.slot(0).done >= 4 and not places(client), 30, "no job left")
+    equal(probe.slot(0).started, 4, "runs begun: one was under way, then all 3")
+    equal(len(daemon.wait_events(3, "job.refused", reason="fenced")), 3, "refused")
+
+
 @limit(120)
 def test_lapsed_leases_of_the_living(t):
     """Daemons that are paused past their lease, more often than a job may see deaths: each takes its
