@@ -39,7 +39,8 @@ static void look(void *arg, const char *task_name, uint64_t task_id, void *const
     task->name = task_name;
     task->id = task_id;
     task->frame_count = frame_count < FTL_PANIC_FRAMES ? frame_count : FTL_PANIC_FRAMES;
-    memcpy(task->frames, frames, task->frame_count * sizeof *frames);
+    for (size_t i = 0; i < task->frame_count; i++) /* a running task has none, and no array */
+        task->frames[i] = frames[i];
 }
 
 static void report(const struct snapshot *task, const char *runtime)
