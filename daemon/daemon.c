@@ -84,10 +84,16 @@ static bool wait_up(struct ftl__daemon *daemon)
     return daemon->stop_reason == NULL;
 }
 
+void ftl__daemon_show_status(const struct ftl__daemon *daemon)
+{
+    ftl__notify_status(daemon->quiet ? "Quiet: finishing what runs" : "Running");
+}
+
 static void say_ready(struct ftl__daemon *daemon)
 {
     daemon->ready = true;
     ftl__notify_ready();
+    ftl__daemon_show_status(daemon);
     ftl__log(FTL__EV_DAEMON_READY, FTL__STR("id", daemon->ledger.id),
              FTL__REAL("duration_ms", (double)(ftl_now() - daemon->started_at) / 1e6));
     if (daemon->dev != NULL)
@@ -116,7 +122,7 @@ static void serve(struct ftl__daemon *daemon)
     }
     if (daemon->quiet_reason != NULL && !daemon->quiet) {
         ftl__daemon_quiet(daemon, daemon->quiet_reason);
-        ftl__notify_status("Quiet: finishing what runs");
+        ftl__daemon_show_status(daemon);
     }
     if (daemon->quiet && ftl__claim_is_settled(daemon->claim))
         ftl__dispatch_unpark(daemon->dispatch);

@@ -58,6 +58,9 @@ int ftl__daemon_configure(struct ftl__daemon *daemon, char *error, size_t error_
  * the caller leaves by _exit(). Frees everything else. */
 int ftl__daemon_run(struct ftl__daemon *daemon);
 
+/* Tells the service manager what the daemon does while nothing is wrong. */
+void ftl__daemon_show_status(const struct ftl__daemon *daemon);
+
 /* ---- parts.c: opening and closing, in the main task ------------------------------------------ */
 
 int ftl__daemon_open_parts(struct ftl__daemon *daemon);

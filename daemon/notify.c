@@ -67,7 +67,7 @@ static int64_t watchdog_interval(void)
 
 void ftl__notify_ready(void)
 {
-    post("READY=1\nSTATUS=Running");
+    post("READY=1");
 }
 
 void ftl__notify_reloading(void)

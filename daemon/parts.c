@@ -23,7 +23,7 @@ static int on_work_up(void *arg, struct ftl__link *link)
     if (code == 0 && daemon->claim != NULL)
         ftl__claim_reconnected(daemon->claim);
     if (code == 0 && daemon->ready && !daemon->draining)
-        ftl__notify_status("Running");
+        ftl__daemon_show_status(daemon);
     return code;
 }
 

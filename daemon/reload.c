@@ -101,4 +101,5 @@ void ftl__daemon_reload(struct ftl__daemon *daemon)
                  FTL__UINT("queues", daemon->config->queue_count),
                  FTL__UINT("handlers", daemon->config->handler_count));
     ftl__notify_ready();
+    ftl__daemon_show_status(daemon);
 }

@@ -3,6 +3,7 @@
 """The notify protocol, as the service manager sees it."""
 
 import os
+import signal
 import sys
 import time
 
@@ -67,6 +68,20 @@ def test_reload(t):
     begun = manager.wait("RELOADING", "1", since=since)
     assert abs(int(begun["MONOTONIC_USEC"]) / 1e6 - time.monotonic()) < 60, begun
     manager.wait("READY", "1", since=since)
+
+
+def test_reload_while_quiet(t):
+    """A reload does not end it, and does not say so."""
+    redisd, manager = t.use(Redisd()), t.use(Notify())
+    daemon = t.use(Fettled(redisd, environment=manager.environment))
+    manager.wait("STATUS", "Running")
+    daemon.signal(signal.SIGTSTP)
+    manager.wait("STATUS", lambda text: text.startswith("Quiet"))
+    since = manager.mark()
+    daemon.reload(concurrency=3)
+    manager.wait("READY", "1", since=since)
+    manager.wait("STATUS", lambda text: text.startswith("Quiet"), since=since)
+    equal(manager.find("STATUS", "Running", since), None, "a status that is wrong")
 
 
 def test_watchdog(t):
