@@ -529,6 +529,7 @@ int ftl__dispatch_configure(struct ftl__dispatch *dispatch, struct ftl__registry
     dispatch->options.concurrency = concurrency;
     dispatch->options.max_payload = max_payload;
     dispatch->park.max = concurrency;
+    start_parked(dispatch, ftl_now());
     return 0;
 }
 

@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from fettled import (BUILDDIR, FETTLE, FETTLED, HELLO, MODULES_DIR, Fettled, command, job,
                      native)
+from places import inflight
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, main
@@ -188,6 +189,18 @@ def test_reload(t):
     daemon.wait_event("job.log", line="hello, here")
     time.sleep(1.2)
     equal(daemon.find("job.log", line="hello, nobody looks"), [], "runs from a queue taken out")
+
+
+def test_reload_of_a_bound(t):
+    """Jobs that are parked at a handler's bound start as soon as that is raised."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, shutdown_timeout=0.2, **probe.settings(Hold=1)))
+    redisd.client.call("LPUSH", "queue:default", *[job("Hold", [0, 60])] * 4)
+    until(lambda: probe.slot(0).running == 1 and inflight(redisd.client) == 4, what="3 parked")
+    daemon.reload(handlers=probe.settings(Hold=3)["handlers"])
+    until(lambda: probe.slot(0).running == 3, what="3 runs")
+    equal(daemon.find("job.returned"), [], "jobs that went back before")
+    equal(probe.slot(0).most, 3, "most at once")
 
 
 def test_reload_of_the_log(t):
