@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* On stdout, left-aligned in `width` characters (more if it is longer, at most `most` if that is
- * not 0: then the last one says that something is missing); controls and what is not UTF-8 become "?", so that no job plays with the
- * terminal. */
+/* On stdout, left-aligned in `width` characters (more if it is longer, at most `most` if that is not
+ * 0: then the last one says that something is missing); controls and what is not UTF-8 become "?",
+ * so that no job plays with the terminal. */
 void ftl__text_print(const char *text, size_t size, int width, int most);
 
 /* Whether it is UTF-8; and whether it is, without any control character. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The configured handlers made real: modules are loaded, commands and the directories
- * where they start looked for, and all of them stand in a registry in their order. What fails is an error with the handler's line, so that
- * --check-config finds it, and a reload leaves the old registry as it is. A module that a failed
- * attempt has loaded stays loaded: dlopen counts, and it is the same one next time. */
+ * DESIGN. The configured handlers made real: modules are loaded, commands and the directories they
+ * start in are looked for, and all of them stand in a registry in their order. What fails is an
+ * error with the handler's line, so that --check-config finds it, and a reload leaves the old
+ * registry as it is. A module that a failed attempt has loaded stays loaded: dlopen counts, and it
+ * is the same one next time. */
 #include "daemon/config.h"
 
 #include <errno.h>

@@ -268,7 +268,7 @@ static bool passes(const char *why)
     return false;
 }
 
-/* A wrong password or database does not get better by trying again: it is told as an error, once. */
+/* A wrong password or database does not get better by trying again: an error, told once. */
 static int refuse(struct ftl__link *link, const char *what, const char *why)
 {
     char reason[sizeof link->reason];

@@ -127,7 +127,8 @@ def test_enqueue_refuses(t):
             (["X", "--retry", "yes"], "--retry"), (["X", "--retry", "-1"], "--retry"),
             (["X", "--jid", ""], "jid"), (["X", "--jid", "a\tb"], "control"),
             (["X", "--jid", "a\u0085b"], "control"), (["X", "--jid", b"\xc3"], "UTF-8"),
-            ([b"\xff"], "UTF-8"), ([b"X\xed\xa0\x80"], "UTF-8"), (["X", "[]", "more"], "more"), ([], "arguments")]:
+            ([b"\xff"], "UTF-8"), ([b"X\xed\xa0\x80"], "UTF-8"),
+            (["X", "[]", "more"], "more"), ([], "arguments")]:
         fettle.bad(USAGE, message, "enqueue", *words)
     equal(fettle.client.call("KEYS", "*"), [])
 

@@ -93,8 +93,8 @@ def test_missing_file(t):
 
 
 def test_what_is_no_file(t):
-    """A FIFO is not waited for, a directory is none, and a byte order mark is called by its name: the
-    daemon and fettle say so at once."""
+    """A FIFO is not waited for, a directory is none, and a byte order mark is called by its name:
+    the daemon and fettle say so at once."""
     redisd = t.use(Redisd(start=False))
     fifo, marked = (os.path.join(redisd.directory, name) for name in ("fifo", "marked.conf"))
     os.mkfifo(fifo)
