@@ -26,13 +26,13 @@ def batches(client):
     return found
 
 
-def places(client):
+def places(client, sets=SETS):
     """Key → the jobs in it, for each key that has some. Lists: the next to run is last."""
     found = batches(client)
     for pattern in ("queue:*", "fettle:front:*"):
         for key in _keys(client, pattern):
             found[key] = client.call("LRANGE", key, 0, -1)
-    for key in SETS:
+    for key in sets:
         members = client.call("ZRANGE", key, 0, -1)
         if members:
             found[key] = members
