@@ -138,6 +138,7 @@ static void *watchdog_main(void *arg)
     struct ftl_interval interval;
 
     ftl_interval_init(&interval, ftl_now(), notify->watchdog);
+    interval.missed = FTL_MISSED_DELAY;
     while (ftl_interval_tick(&interval) == 0)
         if (probe(notify, ftl_deadline(notify->watchdog)) &&
             notify->options.is_alive(notify->options.arg))

@@ -6,6 +6,8 @@
 
 #include <time.h>
 
+#include <fettle/task.h>
+
 #include "runtime/wait.h"
 
 int64_t ftl_now(void)
@@ -40,18 +42,39 @@ int ftl_sleep(int64_t ns)
 
 void ftl_interval_init(struct ftl_interval *interval, int64_t first, int64_t period)
 {
-    interval->next = first;
-    interval->period = period;
+    ftl_assert(period > 0);
+    *interval = (struct ftl_interval){.next = first, .period = period};
+}
+
+static int64_t add(int64_t at, int64_t ns)
+{
+    int64_t sum;
+    return __builtin_add_overflow(at, ns, &sum) ? FTL_FOREVER : sum;
+}
+
+/* When the tick after the one of `due` is, which is taken now. */
+static int64_t next_tick(const struct ftl_interval *interval, int64_t due, int64_t now)
+{
+    enum { TOLERANCE = 5000000 };
+    int64_t late = now - due, period = interval->period;
+    if (late <= (period < TOLERANCE ? period : TOLERANCE))
+        return add(due, period);
+    switch (interval->missed) {
+    case FTL_MISSED_DELAY:
+        return add(now, period);
+    case FTL_MISSED_SKIP:
+        return add(now - late % period, period);
+    case FTL_MISSED_BURST:
+    default:
+        return add(due, period);
+    }
 }
 
 int ftl_interval_tick(struct ftl_interval *interval)
 {
-    int rc = ftl_sleep_until(interval->next);
-    if (rc != 0)
-        return rc;
-    int64_t late = ftl_now() - interval->next;
-    interval->next += interval->period;
-    if (late > interval->period) /* the missed ones are skipped, the phase is kept */
-        interval->next += late / interval->period * interval->period;
-    return 0;
+    int64_t due = interval->next;
+    int rc = ftl_sleep_until(due);
+    if (rc == 0)
+        interval->next = next_tick(interval, due, ftl_now());
+    return rc;
 }

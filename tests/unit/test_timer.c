@@ -137,26 +137,91 @@ START_TEST(a_sleep_is_never_too_short)
 }
 END_TEST
 
-static void *tick(void *arg)
+static void *tick_on_time(void *arg)
 {
     struct ftl_interval interval;
-    int64_t start = ftl_now();
-    (void)arg;
-    ftl_interval_init(&interval, start, 10 * FTL_MS);
+    int64_t start = ftl_now(), period = *(int64_t *)arg;
+    ftl_interval_init(&interval, start, period);
     for (int i = 0; i < 3; i++)
         ftl_assert(ftl_interval_tick(&interval) == 0);
-    ftl_assert(ftl_now() - start >= 20 * FTL_MS);
-    ftl_assert(interval.next - start >= 30 * FTL_MS && (interval.next - start) % (10 * FTL_MS) == 0);
-    ftl_sleep(35 * FTL_MS);
-    ftl_assert(ftl_interval_tick(&interval) == 0);
-    ftl_assert(interval.next > ftl_now() - 10 * FTL_MS * unit_slow());
-    ftl_assert((interval.next - start) % (10 * FTL_MS) == 0); /* the phase is kept */
+    ftl_assert(ftl_now() >= start + 2 * period); /* the first is due at the start */
+    ftl_assert(interval.next == start + 3 * period);
     return NULL;
 }
 
-START_TEST(an_interval_keeps_its_phase_and_skips_what_it_missed)
+START_TEST(an_interval_does_not_drift)
 {
-    fixture_run(tick, NULL);
+    int64_t period = 50 * FTL_MS * unit_slow(); /* far above what a tick may come late */
+    fixture_run(tick_on_time, &period);
+    tick_on_time(&period);
+}
+END_TEST
+
+/* A tick that is taken 34 to 35 periods late, and those after it. */
+static void *tick_late(void *arg)
+{
+    enum ftl_missed missed = *(enum ftl_missed *)arg;
+    struct ftl_interval interval;
+    int64_t period = 10 * FTL_S, before = ftl_now(), first = before - 345 * FTL_S;
+    ftl_interval_init(&interval, first, period);
+    interval.missed = missed;
+    ftl_assert(ftl_interval_tick(&interval) == 0); /* at once */
+    int64_t after = ftl_now();
+    ftl_assert(after - before < period);
+    switch (missed) {
+    case FTL_MISSED_BURST:
+        ftl_assert(interval.next == first + period);
+        for (int i = 1; i < 35; i++) /* the rest of those missed, at once, too */
+            ftl_assert(ftl_interval_tick(&interval) == 0);
+        ftl_assert(interval.next == first + 35 * period && interval.next > before);
+        break;
+    case FTL_MISSED_DELAY:
+        ftl_assert(interval.next >= before + period && interval.next <= after + period);
+        break;
+    case FTL_MISSED_SKIP:
+        ftl_assert(interval.next == first + 35 * period);
+        break;
+    }
+    return NULL;
+}
+
+START_TEST(an_interval_treats_missed_ticks_as_it_is_told)
+{
+    struct ftl_interval interval;
+    ftl_interval_init(&interval, 0, 1);
+    ck_assert_int_eq(interval.missed, FTL_MISSED_BURST);
+    for (enum ftl_missed missed = FTL_MISSED_BURST; missed <= FTL_MISSED_SKIP; missed++)
+        fixture_run(tick_late, &missed);
+}
+END_TEST
+
+static void *tick_for_ever(void *arg)
+{
+    struct ftl_interval interval;
+    ftl_interval_init(&interval, ftl_now(), INT64_MAX);
+    ftl_assert(ftl_interval_tick(&interval) == 0);
+    ftl_assert(interval.next == FTL_FOREVER);
+    *(int64_t *)arg = interval.next;
+    ftl_interval_tick(&interval);
+    return NULL;
+}
+
+static void *tick_of_nothing(void *arg)
+{
+    struct ftl_interval interval;
+    ftl_interval_init(&interval, 0, 0);
+    return arg;
+}
+
+START_TEST(an_interval_has_limits)
+{
+    int64_t next = 0;
+    struct ftl_task *task = fixture_spawn(tick_for_ever, &next);
+    ftl_sleep(2 * FTL_MS);
+    ftl_abort(task, 0);
+    enum ftl_outcome_kind kind = fixture_join(task);
+    ck_assert_int_eq(kind, FTL_CANCELLED);
+    ck_assert_int_eq(fixture_join(fixture_spawn(tick_of_nothing, NULL)), FTL_PANICKED);
 }
 END_TEST
 
@@ -195,7 +260,9 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, arming_an_earlier_timer_wakes_the_sleeper);
     FIXTURE_CASE(suite, a_sleep_is_never_too_short);
     FIXTURE_CASE(suite, a_task_that_keeps_its_worker_keeps_no_timer_of_others);
-    FIXTURE_CASE(suite, an_interval_keeps_its_phase_and_skips_what_it_missed);
+    FIXTURE_CASE(suite, an_interval_does_not_drift);
+    FIXTURE_CASE(suite, an_interval_treats_missed_ticks_as_it_is_told);
+    FIXTURE_CASE(suite, an_interval_has_limits);
 }
 
 UNIT_MAIN("timer", add_cases)
