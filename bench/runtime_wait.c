@@ -111,18 +111,19 @@ int64_t bench_mpsc(struct ftl_runtime *runtime, uint32_t operations)
 
 static void *here, *there; /* stack pointers */
 
-static void switch_back(void *arg)
+static void *switch_back(void *arg)
 {
-    (void)arg;
-    for (;;)
+    const uint32_t *operations = arg;
+    for (uint32_t i = 2; i < *operations; i += 2)
         ftl__context_switch(&there, here);
+    return here;
 }
 
 int64_t bench_switch(struct ftl_runtime *runtime, uint32_t operations)
 {
     static _Alignas(16) char stack[16 << 10];
     (void)runtime;
-    there = ftl__context_make(stack + sizeof stack, switch_back, NULL);
+    there = ftl__context_make(stack + sizeof stack, switch_back, &operations);
     int64_t start = ftl_now();
     for (uint32_t i = 0; i < operations; i += 2)
         ftl__context_switch(&here, there);

@@ -14,7 +14,7 @@ void ftl__context_start(void); /* in the assembly: never called from C */
 
 enum { SAVED_WORDS = 8, FRAME_WORD = 6, RETURN_WORD = 7 };
 
-void *ftl__context_make(void *top, void (*entry)(void *), void *arg)
+void *ftl__context_make(void *top, ftl__context_entry *entry, void *arg)
 {
     /* Two words of zero above the frame end the chain of frame pointers. */
     uintptr_t *sp = (uintptr_t *)top - 2 - SAVED_WORDS;
@@ -33,7 +33,7 @@ void *ftl__context_make(void *top, void (*entry)(void *), void *arg)
 
 enum { SAVED_WORDS = 22, FRAME_WORD = 20, RETURN_WORD = 21 };
 
-void *ftl__context_make(void *top, void (*entry)(void *), void *arg)
+void *ftl__context_make(void *top, ftl__context_entry *entry, void *arg)
 {
     uintptr_t *sp = (uintptr_t *)top - 2 - SAVED_WORDS;
     memset(sp, 0, (SAVED_WORDS + 2) * sizeof *sp);

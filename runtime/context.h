@@ -11,14 +11,19 @@
  * resumes *save. In context_x86_64.S, context_aarch64.S. */
 void ftl__context_switch(void **save, void *load);
 
-/* Prepares a fresh stack, growing down from `top` (16-byte aligned), so that the first switch to
- * the returned stack pointer calls entry(arg), which must not return. */
-void *ftl__context_make(void *top, void (*entry)(void *arg), void *arg);
+/* The first function of a context. What it returns is resumed, and its own context is over. */
+typedef void *ftl__context_entry(void *arg);
 
-/* ftl__context_switch() for whoever resumes one context after the other (a scheduler), inlined into
- * its loop: on x86-64 it makes no call, so that calls and returns stay in pairs for the return
+/* Prepares a fresh stack, growing down from `top` (16-byte aligned), so that the first switch to
+ * the returned stack pointer calls entry(arg). */
+void *ftl__context_make(void *top, ftl__context_entry *entry, void *arg);
+
+/* The two that follow are for whoever resumes one context after the other (a scheduler), inlined
+ * into its loop: on x86-64 they make no call, so that calls and returns stay in pairs for the return
  * predictor, which else fails at each return of the resumed context. (AVX: more registers than are
  * named here.) */
+
+/* ftl__context_switch(). */
 static inline __attribute__((always_inline)) void ftl__context_resume(void **save, void *load)
 {
 #if defined __x86_64__ && !defined __AVX__
@@ -34,6 +39,29 @@ static inline __attribute__((always_inline)) void ftl__context_resume(void **sav
                        "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 #else
     ftl__context_switch(save, load);
+#endif
+}
+
+void ftl__context_begin_here(void **save, void *top, ftl__context_entry *entry, void *arg);
+
+/* Suspends the caller as ftl__context_switch() does, and calls entry(arg) on a fresh stack (as for
+ * ftl__context_make()), with the caller's control words. */
+static inline __attribute__((always_inline)) void
+ftl__context_begin(void **save, void *top, ftl__context_entry *entry, void *arg)
+{
+#if defined __x86_64__ && !defined __AVX__
+    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\t" /* past the red zone */
+                     "leaq 1f(%%rip), %%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "jmp ftl__context_begin_here\n"
+                     "1:\tleaq 128(%%rsp), %%rsp"
+                     : "+D"(save), "+S"(top), "+d"(entry), "+c"(arg)
+                     :
+                     : "rax", "r8", "r9", "r10", "r11", "memory", "cc", "xmm0", "xmm1", "xmm2",
+                       "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                       "xmm12", "xmm13", "xmm14", "xmm15");
+#else
+    ftl__context_begin_here(save, top, entry, arg);
 #endif
 }
 

@@ -6,16 +6,11 @@
 #if defined __aarch64__
 
     .text
-    .globl ftl__context_switch
-    .type ftl__context_switch, %function
-    .align 4
-ftl__context_switch:
-    .cfi_startproc
-    hint #34 /* bti c */
+    .macro save_context /* to *x0; leaves FPCR in x9 */
     sub sp, sp, #176
     .cfi_adjust_cfa_offset 176
-    mrs x2, fpcr
-    str x2, [sp, #0]
+    mrs x9, fpcr
+    str x9, [sp, #0]
     stp d8, d9, [sp, #16]
     stp d10, d11, [sp, #32]
     stp d12, d13, [sp, #48]
@@ -38,13 +33,15 @@ ftl__context_switch:
     .cfi_rel_offset x28, 152
     .cfi_rel_offset x29, 160
     .cfi_rel_offset x30, 168
-    mov x3, sp
-    str x3, [x0]
-    mov sp, x1
-    ldr x3, [sp, #0]
-    cmp x2, x3
+    mov x10, sp
+    str x10, [x0]
+    .endm
+
+    .macro load_context /* from sp */
+    ldr x10, [sp, #0]
+    cmp x9, x10
     b.eq 1f
-    msr fpcr, x3
+    msr fpcr, x10
 1:  ldp d8, d9, [sp, #16]
     ldp d10, d11, [sp, #32]
     ldp d12, d13, [sp, #48]
@@ -70,10 +67,38 @@ ftl__context_switch:
     .cfi_restore x29
     .cfi_restore x30
     ret
+    .endm
+
+    .globl ftl__context_switch
+    .type ftl__context_switch, %function
+    .align 4
+ftl__context_switch:
+    .cfi_startproc
+    hint #34 /* bti c */
+    save_context
+    mov sp, x1
+    load_context
     .cfi_endproc
     .size ftl__context_switch, . - ftl__context_switch
 
-/* The bottom of every stack made by ftl__context_make(): x19 = entry, x20 = its argument. */
+    .globl ftl__context_begin_here
+    .hidden ftl__context_begin_here
+    .type ftl__context_begin_here, %function
+    .align 4
+ftl__context_begin_here:
+    .cfi_startproc
+    hint #34 /* bti c */
+    save_context
+    mov sp, x1
+    mov x29, xzr /* ends the chain of frame pointers */
+    mov x19, x2
+    mov x20, x3
+    b ftl__context_start
+    .cfi_endproc
+    .size ftl__context_begin_here, . - ftl__context_begin_here
+
+/* The bottom of every stack: x19 = entry, x20 = its argument. Unwinders stop here. What the entry
+ * returns is resumed for good. */
     .globl ftl__context_start
     .hidden ftl__context_start
     .type ftl__context_start, %function
@@ -85,9 +110,34 @@ ftl__context_start:
     hint #36 /* bti j */
     mov x0, x20
     blr x19
-    brk #1
+    mov x1, x0
+    mrs x9, fpcr
+    b ftl__context_leave
     .cfi_endproc
     .size ftl__context_start, . - ftl__context_start
+
+    .type ftl__context_leave, %function
+    .align 4
+ftl__context_leave:
+    .cfi_startproc
+    .cfi_undefined x30
+    mov sp, x1
+    .cfi_def_cfa sp, 176
+    .cfi_offset x19, -96
+    .cfi_offset x20, -88
+    .cfi_offset x21, -80
+    .cfi_offset x22, -72
+    .cfi_offset x23, -64
+    .cfi_offset x24, -56
+    .cfi_offset x25, -48
+    .cfi_offset x26, -40
+    .cfi_offset x27, -32
+    .cfi_offset x28, -24
+    .cfi_offset x29, -16
+    .cfi_offset x30, -8
+    load_context
+    .cfi_endproc
+    .size ftl__context_leave, . - ftl__context_leave
 
     .section .note.GNU-stack, "", %progbits
 

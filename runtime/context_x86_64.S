@@ -7,9 +7,8 @@
 #if defined __x86_64__
 
     .text
-/* Everything but the last instruction, which is what the two ends below differ in. */
-    .macro switch_stacks
-    endbr64
+/* Both parts take the caller to be a function of this file: cfa is past the return address. */
+    .macro save_context /* to *rdi; leaves the control words in eax and dx */
     pushq %rbp
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset rbp, 0
@@ -35,7 +34,9 @@
     movl (%rsp), %eax
     movzwl 4(%rsp), %edx
     movq %rsp, (%rdi)
-    movq %rsi, %rsp
+    .endm
+
+    .macro load_context /* from rsp; the return address stays on the stack */
     cmpl (%rsp), %eax
     jne 3f
 1:  cmpw 4(%rsp), %dx
@@ -63,6 +64,13 @@
     .cfi_restore rbp
     .endm
 
+    .macro jump_to_context /* not a return: the return predictor holds the other stack's callers */
+    popq %rcx
+    .cfi_adjust_cfa_offset -8
+    .cfi_register rip, rcx
+    notrack jmp *%rcx
+    .endm
+
     .macro load_control_words
     .cfi_restore_state
     .cfi_adjust_cfa_offset 8
@@ -77,12 +85,11 @@
     .align 16
 ftl__context_switch:
     .cfi_startproc
-    switch_stacks
-    /* A jump, not a return: the return predictor holds the other stack's callers. */
-    popq %rcx
-    .cfi_adjust_cfa_offset -8
-    .cfi_register rip, rcx
-    notrack jmp *%rcx
+    endbr64
+    save_context
+    movq %rsi, %rsp
+    load_context
+    jump_to_context
     load_control_words
     .cfi_endproc
     .size ftl__context_switch, . - ftl__context_switch
@@ -96,14 +103,36 @@ ftl__context_switch:
     .align 16
 ftl__context_resume_jump:
     .cfi_startproc
-    switch_stacks
+    save_context
+    movq %rsi, %rsp
+    load_context
     ret
     load_control_words
     .cfi_endproc
     .size ftl__context_resume_jump, . - ftl__context_resume_jump
 
-/* The bottom of every stack made by ftl__context_make(): r12 = entry, r13 = its argument. Unwinders
- * stop here, since the return address is undefined and the frame pointer zero. */
+/* Reached by a call or by a jump (context.h). There is no return without a call in here, and the
+ * entry returns to its own: so, for the return predictor, a context that begins and ends leaves all
+ * as it was. */
+    .globl ftl__context_begin_here
+    .hidden ftl__context_begin_here
+    .type ftl__context_begin_here, @function
+    .align 16
+ftl__context_begin_here:
+    .cfi_startproc
+    endbr64
+    movq %rdx, %r8
+    save_context
+    movq %rsi, %rsp
+    xorl %ebp, %ebp /* ends the chain of frame pointers */
+    movq %r8, %r12
+    movq %rcx, %r13
+    jmp ftl__context_start
+    .cfi_endproc
+    .size ftl__context_begin_here, . - ftl__context_begin_here
+
+/* The bottom of every stack: r12 = entry, r13 = its argument. Unwinders stop here, since the return
+ * address is undefined and the frame pointer zero. What the entry returns is resumed. */
     .globl ftl__context_start
     .hidden ftl__context_start
     .type ftl__context_start, @function
@@ -115,9 +144,36 @@ ftl__context_start:
     endbr64
     movq %r13, %rdi
     call *%r12
-    ud2
+    subq $16, %rsp
+    movq %rax, %rsi
+    stmxcsr (%rsp)
+    fnstcw 4(%rsp)
+    movl (%rsp), %eax
+    movzwl 4(%rsp), %edx
+    jmp ftl__context_leave
     .cfi_endproc
     .size ftl__context_start, . - ftl__context_start
+
+/* Resumes rsi for good: there is nothing to be saved. */
+    .type ftl__context_leave, @function
+    .align 16
+ftl__context_leave:
+    .cfi_startproc
+    .cfi_undefined rip
+    movq %rsi, %rsp
+    .cfi_def_cfa rsp, 64
+    .cfi_offset rip, -8
+    .cfi_offset rbp, -16
+    .cfi_offset rbx, -24
+    .cfi_offset r12, -32
+    .cfi_offset r13, -40
+    .cfi_offset r14, -48
+    .cfi_offset r15, -56
+    load_context
+    jump_to_context
+    load_control_words
+    .cfi_endproc
+    .size ftl__context_leave, . - ftl__context_leave
 
     .section .note.GNU-stack, "", @progbits
 

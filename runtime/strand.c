@@ -22,34 +22,36 @@ struct ftl__strand *ftl__strand_current(void)
     return worker && worker->strand ? worker->strand : ftl__thread_strand();
 }
 
-/* The last thing on the strand's stack. A panic of arg_free comes back here with arg_free gone. */
-FTL__UNTRACKED FTL_NORETURN static void end(struct ftl__strand *strand)
+/* The last thing on the strand's stack, but for the switch. A panic of arg_free comes back here with
+ * arg_free gone. */
+FTL__UNTRACKED static void end(struct ftl__strand *strand)
 {
     struct ftl_task *task = strand->task;
+    strand->ending = true;
+    strand->mask++;
+    ftl__defers_run(&strand->defers);
     void (*arg_free)(void *) = task->arg_free;
     task->arg_free = NULL;
     if (arg_free)
         arg_free(task->arg);
-    ftl__worker_switch_out(strand, FTL__SWITCH_END);
-    __builtin_unreachable();
 }
 
 FTL__UNTRACKED void ftl__strand_unwind(struct ftl__strand *strand)
 {
-    strand->ending = true;
-    strand->mask++;
-    ftl__defers_run(&strand->defers);
     end(strand);
+    ftl__worker_switch_out(strand, FTL__SWITCH_END);
+    __builtin_unreachable();
 }
 
-FTL__UNTRACKED void ftl__strand_main(void *arg)
+FTL__UNTRACKED void *ftl__strand_main(void *arg)
 {
     struct ftl__strand *strand = arg;
     struct ftl_task *task = strand->task;
     struct ftl__worker *worker = ftl__worker_current();
     ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
     task->value = task->fn(task->arg);
-    ftl__strand_unwind(strand); /* only what was moved into the task is still armed */
+    end(strand); /* only what was moved into the task is still armed */
+    return ftl__worker_leave();
 }
 
 void ftl__strand_suspend(struct ftl__strand *strand)

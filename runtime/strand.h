@@ -38,8 +38,8 @@ void ftl__defers_run(struct ftl_defer **list);
 /* The record of a panic for which there is no memory: static. */
 struct ftl_panic *ftl__panic_no_memory(void);
 
-/* First function of every strand's stack. */
-void ftl__strand_main(void *strand);
+/* First function of every strand's stack (ftl__context_entry). */
+void *ftl__strand_main(void *strand);
 
 /* Runs the open defers, masked, newest first, then ends the strand: does not return. For panics and
  * aborts, on top of the frames that are given up. */

@@ -373,7 +373,6 @@ static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
         return false;
     if (!task->migratable)
         task->worker = worker;
-    strand->sp = ftl__context_make(strand->stack->top, ftl__strand_main, strand);
     ftl__shadow_begin(&strand->shadow, &strand->stack->fiber);
     return true;
 }
@@ -404,9 +403,10 @@ static void end(struct ftl__worker *worker, struct ftl_task *task)
 static void run(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
+    bool first = !strand->stack;
     if (!ftl__task_begin(task))
         return;
-    if (!strand->stack && !give_stack(worker, task)) {
+    if (first && !give_stack(worker, task)) {
         end_stackless(task);
         return;
     }
@@ -417,7 +417,10 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
     worker->strand = strand;
     ftl__shadow_leave(&worker->shadow, &strand->shadow, strand->stack->low,
                       (size_t)(strand->stack->top - strand->stack->low));
-    ftl__context_resume(&worker->sp, strand->sp);
+    if (first)
+        ftl__context_begin(&worker->sp, strand->stack->top, ftl__strand_main, strand);
+    else
+        ftl__context_resume(&worker->sp, strand->sp);
     ftl__shadow_arrive(&worker->shadow, &low, &size);
     worker->strand = NULL;
     if (worker->corked) { /* by a task that did not get to uncork */
@@ -449,6 +452,14 @@ FTL__UNTRACKED void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl_
     ftl__context_switch(&strand->sp, worker->sp);
     worker = ftl__worker_current(); /* perhaps another one now */
     ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
+}
+
+FTL__UNTRACKED void *ftl__worker_leave(void)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    worker->why = FTL__SWITCH_END;
+    ftl__shadow_leave(NULL, &worker->shadow, worker->stack_low, worker->stack_size);
+    return worker->sp;
 }
 
 void *ftl__worker_main(void *arg)

@@ -110,6 +110,8 @@ void ftl__worker_unpark(struct ftl__worker *worker);
 
 /* Switches from the running strand to its worker's scheduler. */
 void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why);
+/* For a strand whose first function is about to return: what it returns, to end there. */
+void *ftl__worker_leave(void);
 
 /* While closing: a task has ended. In runtime.c. */
 void ftl__runtime_ended(struct ftl_runtime *runtime);

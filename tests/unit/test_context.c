@@ -153,24 +153,27 @@ static void compare(struct side *side)
     side->wrong += memcmp(side->values, side->found, sizeof side->values) != 0;
 }
 
-FTL__UNTRACKED static void switch_for_ever(void *arg)
+enum { ROUNDS = 10000 };
+
+/* The last way back is not a switch, but the return. */
+FTL__UNTRACKED static void *switch_and_return(void *arg)
 {
     struct side *side = arg;
-    for (;;) {
+    while (side->rounds < ROUNDS - 1) {
         choose(side);
         switch_with(side->values, side->found, &side->sp, here.sp);
         compare(side);
     }
+    return here.sp;
 }
 
 START_TEST(a_switch_preserves_registers)
 {
-    enum { ROUNDS = 10000 };
     uint64_t seed = (uint64_t)getpid();
     printf("# seed %ju\n", (uintmax_t)seed);
     here = (struct side){.state = seed};
     there = (struct side){.state = ~seed};
-    there.sp = ftl__context_make(stack + sizeof stack, switch_for_ever, &there);
+    there.sp = ftl__context_make(stack + sizeof stack, switch_and_return, &there);
     for (int i = 0; i < ROUNDS; i++) {
         choose(&here);
         switch_with(here.values, here.found, &here.sp, there.sp);
@@ -238,6 +241,22 @@ START_TEST(each_task_rounds_in_its_own_way)
         tasks[i] = fixture_spawn(round_and_yield, i % 2 ? &up : &down);
     for (int i = 0; i < 8; i++)
         ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+}
+END_TEST
+
+static void *round_and_end(void *arg)
+{
+    const int *mode = arg;
+    ftl_assert(fegetround() == FE_TONEAREST);
+    ftl_assert(fesetround(*mode) == 0);
+    return NULL;
+}
+
+START_TEST(a_task_that_ends_leaves_no_rounding_behind)
+{
+    int up = FE_UPWARD, down = FE_DOWNWARD;
+    for (int i = 0; i < 100; i++)
+        fixture_run(round_and_end, i % 2 ? &up : &down);
 }
 END_TEST
 
@@ -425,7 +444,7 @@ START_TEST(a_switch_can_be_unwound_at_each_instruction)
     here = (struct side){.state = 1};
     there = (struct side){.state = 2};
     ck_assert_int_eq(fesetround(FE_UPWARD), 0); /* other control words there, which take longer */
-    there.sp = ftl__context_make(stack + sizeof stack, switch_for_ever, &there);
+    there.sp = ftl__context_make(stack + sizeof stack, switch_and_return, &there);
     ck_assert_int_eq(fesetround(FE_TONEAREST), 0);
     switch_with(here.values, here.found, &here.sp, there.sp); /* now it is inside switch_with() */
     ck_assert_int_eq(sigaction(SIGTRAP, &action, &old), 0);
@@ -446,6 +465,7 @@ static void add_cases(Suite *suite)
 {
     UNIT_CASE(suite, a_switch_preserves_registers);
     FIXTURE_CASE(suite, each_task_rounds_in_its_own_way);
+    FIXTURE_CASE(suite, a_task_that_ends_leaves_no_rounding_behind);
     FIXTURE_CASE(suite, the_unwinder_comes_to_the_end_of_a_tasks_stack);
     FIXTURE_CASE(suite, backtrace_comes_to_the_end_of_a_tasks_stack);
     FIXTURE_CASE(suite, a_panics_frames_are_its_callers);
