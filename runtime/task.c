@@ -21,24 +21,25 @@ static struct ftl__worker *own_worker(const struct ftl_runtime *runtime)
 
 /* ---- counting ---- */
 
-static void count(struct ftl_runtime *runtime, size_t offset)
+static void count(struct ftl_runtime *runtime, struct ftl__worker *worker, size_t offset)
 {
-    struct ftl__worker *worker = own_worker(runtime);
     if (worker)
         ftl__count((_Atomic uint64_t *)((char *)&worker->stats + offset));
     else
         atomic_fetch_add_explicit((_Atomic uint64_t *)((char *)&runtime->foreign + offset), 1,
                                   memory_order_release);
 }
-#define COUNT(runtime, what) count((runtime), offsetof(struct ftl__worker_stats, what))
+#define COUNT(runtime, worker, what)                                                               \
+    count((runtime), (worker), offsetof(struct ftl__worker_stats, what))
 
 static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled)
 {
+    struct ftl__worker *worker = own_worker(runtime);
     if (panicked)
-        COUNT(runtime, panicked);
+        COUNT(runtime, worker, panicked);
     else if (cancelled)
-        COUNT(runtime, cancelled);
-    COUNT(runtime, ended);
+        COUNT(runtime, worker, cancelled);
+    COUNT(runtime, worker, ended);
     /* As in spawning: either the shutdown sees this count after its barrier, or this sees
      * `closing`. */
     atomic_signal_fence(memory_order_seq_cst);
@@ -47,6 +48,19 @@ static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled
 }
 
 /* ---- spawn ---- */
+
+/* Unique, in no order. A worker takes a block of them at a time, since all spawn at once. */
+static uint64_t next_id(struct ftl_runtime *runtime, struct ftl__worker *worker)
+{
+    enum { BLOCK = 1024 };
+    if (!worker)
+        return atomic_fetch_add_explicit(&runtime->next_id, 1, memory_order_relaxed);
+    if (worker->next_id == worker->id_end) {
+        worker->next_id = atomic_fetch_add_explicit(&runtime->next_id, BLOCK, memory_order_relaxed);
+        worker->id_end = worker->next_id + BLOCK;
+    }
+    return worker->next_id++;
+}
 
 static void fill(struct ftl_task *task, const struct ftl_spawn_options *options)
 {
@@ -57,6 +71,15 @@ static void fill(struct ftl_task *task, const struct ftl_spawn_options *options)
     task->root.defers = options->held;
     if (options->held)
         options->held->link = &task->root.defers;
+}
+
+/* The runtime is closing: it is aborted at once. */
+static void schedule_late(struct ftl_task *task)
+{
+    ftl_task_ref(task); /* as soon as it is scheduled it may end */
+    ftl__schedule(task);
+    ftl_abort(task, 0);
+    ftl__task_unref(task);
 }
 
 int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
@@ -84,43 +107,41 @@ int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
     task->tag = tag;
     task->stack_class = (uint8_t)class;
     task->root.task = task;
-    task->id = atomic_fetch_add_explicit(&runtime->next_id, 1, memory_order_relaxed);
+    task->id = next_id(runtime, worker);
     atomic_store_explicit(&task->abort_at, FTL_FOREVER, memory_order_relaxed);
-    COUNT(runtime, spawned);
-    /* Two references: the task's own and the handle. release: publishes the block to whoever walks
+    COUNT(runtime, worker, spawned);
+    /* The task's own reference, and the handle's. release: publishes the block to whoever walks
      * over all of them. */
-    atomic_store_explicit(&task->state, FTL__NOTIFIED | 2 * FTL__REF, memory_order_release);
+    atomic_store_explicit(&task->state, FTL__NOTIFIED | (ret_task && !hub ? 2 : 1) * FTL__REF,
+                          memory_order_release);
 
     /* A shutdown that began meanwhile may have walked past this block before it was alive: it has
      * put a barrier into every thread after setting `closing`, so that one of the two sees the
      * other. */
     atomic_signal_fence(memory_order_seq_cst);
-    bool late = atomic_load_explicit(&runtime->closing, memory_order_relaxed);
-    ftl__schedule(task);
-    if (late)
-        ftl_abort(task, 0);
-    *ret_task = task;
+    if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
+        schedule_late(task);
+    else
+        ftl__schedule(task);
+    if (ret_task)
+        *ret_task = task;
     return 0;
 }
 
 int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
               const struct ftl_spawn_options *options, struct ftl_task **ret_task)
 {
-    struct ftl_task *task;
-    int rc = ftl__task_spawn(runtime, fn, arg, options, NULL, NULL, &task);
-    if (rc != 0)
-        return rc;
-    if (ret_task)
-        *ret_task = task;
-    else
-        ftl__task_unref(task);
-    return 0;
+    return ftl__task_spawn(runtime, fn, arg, options, NULL, NULL, ret_task);
 }
 
 /* ---- transitions ---- */
 
 bool ftl__task_begin(struct ftl_task *task)
 {
+    if (task->yielded) {
+        task->yielded = false;
+        return true;
+    }
     uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
     do {
         if (state & (FTL__RUNNING | FTL__COMPLETE)) { /* ended by an aborter: a ghost */
@@ -139,15 +160,6 @@ bool ftl__task_idle(struct ftl_task *task)
     /* release: the next one to run it sees all that it did */
     return atomic_fetch_and_explicit(&task->state, ~FTL__RUNNING, memory_order_acq_rel) &
            FTL__NOTIFIED;
-}
-
-void ftl__task_requeue(struct ftl_task *task)
-{
-    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&task->state, &state,
-                                                  (state & ~FTL__RUNNING) | FTL__NOTIFIED,
-                                                  memory_order_acq_rel, memory_order_relaxed))
-        ;
 }
 
 bool ftl__task_notify(struct ftl_task *task)
@@ -177,7 +189,15 @@ static void destroy(struct ftl_task *task)
 
 void ftl__task_unref(struct ftl_task *task)
 {
-    uint64_t old = atomic_fetch_sub_explicit(&task->state, FTL__REF, memory_order_acq_rel);
+    /* The last one, of a task that is complete: nobody can take another (see ftl__tcb_each()), so
+     * that it needs no read-modify-write. acquire: pairs with the release of those who left
+     * before. */
+    uint64_t old = atomic_load_explicit(&task->state, memory_order_acquire);
+    if (FTL__REFS(old) == 1 && (old & FTL__COMPLETE)) {
+        destroy(task);
+        return;
+    }
+    old = atomic_fetch_sub_explicit(&task->state, FTL__REF, memory_order_acq_rel);
     if (FTL__REFS(old) == 1)
         destroy(task);
 }

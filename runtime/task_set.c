@@ -86,10 +86,8 @@ int ftl_task_set_spawn(struct ftl_task_set *set, struct ftl_runtime *runtime, ft
         return rc;
     ftl__list_push_back(&set->members, &task->member);
     set->len++;
-    if (ret_task)
-        *ret_task = task;
-    else
-        ftl__task_unref(task);
+    if (ret_task) /* nobody but this owner can free it */
+        *ret_task = ftl_task_ref(task);
     return 0;
 }
 

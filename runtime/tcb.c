@@ -132,7 +132,7 @@ static bool try_ref(struct ftl_task *task)
 {
     uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
     do {
-        if (FTL__REFS(state) == 0)
+        if (FTL__REFS(state) == 0 || (state & FTL__COMPLETE))
             return false;
         /* acquire: pairs with the release by which the block was filled in */
     } while (!atomic_compare_exchange_weak_explicit(&task->state, &state, state + FTL__REF,

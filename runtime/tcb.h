@@ -8,9 +8,10 @@
  *                            └──end──> COMPLETE
  *
  * NOTIFIED   is in exactly one queue, or about to be put there by whoever set the bit; while
- * RUNNING:
- *            a wake-up came, go round again
- * RUNNING    a worker (or an aborter that ends it unstarted, or a dump) has it for itself
+ *            RUNNING: a wake-up came, go round again
+ * RUNNING    a worker (or an aborter that ends it unstarted, or a dump) has it for itself; also
+ *            while it stands in a queue because it has yielded (`yielded`): a yield writes nothing
+ *            here
  * COMPLETE   the outcome is published; nothing but references changes any more
  * CANCELLED  an abort was asked for
  * STARTED    has, or had, a stack
@@ -66,6 +67,8 @@ struct ftl_task {
     bool migratable;
     bool taken; /* the outcome was moved to a joiner */
     bool cancelled; /* how it ended, if not by panic */
+    bool yielded;   /* stands in a queue and is RUNNING; written by who has it, published by the
+                       queue */
 };
 
 /* ---- allocation: tcb.c ------------------------------------------------------------------ */
@@ -89,8 +92,9 @@ void ftl__tcb_pool_destroy(struct ftl__tcb_pool *pool);
 struct ftl_task *ftl__tcb_take(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache);
 void ftl__tcb_give(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache, struct ftl_task *task);
 
-/* Calls each(arg, task) for every block that holds a task, with a reference held during the
- * call. */
+/* Calls each(arg, task) for every block that holds a task which is not complete, with a reference
+ * held during the call. (A complete one is never given a reference here: whoever has its last one
+ * has it for himself.) */
 void ftl__tcb_each(struct ftl__tcb_pool *pool, void (*each)(void *arg, struct ftl_task *task),
                    void *arg);
 
@@ -100,16 +104,14 @@ void ftl__tcb_each(struct ftl__tcb_pool *pool, void (*each)(void *arg, struct ft
 bool ftl__task_begin(struct ftl_task *task);
 /* After it has switched out to wait: true = it was woken meanwhile, reschedule. */
 bool ftl__task_idle(struct ftl_task *task);
-/* It yields: NOTIFIED, and no longer RUNNING; the caller queues it. */
-void ftl__task_requeue(struct ftl_task *task);
 /* Sets NOTIFIED: true = the caller must schedule it. */
 bool ftl__task_notify(struct ftl_task *task);
 /* Ends it: publishes the outcome, wakes the joiner or the set, drops the task's own reference. */
 void ftl__task_complete(struct ftl_task *task);
 void ftl__task_unref(struct ftl_task *task);
 
-/* ftl_spawn() for single tasks and members of sets (`hub`). *ret_task, never NULL, is a handle; a
- * member's hub has the task's own reference. FTL_EINVAL: the stack is too large. */
+/* ftl_spawn() for single tasks and members of sets (`hub`). *ret_task, if not NULL, is a handle; of a
+ * member, whose one reference its hub will have, only a pointer. FTL_EINVAL: the stack is too large. */
 int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                     const struct ftl_spawn_options *options, struct ftl__task_hub *hub, void *tag,
                     struct ftl_task **ret_task);

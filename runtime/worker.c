@@ -433,7 +433,7 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
             return;
         break;
     case FTL__SWITCH_YIELD:
-        ftl__task_requeue(task);
+        task->yielded = true;
         break;
     case FTL__SWITCH_END:
         end(worker, task);

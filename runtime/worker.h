@@ -62,6 +62,7 @@ struct ftl__worker {
     size_t stack_size;
     struct ftl__stack_cache stacks;
     struct ftl__tcb_cache tcbs;
+    uint64_t next_id, id_end;  /* what is left of its block of task ids */
 
     /* Everybody's. */
     struct ftl__queue queue;

@@ -77,16 +77,17 @@ class Task:
         self.on = on  # the Worker that runs it, or None
         self.id = int(value["id"])
         self.state = atomic(value["state"])
+        self.yielded = bool(value["yielded"])  # stands in a queue, and is RUNNING
 
     def state_name(self):
         if self.state & COMPLETE:
             return "ended"
-        if self.on or self.state & RUNNING:
+        if self.on or (self.state & RUNNING and not self.yielded):
             name = "running"
         elif not self.state & STARTED:
             name = "new"
         else:
-            name = "ready" if self.state & NOTIFIED else "waiting"
+            name = "ready" if self.yielded or self.state & NOTIFIED else "waiting"
         return name + ("+abort" if self.state & CANCELLED else "")
 
     def line(self):
@@ -97,7 +98,7 @@ class Task:
 
     def suspended(self):
         """Its stack pointer, or None if its registers are not on its stack."""
-        if self.on or self.state & (RUNNING | COMPLETE) or not self.state & STARTED:
+        if self.state_name().split("+")[0] not in ("ready", "waiting"):
             return None
         return int(self.value["root"]["sp"]) or None
 
