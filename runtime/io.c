@@ -161,6 +161,22 @@ int ftl_fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t dead
     return ftl__wait_result(strand, rc);
 }
 
+/* Before each system call: a descriptor that is always ready must not keep the worker. It may be
+ * closed while this one yields. */
+static int yield_if_due(struct ftl_fd *fd)
+{
+    struct ftl__strand *strand = ftl__strand_current();
+    atomic_fetch_add_explicit(&fd->users, 1, memory_order_relaxed);
+    int rc = ftl__coop_only(strand);
+    ftl__lock_take(&fd->lock);
+    if (rc == 0 && fd->closed)
+        rc = FTL_ECLOSED;
+    ftl__lock_drop(&fd->lock);
+    /* release: nothing of ours touches fd after it */
+    atomic_fetch_sub_explicit(&fd->users, 1, memory_order_release);
+    return ftl__wait_result(strand, rc);
+}
+
 /* Looked up anew each time: compilers keep the address of errno across a wait, after which the task
  * may be on another thread. */
 static __attribute__((noinline)) int last_error(void)
@@ -171,6 +187,9 @@ static __attribute__((noinline)) int last_error(void)
 ssize_t ftl_fd_read(struct ftl_fd *fd, void *buf, size_t size, int64_t deadline, int *ret_errno)
 {
     for (;;) {
+        int rc = yield_if_due(fd);
+        if (rc != 0)
+            return rc;
         ssize_t n = read(fd->fd, buf, size);
         if (n >= 0)
             return n;
@@ -182,7 +201,7 @@ ssize_t ftl_fd_read(struct ftl_fd *fd, void *buf, size_t size, int64_t deadline,
                 *ret_errno = error;
             return FTL_ESYS;
         }
-        int rc = ftl_fd_wait(fd, FTL_READ, deadline);
+        rc = ftl_fd_wait(fd, FTL_READ, deadline);
         if (rc != 0)
             return rc;
     }
@@ -193,6 +212,9 @@ int ftl_fd_write_all(struct ftl_fd *fd, const void *buf, size_t size, int64_t de
 {
     const char *from = buf;
     while (size > 0) {
+        int rc = yield_if_due(fd);
+        if (rc != 0)
+            return rc;
         ssize_t n = write(fd->fd, from, size);
         if (n >= 0) {
             from += n;
@@ -207,7 +229,7 @@ int ftl_fd_write_all(struct ftl_fd *fd, const void *buf, size_t size, int64_t de
                 *ret_errno = error;
             return FTL_ESYS;
         }
-        int rc = ftl_fd_wait(fd, FTL_WRITE, deadline);
+        rc = ftl_fd_wait(fd, FTL_WRITE, deadline);
         if (rc != 0)
             return rc;
     }
