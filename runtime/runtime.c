@@ -252,6 +252,8 @@ size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadline)
         if (!runtime->barriers && until > ftl_deadline(10 * FTL_MS))
             until = ftl_deadline(10 * FTL_MS);
         int rc = wait_empty(runtime, strand, until);
+        if (rc == 0)
+            return 0; /* and so it stays: what is counted now will be refused */
         if (rc == FTL_ETIMEDOUT && until < deadline)
             continue;
         size_t left = tasks_left(runtime);

@@ -32,6 +32,23 @@ static void count(struct ftl_runtime *runtime, struct ftl__worker *worker, size_
 #define COUNT(runtime, worker, what)                                                               \
     count((runtime), (worker), offsetof(struct ftl__worker_stats, what))
 
+/* The door of a shutdown. It has put a barrier into every thread after it closed it: whoever has
+ * counted something before asking here either was seen by it, or sees it. */
+static bool is_closing(struct ftl_runtime *runtime)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    return atomic_load_explicit(&runtime->closing, memory_order_relaxed);
+}
+
+/* A spawn came to nothing, and a shutdown may be waiting for it. */
+static void uncount_spawn(struct ftl_runtime *runtime, struct ftl__worker *worker)
+{
+    _Atomic uint64_t *spawned = worker ? &worker->stats.spawned : &runtime->foreign.spawned;
+    atomic_fetch_sub_explicit(spawned, 1, memory_order_release);
+    if (is_closing(runtime))
+        ftl__runtime_ended(runtime);
+}
+
 static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled)
 {
     struct ftl__worker *worker = own_worker(runtime);
@@ -40,10 +57,7 @@ static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled
     else if (cancelled)
         COUNT(runtime, worker, cancelled);
     COUNT(runtime, worker, ended);
-    /* As in spawning: either the shutdown sees this count after its barrier, or this sees
-     * `closing`. */
-    atomic_signal_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
+    if (is_closing(runtime))
         ftl__runtime_ended(runtime);
 }
 
@@ -92,12 +106,15 @@ int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
     int class = ftl__stack_class(options->stack_size);
     if (class < 0)
         return FTL_EINVAL;
-    if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
-        return FTL_ESHUTDOWN;
     struct ftl__worker *worker = own_worker(runtime);
-    struct ftl_task *task = ftl__tcb_take(&runtime->tcbs, worker ? &worker->tcbs : NULL);
-    if (!task)
-        return FTL_ENOMEM;
+    COUNT(runtime, worker, spawned); /* first: a shutdown does not end before this has */
+    bool closing = is_closing(runtime);
+    struct ftl_task *task =
+        closing ? NULL : ftl__tcb_take(&runtime->tcbs, worker ? &worker->tcbs : NULL);
+    if (!task) {
+        uncount_spawn(runtime, worker);
+        return closing ? FTL_ESHUTDOWN : FTL_ENOMEM;
+    }
 
     fill(task, options);
     task->runtime = runtime;
@@ -109,17 +126,13 @@ int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
     task->root.task = task;
     task->id = next_id(runtime, worker);
     atomic_store_explicit(&task->abort_at, FTL_FOREVER, memory_order_relaxed);
-    COUNT(runtime, worker, spawned);
     /* The task's own reference, and the handle's. release: publishes the block to whoever walks
      * over all of them. */
     atomic_store_explicit(&task->state, FTL__NOTIFIED | (ret_task && !hub ? 2 : 1) * FTL__REF,
                           memory_order_release);
 
-    /* A shutdown that began meanwhile may have walked past this block before it was alive: it has
-     * put a barrier into every thread after setting `closing`, so that one of the two sees the
-     * other. */
-    atomic_signal_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&runtime->closing, memory_order_relaxed))
+    /* A shutdown that began meanwhile may have walked past this block before it was alive. */
+    if (is_closing(runtime))
         schedule_late(task);
     else
         ftl__schedule(task);
