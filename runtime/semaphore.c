@@ -131,10 +131,11 @@ int ftl_semaphore_acquire(struct ftl_semaphore *semaphore, uint32_t count, int64
     if (rc == FTL_EAGAIN) {
         rc = ftl__waiter_wait(&waiter, deadline);
         bool got = rc == 0 || !withdraw(semaphore, &waiter);
-        if (got && waiter.item) /* ftl_semaphore_close() granted nothing but the news */
-            return FTL_ECLOSED;
-        if (got && rc != 0)
+        bool closed = got && waiter.item; /* it was granted nothing but the news */
+        if (got && !closed && rc != 0)
             give(semaphore, count);
+        if (closed && rc != FTL_ECANCELED)
+            return FTL_ECLOSED;
         if (rc != 0)
             return ftl__wait_result(strand, rc);
     }
