@@ -146,6 +146,105 @@ START_TEST(a_panic_while_an_abort_unwinds_makes_the_outcome_panicked)
 }
 END_TEST
 
+static void panic_in_arg_free(void *arg)
+{
+    count_free(arg);
+    ftl_panic("in arg_free");
+}
+
+/* The task's own end: it panics there, what it returned is freed, and nothing runs twice. */
+START_TEST(a_panic_in_arg_free_is_the_outcome)
+{
+    const struct ftl_spawn_options options = {.arg_free = panic_in_arg_free,
+                                              .value_free = count_free};
+    struct ftl_task *task;
+    reset();
+    ck_assert_int_eq(ftl_spawn(fixture_runtime, identity, &steps, &options, &task), 0);
+    struct ftl_outcome outcome = join(task);
+    ck_assert_int_eq(outcome.kind, FTL_PANICKED);
+    ck_assert_str_eq(outcome.panic->message, "in arg_free");
+    ck_assert_ptr_null(outcome.value);
+    ck_assert_int_eq(atomic_load(&freed), 2);
+    ftl_outcome_clear(&outcome);
+}
+END_TEST
+
+static void *panic_at_length(void *arg)
+{
+    (void)arg;
+    ftl_panic("%0*d", 2 * FTL_PANIC_MESSAGE, 7);
+}
+
+START_TEST(a_message_is_cut_at_its_limit)
+{
+    struct ftl_outcome outcome = join(spawn_with(panic_at_length, NULL, false));
+    ck_assert_uint_eq(strlen(outcome.panic->message), FTL_PANIC_MESSAGE - 1);
+    char text[64] = "?";
+    ck_assert_uint_eq(ftl_panic_format(outcome.panic, text, 0), 0);
+    ck_assert_str_eq(text, "?");
+    ck_assert_uint_eq(ftl_panic_format(outcome.panic, text, 1), 0); /* whole lines only */
+    ck_assert_str_eq(text, "");
+    ftl_outcome_clear(&outcome);
+    ftl_outcome_clear(&outcome);
+}
+END_TEST
+
+static void *fail_an_assertion(void *arg)
+{
+    ftl_assert(arg == &steps);
+    return arg;
+}
+
+START_TEST(a_failed_assertion_is_a_panic_that_says_where)
+{
+    ck_assert_int_eq(fixture_join(fixture_spawn(fail_an_assertion, &steps)), FTL_COMPLETED);
+    struct ftl_outcome outcome = join(spawn_with(fail_an_assertion, NULL, false));
+    ck_assert_int_eq(outcome.kind, FTL_PANICKED);
+    ck_assert_ptr_nonnull(strstr(outcome.panic->message, "arg == &steps"));
+    ck_assert_ptr_nonnull(strstr(outcome.panic->message, "test_defer.c:"));
+    ftl_outcome_clear(&outcome);
+}
+END_TEST
+
+static void arm_another(void *arg)
+{
+    FTL_DEFER(note, (void *)5);
+    note(arg);
+}
+
+static void *defers_with_defers(void *arg)
+{
+    struct ftl_defer first, second;
+    FTL_DEFER(note, (void *)1);
+    FTL_DEFER(arm_another, (void *)2);
+    ftl_defer_arm(&first, note, (void *)3);
+    ftl_defer_arm(&second, note, (void *)4);
+    ftl_defer_disarm(&first);
+    ftl_defer_disarm(&first);
+    ftl_defer_run(&second);
+    ftl_defer_run(&second);
+    if (arg)
+        ftl_panic("with one that arms another");
+    return NULL;
+}
+
+START_TEST(a_defer_is_run_or_disarmed_once_and_may_have_its_own)
+{
+    const int expected[] = {4, 2, 5, 1};
+    for (int panicking = 0; panicking < 2; panicking++) {
+        ordered = 0;
+        ck_assert_int_eq(fixture_join(fixture_spawn(defers_with_defers, panicking ? &steps : NULL)),
+                         panicking ? FTL_PANICKED : FTL_COMPLETED);
+        ck_assert_int_eq(ordered, 4);
+        ck_assert_mem_eq(order, expected, sizeof expected);
+    }
+    ordered = 0;
+    defers_with_defers(NULL); /* on a foreign thread */
+    ck_assert_int_eq(ordered, 4);
+    ck_assert_mem_eq(order, expected, sizeof expected);
+}
+END_TEST
+
 static _Atomic int reported;
 
 static void on_panic(void *arg, const char *name, const struct ftl_panic *panic)
@@ -183,6 +282,10 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, a_panic_runs_the_open_defers_and_is_the_outcome);
     FIXTURE_CASE(suite, the_first_panic_is_kept_and_the_other_defers_still_run);
     FIXTURE_CASE(suite, a_panic_while_an_abort_unwinds_makes_the_outcome_panicked);
+    FIXTURE_CASE(suite, a_panic_in_arg_free_is_the_outcome);
+    FIXTURE_CASE(suite, a_message_is_cut_at_its_limit);
+    FIXTURE_CASE(suite, a_failed_assertion_is_a_panic_that_says_where);
+    FIXTURE_CASE(suite, a_defer_is_run_or_disarmed_once_and_may_have_its_own);
     UNIT_CASE(suite, a_detached_panic_is_reported_to_the_hook);
 }
 

@@ -314,6 +314,131 @@ START_TEST(close_wakes_the_waiters_with_an_error)
 }
 END_TEST
 
+/* There is one worker: the close comes after the abort, and before the task runs again. */
+static void *abort_then_close(void *arg)
+{
+    struct ftl_task *task;
+    struct ftl_outcome outcome;
+    ftl_assert(ftl_spawn(ftl_runtime_current(), acquire_and_go_on, arg, NULL, &task) == 0);
+    ftl_sleep(3 * FTL_MS); /* it waits */
+    ftl_abort(task, 0);
+    ftl_semaphore_close(semaphore);
+    ftl_assert(ftl_task_join(task, FTL_FOREVER, &outcome) == 0);
+    ftl_assert(outcome.kind == FTL_CANCELLED);
+    return NULL;
+}
+
+START_TEST(an_abort_comes_before_the_news_of_a_close)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_task *task;
+    int64_t deadline = FTL_FOREVER;
+    semaphore = ftl_semaphore_new(0);
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, abort_then_close, &deadline, NULL, &task), 0);
+    ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
+START_TEST(permits_that_are_out_come_back_to_a_closed_semaphore)
+{
+    FTL_PERMIT(held);
+    FTL_PERMIT(refused);
+    semaphore = ftl_semaphore_new(2);
+    ck_assert_int_eq(ftl_semaphore_acquire(semaphore, 2, FTL_FOREVER, &held), 0);
+    ftl_semaphore_close(semaphore);
+    ftl_semaphore_close(semaphore);
+    ftl_permit_release(&held);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 2);
+    ck_assert_int_eq(ftl_semaphore_acquire(semaphore, 1, FTL_FOREVER, &refused), FTL_ECLOSED);
+    ck_assert_int_eq(ftl_semaphore_try_acquire(semaphore, 1, &refused), FTL_ECLOSED);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 2);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
+static _Atomic bool got_all;
+
+static void *take_one_again_and_again(void *arg)
+{
+    while (!atomic_load(&got_all)) {
+        FTL_PERMIT(permit);
+        ftl_assert(ftl_semaphore_acquire(semaphore, 1, FTL_FOREVER, &permit) == 0);
+        ftl_yield();
+    }
+    return arg;
+}
+
+static void *take_all(void *arg)
+{
+    FTL_PERMIT(permit);
+    for (int i = 0; i < 20; i++) {
+        ftl_assert(ftl_semaphore_acquire(semaphore, 4, FTL_FOREVER, &permit) == 0);
+        ftl_permit_release(&permit);
+        ftl_yield();
+    }
+    atomic_store(&got_all, true);
+    return arg;
+}
+
+/* There are always some who ask for one; were they let past, there would never be four. */
+START_TEST(many_units_are_had_against_a_stream_of_single_ones)
+{
+    enum { SMALL = 12 };
+    struct ftl_task *tasks[SMALL + 1];
+    semaphore = ftl_semaphore_new(4);
+    atomic_store(&got_all, false);
+    for (int i = 0; i < SMALL; i++)
+        tasks[i] = fixture_spawn(take_one_again_and_again, NULL);
+    tasks[SMALL] = fixture_spawn(take_all, NULL);
+    for (int i = 0; i <= SMALL; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 4);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
+static void *hold_or_wait(void *arg)
+{
+    FTL_PERMIT(permit);
+    ftl_assert(ftl_semaphore_acquire(semaphore, 1, FTL_FOREVER, &permit) == 0);
+    atomic_fetch_add(&queued, 1);
+    ftl_sleep(1000 * FTL_S);
+    return arg;
+}
+
+static void *free_a_set_of_holders(void *arg)
+{
+    FTL_PERMIT(all);
+    struct ftl_task_set *set = ftl_task_set_new();
+    for (int i = 0; i < 50; i++) /* 10 hold, 40 wait, or have not started */
+        ftl_assert(ftl_task_set_spawn(set, fixture_runtime, hold_or_wait, arg, NULL, NULL,
+                                      NULL) == 0);
+    while (atomic_load(&queued) < 10)
+        ftl_yield();
+    ftl_task_set_free(set);
+    ftl_assert(ftl_semaphore_acquire(semaphore, 10, FTL_FOREVER, &all) == 0);
+    return arg;
+}
+
+START_TEST(a_set_that_is_freed_gives_the_permits_of_its_members_back)
+{
+    semaphore = ftl_semaphore_new(10);
+    for (int i = 0; i < 20; i++) {
+        atomic_store(&queued, 0);
+        fixture_run(free_a_set_of_holders, NULL);
+        ck_assert_uint_eq(ftl_semaphore_available(semaphore), 10);
+    }
+    ck_assert_uint_eq(ftl_runtime_shutdown(fixture_runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 10);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
 static void *wait_with_deadline(void *arg)
 {
     FTL_PERMIT(permit);
@@ -366,6 +491,10 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, an_aborted_waiter_does_not_go_on_with_what_it_was_granted);
     UNIT_CASE(suite, whoever_waits_longest_is_served_first);
     FIXTURE_CASE(suite, close_wakes_the_waiters_with_an_error);
+    UNIT_CASE(suite, an_abort_comes_before_the_news_of_a_close);
+    UNIT_CASE(suite, permits_that_are_out_come_back_to_a_closed_semaphore);
+    FIXTURE_CASE(suite, many_units_are_had_against_a_stream_of_single_ones);
+    FIXTURE_CASE(suite, a_set_that_is_freed_gives_the_permits_of_its_members_back);
     FIXTURE_CASE(suite, no_unit_is_lost_when_waits_end_early);
     UNIT_CASE(suite, the_total_can_be_changed_while_permits_are_out);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Tasks seen from outside: spawn, join, detach, yield, dump, shutdown of their runtime. */
-#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <fettle/semaphore.h>
 
 #include "tests/unit/counted.h"
 
@@ -145,15 +146,164 @@ START_TEST(the_budget_makes_a_busy_task_yield)
 }
 END_TEST
 
+/* What the end of a task is made of, in the order of section "the end of a task". */
+static struct ftl_semaphore *semaphore;
+static struct ftl_task *ending;
+static _Atomic int at_defer, at_arg_free; /* steps so far, permits that are free */
+
+static int look_at(_Atomic int *at)
+{
+    int seen = 10 * atomic_fetch_add(&steps, 1) + (int)ftl_semaphore_available(semaphore);
+    ftl_assert(!ftl_task_is_finished(ending));
+    atomic_store(at, seen);
+    return seen;
+}
+
+static void look_in_defer(void *arg)
+{
+    (void)arg;
+    look_at(&at_defer);
+}
+
+static void look_in_arg_free(void *arg)
+{
+    (void)arg;
+    look_at(&at_arg_free);
+}
+
+/* It has a permit that was moved into it, and takes another one. */
+static void *end_in_some_way(void *arg)
+{
+    FTL_PERMIT(permit);
+    ftl_assert(ftl_semaphore_acquire(semaphore, 1, FTL_FOREVER, &permit) == 0);
+    FTL_DEFER(look_in_defer, NULL);
+    switch (*(int *)arg) {
+    case FTL_PANICKED:
+        ftl_panic("on purpose");
+    case FTL_CANCELLED:
+        ftl_abort(ftl_task_current(), 0);
+        ftl_yield();
+        return &steps;
+    default:
+        return NULL;
+    }
+}
+
+START_TEST(the_end_of_a_task_goes_in_order)
+{
+    for (int kind = FTL_COMPLETED; kind <= FTL_CANCELLED; kind++) {
+        struct ftl_permit moved = {0};
+        struct ftl_defer *held = NULL;
+        reset();
+        semaphore = ftl_semaphore_new(2);
+        ck_assert_int_eq(ftl_semaphore_try_acquire(semaphore, 1, &moved), 0);
+        ftl_permit_move(&moved, &held);
+        const struct ftl_spawn_options options = {.arg_free = look_in_arg_free, .held = held};
+        ck_assert_int_eq(ftl_spawn(fixture_runtime, end_in_some_way, &kind, &options, &ending), 0);
+        struct ftl_outcome outcome = join(ending);
+        ck_assert_int_eq(outcome.kind, kind);
+        ck_assert_int_eq(atomic_load(&at_defer), 0);     /* first, with both permits held */
+        ck_assert_int_eq(atomic_load(&at_arg_free), 12); /* then, with both free */
+        ck_assert_int_eq(atomic_load(&steps), 2);
+        ck_assert_uint_eq(ftl_semaphore_available(semaphore), 2);
+        ftl_outcome_clear(&outcome);
+        ftl_semaphore_free(semaphore);
+    }
+}
+END_TEST
+
+START_TEST(the_stack_is_back_when_the_joiner_sees_the_end)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    const struct ftl_spawn_options large = {.stack_size = 8 << 20};
+    struct ftl_runtime *runtime;
+    struct ftl_runtime_stats first = {0}, last;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    for (int i = 0; i < 200; i++) {
+        struct ftl_task *task;
+        ck_assert_int_eq(ftl_spawn(runtime, identity, NULL, &large, &task), 0);
+        join(task);
+        if (i == 0)
+            ftl_runtime_stats(runtime, &first);
+    }
+    ftl_runtime_stats(runtime, &last);
+    ck_assert_uint_gt(first.stacks_mapped, 0);
+    ck_assert_uint_eq(last.stacks_mapped, first.stacks_mapped);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+END_TEST
+
+/* Moved permits stay where they are as well. */
+START_TEST(a_refused_spawn_has_taken_nothing)
+{
+    struct ftl_permit moved = {0};
+    struct ftl_defer *held = NULL;
+    struct ftl_task *task = NULL;
+    reset();
+    semaphore = ftl_semaphore_new(1);
+    ck_assert_int_eq(ftl_semaphore_try_acquire(semaphore, 1, &moved), 0);
+    ftl_permit_move(&moved, &held);
+    const struct ftl_spawn_options options = {
+        .arg_free = count_free, .stack_size = (8 << 20) + 1, .held = held};
+    ck_assert_int_eq(ftl_spawn(fixture_runtime, identity, NULL, &options, &task), FTL_EINVAL);
+    ck_assert_ptr_null(task);
+    ck_assert_int_eq(atomic_load(&freed), 0);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 0);
+    ftl_permit_release(&moved);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 1);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
+static void *outlived(void *arg)
+{
+    void *nothing;
+    ftl_oneshot_recv(arg, FTL_FOREVER, &nothing);
+    return NULL;
+}
+
+static void *spawn_and_leave(void *arg)
+{
+    const struct ftl_spawn_options options = {.arg_free = count_free};
+    bool before = false;
+    ftl_assert(ftl_spawn(ftl_runtime_current(), set_flag, &steps, NULL, NULL) == 0);
+    before = atomic_load(&steps) == 0;
+    ftl_assert(ftl_spawn(ftl_runtime_current(), outlived, arg, &options, NULL) == 0);
+    return (void *)(intptr_t)before;
+}
+
+START_TEST(a_spawn_is_never_inline_and_a_task_outlives_its_creator)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_oneshot oneshot;
+    struct ftl_task *creator;
+    reset();
+    ftl_oneshot_init(&oneshot);
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, spawn_and_leave, &oneshot, NULL, &creator), 0);
+    ck_assert_ptr_nonnull(join(creator).value);
+    while (atomic_load(&steps) == 0) /* it starts though nobody joins it */
+        sched_yield();
+    ck_assert_int_eq(atomic_load(&freed), 0);
+    ftl_oneshot_send(&oneshot, NULL);
+    while (atomic_load(&freed) == 0)
+        sched_yield();
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+END_TEST
+
 static void *where_am_i(void *arg)
 {
     (void)arg;
-    pthread_t first = pthread_self();
+    pid_t first = gettid(); /* pthread_self() is a constant to the compiler */
     for (int i = 0; i < 200; i++) {
         ftl_yield();
         if (i % 50 == 0)
             ftl_sleep(FTL_MS);
-        ftl_assert(pthread_equal(first, pthread_self()));
+        ftl_assert(gettid() == first);
     }
     return NULL;
 }
@@ -242,6 +392,10 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, two_tasks_from_outside_run_on_two_workers);
     UNIT_CASE(suite, the_budget_makes_a_busy_task_yield);
     UNIT_CASE(suite, checkpoints_share_the_worker_in_slices);
+    FIXTURE_CASE(suite, the_end_of_a_task_goes_in_order);
+    UNIT_CASE(suite, the_stack_is_back_when_the_joiner_sees_the_end);
+    FIXTURE_CASE(suite, a_refused_spawn_has_taken_nothing);
+    UNIT_CASE(suite, a_spawn_is_never_inline_and_a_task_outlives_its_creator);
     FIXTURE_CASE(suite, a_pinned_task_stays_on_its_worker);
     FIXTURE_CASE(suite, a_dump_shows_each_waiting_task_with_its_frames);
     UNIT_CASE(suite, shutdown_aborts_what_is_left_and_refuses_new_tasks);
