@@ -72,6 +72,7 @@ int ftl_fd_release(struct ftl_fd *fd)
     struct ftl__wakes wakes;
     struct ftl__driver *driver = fd->driver;
     int number = fd->fd;
+    ftl__shadow_take(fd);
     ftl__wakes_init(&wakes);
     (void)epoll_ctl(driver->epoll, EPOLL_CTL_DEL, number, NULL); /* cannot fail for a registered
                                                                     one */
@@ -151,7 +152,8 @@ static int wait_edge(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t
 int ftl_fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
 {
     struct ftl__strand *strand = ftl__strand_current();
-    /* First: it may be closed while this one yields. */
+    /* First: it may be closed while this one yields, and what was done to it is done. */
+    ftl__shadow_pass(fd);
     atomic_fetch_add_explicit(&fd->users, 1, memory_order_relaxed);
     int rc = ftl__coop_only(strand);
     if (rc == 0)

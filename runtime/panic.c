@@ -29,9 +29,11 @@ static struct ftl_panic *record(const struct ftl__strand *strand, const char *fo
         return &no_memory;
     panic->signal = 0;
     vsnprintf(panic->message, sizeof panic->message, format, args);
+    ftl__shadow_pause();
     panic->frame_count =
         (uint32_t)ftl__context_frames_here(strand->stack->low, strand->stack->top, panic->frames,
                                            FTL_PANIC_FRAMES);
+    ftl__shadow_resume();
     return panic;
 }
 

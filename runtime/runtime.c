@@ -50,6 +50,7 @@ static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, u
     memset(runtime, 0, size);
     snprintf(runtime->name, sizeof runtime->name, "%s", options->name ? options->name : "ftl");
     runtime->worker_count = workers;
+    runtime->serial = options->serial;
     runtime->on_detached_panic =
         options->on_detached_panic ? options->on_detached_panic : report_panic;
     runtime->hook_arg = options->hook_arg;
@@ -127,8 +128,10 @@ int ftl_runtime_start(const struct ftl_runtime_options *options, struct ftl_runt
     static const struct ftl_runtime_options defaults = {0};
     if (!options)
         options = &defaults;
-    unsigned workers = options->workers ? options->workers : usable_cores();
-    if (workers > FTL_WORKERS_MAX)
+    unsigned workers = options->workers   ? options->workers
+                       : options->serial ? 1
+                                         : usable_cores();
+    if (workers > (options->serial ? 1 : FTL_WORKERS_MAX))
         return FTL_EINVAL;
     struct ftl_runtime *runtime = allocate(options, workers);
     if (!runtime)

@@ -5,6 +5,8 @@
 #ifndef FETTLE_RUNTIME_H
 #define FETTLE_RUNTIME_H
 
+#include <stdbool.h>
+
 #include <fettle/task.h>
 
 struct ftl_runtime_options {
@@ -15,6 +17,11 @@ struct ftl_runtime_options {
      * up the last reference, must neither wait nor panic. NULL: one line on stderr. */
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
     void *hook_arg;
+
+    /* Its tasks take turns: one worker, ever (`workers` 0 or 1, else FTL_EINVAL), so that between
+     * two waits a task has for itself what only tasks of this runtime touch. ThreadSanitizer takes
+     * what tasks of other runtimes do for concurrent, also where they happen to take turns. */
+    bool serial;
 };
 
 #define FTL_WORKERS_MAX 256

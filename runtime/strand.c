@@ -16,7 +16,7 @@
 
 #include "runtime/worker.h"
 
-struct ftl__strand *ftl__strand_current(void)
+FTL__UNSEEN struct ftl__strand *ftl__strand_current(void)
 {
     struct ftl__worker *worker = ftl__worker_current();
     return worker && worker->strand ? worker->strand : ftl__thread_strand();
@@ -49,6 +49,7 @@ FTL__UNTRACKED void *ftl__strand_main(void *arg)
     struct ftl_task *task = strand->task;
     struct ftl__worker *worker = ftl__worker_current();
     ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
+    ftl__shadow_take(ftl__task_turn(task));
     task->value = task->fn(task->arg);
     end(strand); /* only what was moved into the task is still armed */
     return ftl__worker_leave();
@@ -61,9 +62,11 @@ void ftl__strand_suspend(struct ftl__strand *strand)
 
 bool ftl__abort_pending(const struct ftl__strand *strand)
 {
+    const _Atomic uint64_t *state = &strand->task->state;
+    if (!(atomic_load_explicit(state, memory_order_relaxed) & FTL__CANCELLED) || strand->mask > 0)
+        return false;
     /* acquire: pairs with the release in ftl_abort(), so that abort_at is seen */
-    return strand->mask == 0 &&
-           (atomic_load_explicit(&strand->task->state, memory_order_acquire) & FTL__CANCELLED);
+    return atomic_load_explicit(state, memory_order_acquire) & FTL__CANCELLED;
 }
 
 int ftl__wait_result(struct ftl__strand *strand, int rc)
@@ -89,11 +92,15 @@ static int yield(struct ftl__strand *strand)
     return ftl__wait_result(strand, yield_only(strand));
 }
 
+/* One operation less. True: that was the last one. */
+FTL__UNSEEN static bool spend(struct ftl__worker *worker)
+{
+    return --worker->budget <= 0;
+}
+
 int ftl__coop_only(struct ftl__strand *strand)
 {
-    if (!strand->task || --ftl__worker_current()->budget > 0)
-        return 0;
-    return yield_only(strand);
+    return strand->task && spend(ftl__worker_current()) ? yield_only(strand) : 0;
 }
 
 int ftl__coop(struct ftl__strand *strand)
@@ -119,21 +126,23 @@ static int64_t coarse_now(void)
     return (int64_t)now.tv_sec * FTL_S + now.tv_nsec;
 }
 
-int ftl_checkpoint(void)
+/* Whether the running task has had its slice, which begins with the first question. */
+FTL__UNSEEN static bool slice_over(struct ftl__worker *worker, int64_t now)
 {
     enum { SLICE_NS = 10000000 };
+    if (worker->slice_end == 0)
+        worker->slice_end = now + SLICE_NS;
+    return now >= worker->slice_end;
+}
+
+int ftl_checkpoint(void)
+{
     struct ftl__strand *strand = ftl__strand_current();
     if (!strand->task)
         return 0;
     if (ftl__abort_pending(strand))
         return ftl__wait_result(strand, FTL_ECANCELED);
-    struct ftl__worker *worker = ftl__worker_current();
-    int64_t now = coarse_now();
-    if (worker->slice_end == 0)
-        worker->slice_end = now + SLICE_NS;
-    if (now < worker->slice_end)
-        return 0;
-    return yield(strand);
+    return slice_over(ftl__worker_current(), coarse_now()) ? yield(strand) : 0;
 }
 
 void ftl_mask(void)

@@ -64,7 +64,7 @@ static void count_end(struct ftl_runtime *runtime, bool panicked, bool cancelled
 /* ---- spawn ---- */
 
 /* Unique, in no order. A worker takes a block of them at a time, since all spawn at once. */
-static uint64_t next_id(struct ftl_runtime *runtime, struct ftl__worker *worker)
+FTL__UNSEEN static uint64_t next_id(struct ftl_runtime *runtime, struct ftl__worker *worker)
 {
     enum { BLOCK = 1024 };
     if (!worker)

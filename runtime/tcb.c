@@ -84,15 +84,19 @@ static struct ftl_task *refill(struct ftl__tcb_pool *pool, struct ftl__tcb_cache
 
 struct ftl_task *ftl__tcb_take(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache)
 {
-    struct ftl_task *task = cache ? cache->free : NULL;
-    if (task) {
+    struct ftl_task *task;
+    ftl__shadow_pause();
+    if (cache && cache->free) {
+        task = cache->free;
         cache->free = task->queue_next;
         cache->count--;
     } else {
         task = refill(pool, cache);
-        if (!task)
-            return NULL;
     }
+    ftl__shadow_resume();
+    if (!task)
+        return NULL;
+    ftl__shadow_take(task);
     poison(task, false);
     memset((char *)task + sizeof task->state, 0, sizeof *task - sizeof task->state);
     return task;
@@ -115,17 +119,20 @@ static void spill(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache)
 void ftl__tcb_give(struct ftl__tcb_pool *pool, struct ftl__tcb_cache *cache, struct ftl_task *task)
 {
     poison(task, true);
-    if (!cache) {
+    ftl__shadow_pass(task);
+    ftl__shadow_pause();
+    if (cache) {
+        task->queue_next = cache->free;
+        cache->free = task;
+        if (++cache->count > CACHE_MAX)
+            spill(pool, cache);
+    } else {
         ftl__lock_take(&pool->lock);
         task->queue_next = pool->free;
         pool->free = task;
         ftl__lock_drop(&pool->lock);
-        return;
     }
-    task->queue_next = cache->free;
-    cache->free = task;
-    if (++cache->count > CACHE_MAX)
-        spill(pool, cache);
+    ftl__shadow_resume();
 }
 
 static bool try_ref(struct ftl_task *task)

@@ -142,7 +142,7 @@ static void hold_back(struct ftl__worker *worker, struct ftl_task *task)
     outbox->count++;
 }
 
-void ftl_cork(void)
+FTL__UNSEEN void ftl_cork(void)
 {
     struct ftl__worker *worker = ftl__worker_current();
     if (worker)
@@ -154,14 +154,18 @@ void ftl_uncork(void)
     struct ftl__worker *worker = ftl__worker_current();
     if (!worker)
         return;
+    ftl__shadow_pause();
     worker->corked = false;
     flush(worker);
+    ftl__shadow_resume();
 }
 
 void ftl__schedule(struct ftl_task *task)
 {
     struct ftl__worker *worker = ftl__worker_current();
     struct ftl_runtime *runtime = task->runtime;
+    ftl__shadow_pass(ftl__task_turn(task));
+    ftl__shadow_pause();
     if (task->worker && task->worker != worker) {
         push_inbox(task->worker, task);
     } else if (worker && worker->runtime == runtime) {
@@ -173,6 +177,7 @@ void ftl__schedule(struct ftl_task *task)
         ftl__inject_push(&runtime->inject, task, task, 1);
         notify(runtime);
     }
+    ftl__shadow_resume();
 }
 
 /* The inbox is newest first: turn it around onto the end of `pinned`. */
@@ -390,6 +395,7 @@ static void end_stackless(struct ftl_task *task)
 static void end(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
+    ftl__shadow_take(ftl__task_turn(task));
     ftl__shadow_end(strand->stack->low, (size_t)(strand->stack->top - strand->stack->low));
     if (task->panic || task->cancelled) { /* its calls have not returned: the fiber is spent */
         ftl__shadow_forget(strand->stack->fiber);
@@ -403,24 +409,26 @@ static void end(struct ftl__worker *worker, struct ftl_task *task)
 static void run(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
-    bool first = !strand->stack;
     if (!ftl__task_begin(task))
         return;
+    bool first = !strand->stack;
     if (first && !give_stack(worker, task)) {
         end_stackless(task);
         return;
     }
     const void *low;
     size_t size;
+    /* Read first: between leave and arrive the sanitizers take this for the strand. */
+    void *sp = strand->sp, *top = strand->stack->top;
     worker->budget = BUDGET;
     worker->slice_end = 0;
     worker->strand = strand;
     ftl__shadow_leave(&worker->shadow, &strand->shadow, strand->stack->low,
                       (size_t)(strand->stack->top - strand->stack->low));
     if (first)
-        ftl__context_begin(&worker->sp, strand->stack->top, ftl__strand_main, strand);
+        ftl__context_begin(&worker->sp, top, ftl__strand_main, strand);
     else
-        ftl__context_resume(&worker->sp, strand->sp);
+        ftl__context_resume(&worker->sp, sp);
     ftl__shadow_arrive(&worker->shadow, &low, &size);
     worker->strand = NULL;
     if (worker->corked) { /* by a task that did not get to uncork */
@@ -447,17 +455,20 @@ FTL__UNTRACKED void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl_
 {
     struct ftl__worker *worker = ftl__worker_current();
     worker->why = why;
+    ftl__shadow_pass(ftl__task_turn(strand->task));
     ftl__shadow_leave(why == FTL__SWITCH_END ? NULL : &strand->shadow, &worker->shadow,
                       worker->stack_low, worker->stack_size);
     ftl__context_switch(&strand->sp, worker->sp);
     worker = ftl__worker_current(); /* perhaps another one now */
     ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
+    ftl__shadow_take(ftl__task_turn(strand->task));
 }
 
 FTL__UNTRACKED void *ftl__worker_leave(void)
 {
     struct ftl__worker *worker = ftl__worker_current();
     worker->why = FTL__SWITCH_END;
+    ftl__shadow_pass(ftl__task_turn(worker->strand->task));
     ftl__shadow_leave(NULL, &worker->shadow, worker->stack_low, worker->stack_size);
     return worker->sp;
 }

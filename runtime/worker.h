@@ -74,6 +74,7 @@ struct ftl__worker {
 struct ftl_runtime {
     char name[11];
     uint32_t worker_count;
+    bool serial; /* its tasks take turns */
     struct ftl__driver driver;
     struct ftl__idle idle;
     struct ftl__inject inject;
@@ -98,6 +99,12 @@ struct ftl__worker *ftl__worker_current(void);
 void ftl__worker_set_current(struct ftl__worker *worker);
 /* The strand that stands for the calling foreign thread. */
 struct ftl__strand *ftl__thread_strand(void);
+
+/* What ThreadSanitizer is told about instead of the task's switches; sanitizer.h. */
+FTL__UNSEEN static inline void *ftl__task_turn(struct ftl_task *task)
+{
+    return task->runtime->serial ? (void *)task->runtime : (void *)&task->root;
+}
 
 /* The thread function. */
 void *ftl__worker_main(void *worker);

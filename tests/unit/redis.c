@@ -116,7 +116,7 @@ void unit_redis_open(struct unit_redis *redis, const char *option)
     running = redis;
     atexit(clean_up);
     unit_redis_start(redis, option);
-    struct ftl_runtime_options options = {.name = "control", .workers = 1};
+    struct ftl_runtime_options options = {.name = "control", .serial = true};
     ck_assert_int_eq(ftl_runtime_start(&options, &redis->control), 0);
 }
 

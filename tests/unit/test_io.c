@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -168,7 +169,7 @@ struct closing {
     int read_peer, other_peer;
     struct ftl_oneshot sent;
     int reads, result;
-    bool reading;
+    _Atomic bool reading;
 };
 
 static void open_pair(struct ftl_fd **fd, int *ret_peer)
@@ -244,7 +245,7 @@ static void *read_with_last_budget(void *arg)
     struct closing *closing = arg;
     void *nothing;
     ftl_yield();
-    closing->reading = true;
+    atomic_store(&closing->reading, true);
     for (int i = 0; i < closing->reads; i++)
         ftl_assert(ftl_oneshot_recv(&closing->sent, FTL_FOREVER, &nothing) == 0);
     return read_one(closing);
@@ -254,7 +255,7 @@ static void *read_with_last_budget(void *arg)
 static void *close_and_poll(void *arg)
 {
     struct closing *closing = arg;
-    while (!closing->reading)
+    while (!atomic_load(&closing->reading))
         ftl_yield();
     ftl_fd_close(closing->read);
     for (int i = 0; i < 200; i++)

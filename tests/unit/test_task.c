@@ -50,14 +50,14 @@ static void *compute(void *arg)
             ;
         ftl_assert(ftl_checkpoint() == 0);
     }
-    *(bool *)arg = true;
+    atomic_store((_Atomic bool *)arg, true);
     return NULL;
 }
 
 static void *count_turns(void *arg)
 {
     intptr_t turns = 0;
-    while (!*(bool *)arg) {
+    while (!atomic_load((_Atomic bool *)arg)) {
         ftl_yield();
         turns++;
     }
@@ -69,7 +69,7 @@ START_TEST(checkpoints_share_the_worker_in_slices)
     const struct ftl_runtime_options options = {.workers = 1};
     struct ftl_runtime *runtime;
     struct ftl_task *counter, *computer;
-    bool done = false; /* one worker: they take turns */
+    _Atomic bool done = false; /* one worker: they take turns */
     ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
     ck_assert_int_eq(ftl_spawn(runtime, count_turns, &done, NULL, &counter), 0);
     ck_assert_int_eq(ftl_spawn(runtime, compute, &done, NULL, &computer), 0);
@@ -148,13 +148,12 @@ END_TEST
 
 /* What the end of a task is made of, in the order of section "the end of a task". */
 static struct ftl_semaphore *semaphore;
-static struct ftl_task *ending;
 static _Atomic int at_defer, at_arg_free; /* steps so far, permits that are free */
 
 static int look_at(_Atomic int *at)
 {
     int seen = 10 * atomic_fetch_add(&steps, 1) + (int)ftl_semaphore_available(semaphore);
-    ftl_assert(!ftl_task_is_finished(ending));
+    ftl_assert(!ftl_task_is_finished(ftl_task_current()));
     atomic_store(at, seen);
     return seen;
 }
@@ -194,6 +193,7 @@ START_TEST(the_end_of_a_task_goes_in_order)
     for (int kind = FTL_COMPLETED; kind <= FTL_CANCELLED; kind++) {
         struct ftl_permit moved = {0};
         struct ftl_defer *held = NULL;
+        struct ftl_task *ending;
         reset();
         semaphore = ftl_semaphore_new(2);
         ck_assert_int_eq(ftl_semaphore_try_acquire(semaphore, 1, &moved), 0);
@@ -209,6 +209,20 @@ START_TEST(the_end_of_a_task_goes_in_order)
         ftl_outcome_clear(&outcome);
         ftl_semaphore_free(semaphore);
     }
+}
+END_TEST
+
+START_TEST(a_serial_runtime_has_one_worker)
+{
+    struct ftl_runtime_options options = {.serial = true, .workers = 2};
+    struct ftl_runtime *runtime = NULL;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), FTL_EINVAL);
+    ck_assert_ptr_null(runtime);
+    options.workers = 0;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_uint_eq(ftl_runtime_workers(runtime), 1);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
 }
 END_TEST
 
@@ -393,6 +407,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, the_budget_makes_a_busy_task_yield);
     UNIT_CASE(suite, checkpoints_share_the_worker_in_slices);
     FIXTURE_CASE(suite, the_end_of_a_task_goes_in_order);
+    UNIT_CASE(suite, a_serial_runtime_has_one_worker);
     UNIT_CASE(suite, the_stack_is_back_when_the_joiner_sees_the_end);
     FIXTURE_CASE(suite, a_refused_spawn_has_taken_nothing);
     UNIT_CASE(suite, a_spawn_is_never_inline_and_a_task_outlives_its_creator);
