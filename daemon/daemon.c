@@ -173,12 +173,15 @@ static void on_panic(void *arg, const char *task_name, const struct ftl_panic *p
 static int start_runtimes(struct ftl__daemon *daemon)
 {
     struct ftl_runtime_options options = {
-        .name = "control", .serial = true, .on_detached_panic = on_panic};
+        .name = "control", .serial = true, .unmonitored = true, .on_detached_panic = on_panic};
     int code = ftl_runtime_start(&options, &daemon->control);
 
+    options.unmonitored = false;
     options.name = "jobs";
     options.serial = false;
     options.workers = daemon->config->workers;
+    if (options.workers == 1)
+        options.extra_workers = 4; /* handlers may run in parallel */
     if (code == 0)
         code = ftl_runtime_start(&options, &daemon->jobs);
     return code;

@@ -11,15 +11,22 @@ enum { SEARCHING = 1, AWAKE = 1 << 16, SEARCHING_MASK = AWAKE - 1 };
 
 void ftl__idle_init(struct ftl__idle *idle, uint32_t workers)
 {
-    idle->workers = workers;
+    atomic_init(&idle->workers, workers);
     idle->sleeping = 0;
     atomic_init(&idle->lock.word, 0);
     atomic_init(&idle->state, workers * AWAKE);
 }
 
+/* relaxed: the number lags behind the list only while a worker joins or leaves, which is awake
+ * then. */
+static uint32_t members(const struct ftl__idle *idle)
+{
+    return atomic_load_explicit(&idle->workers, memory_order_relaxed);
+}
+
 static bool should_wake(const struct ftl__idle *idle, uint32_t state)
 {
-    return (state & SEARCHING_MASK) == 0 && state / AWAKE < idle->workers;
+    return (state & SEARCHING_MASK) == 0 && state / AWAKE < members(idle);
 }
 
 int ftl__idle_to_notify(struct ftl__idle *idle)
@@ -75,7 +82,7 @@ bool ftl__idle_is_sleeping(struct ftl__idle *idle, uint32_t worker)
 bool ftl__idle_search(struct ftl__idle *idle)
 {
     uint32_t state = atomic_load(&idle->state);
-    if (2 * (state & SEARCHING_MASK) >= idle->workers)
+    if (2 * (state & SEARCHING_MASK) >= members(idle))
         return false;
     /* Not exact: two may pass at once. It bounds, it does not exclude. */
     atomic_fetch_add(&idle->state, SEARCHING);
@@ -85,4 +92,21 @@ bool ftl__idle_search(struct ftl__idle *idle)
 bool ftl__idle_found(struct ftl__idle *idle)
 {
     return (atomic_fetch_sub(&idle->state, SEARCHING) & SEARCHING_MASK) == 1;
+}
+
+void ftl__idle_join(struct ftl__idle *idle)
+{
+    ftl__lock_take(&idle->lock);
+    atomic_store_explicit(&idle->workers, members(idle) + 1, memory_order_relaxed);
+    atomic_fetch_add(&idle->state, SEARCHING + AWAKE);
+    ftl__lock_drop(&idle->lock);
+}
+
+bool ftl__idle_leave(struct ftl__idle *idle, bool searching)
+{
+    ftl__lock_take(&idle->lock);
+    uint32_t old = atomic_fetch_sub(&idle->state, AWAKE + (searching ? SEARCHING : 0));
+    atomic_store_explicit(&idle->workers, members(idle) - 1, memory_order_relaxed);
+    ftl__lock_drop(&idle->lock);
+    return (old & SEARCHING_MASK) == (searching ? 1 : 0);
 }

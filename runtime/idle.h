@@ -24,10 +24,10 @@
 
 struct ftl__idle {
     _Alignas(128) _Atomic uint32_t state; /* searching in the low half, awake in the high half */
-    uint32_t workers;
-    struct ftl__lock lock; /* guards sleepers */
+    _Atomic uint32_t workers;             /* that take part; written under the lock */
+    struct ftl__lock lock;                /* guards sleepers */
     uint32_t sleeping;
-    uint16_t sleepers[FTL_WORKERS_MAX];
+    uint16_t sleepers[2 * FTL_WORKERS_MAX]; /* the regular ones and the extra ones */
 };
 
 void ftl__idle_init(struct ftl__idle *idle, uint32_t workers);
@@ -46,5 +46,10 @@ bool ftl__idle_is_sleeping(struct ftl__idle *idle, uint32_t worker);
 bool ftl__idle_search(struct ftl__idle *idle);
 /* It found work: true = it was the last searcher, another should be woken. */
 bool ftl__idle_found(struct ftl__idle *idle);
+
+/* An extra worker begins to take part, awake and searching / takes no part any more. True: nobody
+ * searches now, and it must look at all queues once more. */
+void ftl__idle_join(struct ftl__idle *idle);
+bool ftl__idle_leave(struct ftl__idle *idle, bool searching);
 
 #endif

@@ -41,9 +41,36 @@ static unsigned usable_cores(void)
     return 1;
 }
 
-static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, unsigned workers)
+static uint32_t extra_workers(const struct ftl_runtime_options *options, uint32_t workers)
 {
-    size_t size = sizeof(struct ftl_runtime) + workers * sizeof(struct ftl__worker *);
+    enum { LEAST = 4 };
+    if (options->unmonitored || options->serial || options->extra_workers < 0 ||
+        (options->workers == 1 && options->extra_workers == 0))
+        return 0;
+    if (options->extra_workers > 0)
+        return (uint32_t)options->extra_workers;
+    return workers < LEAST ? LEAST : workers;
+}
+
+struct ftl__worker *ftl__worker_new(struct ftl_runtime *runtime, uint32_t index)
+{
+    struct ftl__worker *worker = aligned_alloc(128, sizeof *worker);
+    if (!worker)
+        return NULL;
+    memset(worker, 0, sizeof *worker);
+    worker->runtime = runtime;
+    worker->index = index;
+    worker->random = 2463534242u + index * 2654435761u;
+    worker->member = index < runtime->worker_count;
+    atomic_init(&worker->needed, worker->member);
+    ftl__queue_init(&worker->queue);
+    return worker;
+}
+
+static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, uint32_t workers)
+{
+    uint32_t max = workers + extra_workers(options, workers);
+    size_t size = sizeof(struct ftl_runtime) + max * sizeof(struct ftl__worker *);
     struct ftl_runtime *runtime = aligned_alloc(128, (size + 127) / 128 * 128);
     if (!runtime)
         return NULL;
@@ -51,28 +78,25 @@ static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, u
     snprintf(runtime->name, sizeof runtime->name, "%s", options->name ? options->name : "ftl");
     runtime->worker_count = workers;
     runtime->serial = options->serial;
+    runtime->worker_max = max;
+    atomic_init(&runtime->worker_top, workers);
     runtime->on_detached_panic =
         options->on_detached_panic ? options->on_detached_panic : report_panic;
+    runtime->on_stall = options->on_stall;
     runtime->hook_arg = options->hook_arg;
     ftl__idle_init(&runtime->idle, workers);
     ftl__stack_pool_init(&runtime->stacks, true);
-    for (unsigned i = 0; i < workers; i++) {
-        struct ftl__worker *worker = aligned_alloc(128, sizeof *worker);
-        if (!worker)
+    for (uint32_t i = 0; i < workers; i++) {
+        runtime->workers[i] = ftl__worker_new(runtime, i);
+        if (!runtime->workers[i])
             return runtime; /* the caller sees the gap */
-        memset(worker, 0, sizeof *worker);
-        worker->runtime = runtime;
-        worker->index = i;
-        worker->random = 2463534242u + i * 2654435761u;
-        ftl__queue_init(&worker->queue);
-        runtime->workers[i] = worker;
     }
     return runtime;
 }
 
 static void deallocate(struct ftl_runtime *runtime)
 {
-    for (uint32_t i = 0; i < runtime->worker_count; i++)
+    for (uint32_t i = 0; i < runtime->worker_max; i++)
         free(runtime->workers[i]);
     ftl__driver_destroy(&runtime->driver);
     ftl__stack_pool_destroy(&runtime->stacks);
@@ -83,6 +107,9 @@ static void deallocate(struct ftl_runtime *runtime)
 static void stop_threads(struct ftl_runtime *runtime, uint32_t count)
 {
     atomic_store_explicit(&runtime->stop, true, memory_order_release);
+    ftl__monitor_stop(runtime); /* first: it makes workers */
+    if (count == runtime->worker_count)
+        count = ftl__worker_top(runtime);
     for (uint32_t i = 0; i < count; i++)
         ftl__worker_unpark(runtime->workers[i]);
     for (uint32_t i = 0; i < count; i++)
@@ -98,24 +125,32 @@ static void worker_signals(sigset_t *set)
         sigdelset(set, synchronous[i]);
 }
 
-static int start_threads(struct ftl_runtime *runtime)
+int ftl__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name)
 {
     sigset_t blocked, saved;
-    int error = 0;
-    uint32_t started = 0;
     worker_signals(&blocked);
     pthread_sigmask(SIG_SETMASK, &blocked, &saved);
+    int error = pthread_create(ret_thread, NULL, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    if (error == 0)
+        (void)pthread_setname_np(*ret_thread, name); /* cosmetic */
+    return error;
+}
+
+static int start_threads(struct ftl_runtime *runtime, const struct ftl_runtime_options *options)
+{
+    int error = 0;
+    uint32_t started = 0;
     while (error == 0 && started < runtime->worker_count) {
         struct ftl__worker *worker = runtime->workers[started];
         char name[24];
-        error = pthread_create(&worker->thread, NULL, ftl__worker_main, worker);
-        if (error != 0)
-            break;
         snprintf(name, sizeof name, "%.10s/%u", runtime->name, started);
-        (void)pthread_setname_np(worker->thread, name); /* cosmetic */
-        started++;
+        error = ftl__thread_start(&worker->thread, ftl__worker_main, worker, name);
+        if (error == 0)
+            started++;
     }
-    pthread_sigmask(SIG_SETMASK, &saved, NULL);
+    if (error == 0)
+        error = ftl__monitor_start(runtime, options);
     if (error == 0)
         return 0;
     stop_threads(runtime, started);
@@ -131,7 +166,8 @@ int ftl_runtime_start(const struct ftl_runtime_options *options, struct ftl_runt
     unsigned workers = options->workers   ? options->workers
                        : options->serial ? 1
                                          : usable_cores();
-    if (workers > (options->serial ? 1 : FTL_WORKERS_MAX))
+    if (workers > (options->serial ? 1 : FTL_WORKERS_MAX) ||
+        options->extra_workers > FTL_WORKERS_MAX)
         return FTL_EINVAL;
     struct ftl_runtime *runtime = allocate(options, workers);
     if (!runtime)
@@ -142,7 +178,7 @@ int ftl_runtime_start(const struct ftl_runtime_options *options, struct ftl_runt
     if (rc == 0) {
         runtime->barriers =
             syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-        rc = start_threads(runtime);
+        rc = start_threads(runtime, options);
     }
     if (rc != 0) {
         int error = errno;
@@ -160,7 +196,8 @@ static uint64_t sum(const struct ftl_runtime *runtime, size_t offset)
 {
     const char *stats = (const char *)&runtime->foreign;
     uint64_t total = atomic_load((const _Atomic uint64_t *)(stats + offset));
-    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+    uint32_t n = ftl__worker_top(runtime);
+    for (uint32_t i = 0; i < n; i++) {
         stats = (const char *)&runtime->workers[i]->stats;
         total += atomic_load((const _Atomic uint64_t *)(stats + offset));
     }
@@ -183,6 +220,9 @@ void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_runtime_sta
     ret->cancelled = SUM(runtime, cancelled);
     ret->stolen = SUM(runtime, stolen);
     ret->parked = SUM(runtime, parked);
+    ret->stalls = atomic_load(&runtime->monitor.stalls);
+    ret->extra_used = atomic_load(&runtime->monitor.extra_used);
+    ret->extra_now = atomic_load(&runtime->monitor.extra_now);
     ftl__lock_take(&mutable->stacks.lock);
     ret->stacks_mapped = runtime->stacks.mapped;
     ret->stacks_unguarded = runtime->stacks.unguarded;

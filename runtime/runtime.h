@@ -9,6 +9,8 @@
 
 #include <fettle/task.h>
 
+struct ftl_stall;
+
 struct ftl_runtime_options {
     const char *name; /* of the threads: "NAME/0"…, at most 10 bytes count; NULL = "ftl"  */
     unsigned workers; /* 0 = one per usable core; at most FTL_WORKERS_MAX                  */
@@ -16,12 +18,33 @@ struct ftl_runtime_options {
     /* Told of a panic that nobody will join (the task was detached). Runs on whichever thread gives
      * up the last reference, must neither wait nor panic. NULL: one line on stderr. */
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
-    void *hook_arg;
+    void *hook_arg; /* of all hooks */
 
     /* Its tasks take turns: one worker, ever (`workers` 0 or 1, else FTL_EINVAL), so that between
      * two waits a task has for itself what only tasks of this runtime touch. ThreadSanitizer takes
      * what tasks of other runtimes do for concurrent, also where they happen to take turns. */
     bool serial;
+
+    /* The monitor: a thread that watches over workers whose task does not return (a loop, a call
+     * that blocks). What such a worker keeps from others it hands to them, and when all workers are
+     * stuck it adds extra ones for a while. */
+    bool unmonitored;    /* there is no such thread, no extra worker and no report */
+    int extra_workers;   /* at most so many; 0 = as many as workers, but at least 4, and none if
+                            `workers` is 1; -1 = none. A serial runtime has none          */
+    int64_t stall_after; /* ns after which on_stall is told; 0 = 100 ms */
+    /* Told once of each task that keeps its worker for so long. Runs on the monitor's thread, which
+     * does nothing else meanwhile; must neither wait nor panic. NULL: nobody is told. */
+    void (*on_stall)(void *arg, const struct ftl_stall *stall);
+};
+
+/* A task that does not return to its worker. */
+struct ftl_stall {
+    const char *task_name; /* NULL: none, or not known */
+    uint64_t task_id;
+    int64_t duration; /* ns so far, at least */
+    unsigned worker;  /* "NAME/worker" is the thread's name */
+    uint32_t frame_count;
+    void *frames[FTL_PANIC_FRAMES];
 };
 
 #define FTL_WORKERS_MAX 256
@@ -49,6 +72,9 @@ FTL_API unsigned ftl_runtime_workers(const struct ftl_runtime *runtime);
 struct ftl_runtime_stats {
     uint64_t spawned, ended, panicked, cancelled, stolen, parked;
     uint64_t stacks_mapped, stacks_unguarded;
+    uint64_t stalls;         /* tasks that kept their worker for stall_after */
+    uint64_t extra_used;     /* how often an extra worker was sent to help */
+    uint32_t extra_now;      /* extra workers that help now */
 };
 FTL_API void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_runtime_stats *ret);
 

@@ -19,7 +19,8 @@
 FTL__UNSEEN struct ftl__strand *ftl__strand_current(void)
 {
     struct ftl__worker *worker = ftl__worker_current();
-    return worker && worker->strand ? worker->strand : ftl__thread_strand();
+    struct ftl__strand *strand = worker ? ftl__worker_strand(worker) : NULL;
+    return strand ? strand : ftl__thread_strand();
 }
 
 /* The last thing on the strand's stack, but for the switch. A panic of arg_free comes back here with

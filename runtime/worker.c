@@ -41,7 +41,7 @@ void ftl__worker_unpark(struct ftl__worker *worker)
     }
 }
 
-static void notify(struct ftl_runtime *runtime)
+void ftl__runtime_notify(struct ftl_runtime *runtime)
 {
     int index = ftl__idle_to_notify(&runtime->idle);
     if (index >= 0)
@@ -96,12 +96,51 @@ static bool push_back(struct ftl__worker *worker, struct ftl_task *task)
     return true;
 }
 
+/* The right to `lifo` and `outbox` against the monitor; the other half is in monitor.c. Plain
+ * stores and loads: the monitor puts a barrier into every thread between its own two. */
+static void take_hands(struct ftl__worker *worker)
+{
+    for (;;) {
+        atomic_store_explicit(&worker->hands, true, memory_order_relaxed);
+        atomic_signal_fence(memory_order_seq_cst);
+        /* acquire: pairs with the release of the monitor that had seized them */
+        if (!atomic_load_explicit(&worker->seized, memory_order_acquire))
+            return;
+        atomic_store_explicit(&worker->hands, false, memory_order_release);
+        ftl__futex_wait(&worker->seized, 1, FTL_FOREVER);
+    }
+}
+
+static void drop_hands(struct ftl__worker *worker)
+{
+    /* release: pairs with the acquire in the monitor's seize() */
+    atomic_store_explicit(&worker->hands, false, memory_order_release);
+}
+
+static struct ftl_task *lifo_of(const struct ftl__worker *worker)
+{
+    return atomic_load_explicit(&worker->lifo, memory_order_relaxed);
+}
+
+static void set_lifo(struct ftl__worker *worker, struct ftl_task *task)
+{
+    /* release: pairs with the acquire of a monitor that takes the task */
+    atomic_store_explicit(&worker->lifo, task, memory_order_release);
+}
+
+/* The monitor takes nothing from an empty slot, so that only displacing needs the right to it. */
 static void push_lifo(struct ftl__worker *worker, struct ftl_task *task)
 {
-    struct ftl_task *displaced = worker->lifo;
-    worker->lifo = task;
+    if (!lifo_of(worker)) {
+        set_lifo(worker, task);
+        return;
+    }
+    take_hands(worker);
+    struct ftl_task *displaced = lifo_of(worker);
+    set_lifo(worker, task);
+    drop_hands(worker);
     if (displaced && push_back(worker, displaced) && !worker->polling)
-        notify(worker->runtime);
+        ftl__runtime_notify(worker->runtime);
 }
 
 static void push_inbox(struct ftl__worker *worker, struct ftl_task *task)
@@ -115,14 +154,14 @@ static void push_inbox(struct ftl__worker *worker, struct ftl_task *task)
     ftl__worker_unpark(worker);
 }
 
-/* Hands over what is held back. */
+/* Hands over what is held back. With the hands taken, or from the scheduler. */
 static void flush(struct ftl__worker *worker)
 {
     struct ftl__outbox *outbox = &worker->outbox;
     if (!outbox->first)
         return;
     ftl__inject_push(&outbox->runtime->inject, outbox->first, outbox->last, outbox->count);
-    notify(outbox->runtime);
+    ftl__runtime_notify(outbox->runtime);
     outbox->first = outbox->last = NULL;
     outbox->count = 0;
 }
@@ -130,6 +169,7 @@ static void flush(struct ftl__worker *worker)
 static void hold_back(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__outbox *outbox = &worker->outbox;
+    take_hands(worker);
     if (outbox->count == OUTBOX_MAX || outbox->runtime != task->runtime)
         flush(worker);
     outbox->runtime = task->runtime;
@@ -140,13 +180,24 @@ static void hold_back(struct ftl__worker *worker, struct ftl_task *task)
         outbox->first = task;
     outbox->last = task;
     outbox->count++;
+    drop_hands(worker);
+}
+
+static bool corked(const struct ftl__worker *worker)
+{
+    return atomic_load_explicit(&worker->corked, memory_order_relaxed);
+}
+
+static void set_corked(struct ftl__worker *worker, bool yes)
+{
+    atomic_store_explicit(&worker->corked, yes, memory_order_relaxed); /* a hint to the monitor */
 }
 
 FTL__UNSEEN void ftl_cork(void)
 {
     struct ftl__worker *worker = ftl__worker_current();
     if (worker)
-        worker->corked = true;
+        set_corked(worker, true);
 }
 
 void ftl_uncork(void)
@@ -155,8 +206,10 @@ void ftl_uncork(void)
     if (!worker)
         return;
     ftl__shadow_pause();
-    worker->corked = false;
+    take_hands(worker);
+    set_corked(worker, false);
     flush(worker);
+    drop_hands(worker);
     ftl__shadow_resume();
 }
 
@@ -170,12 +223,12 @@ void ftl__schedule(struct ftl_task *task)
         push_inbox(task->worker, task);
     } else if (worker && worker->runtime == runtime) {
         push_lifo(worker, task);
-    } else if (worker && worker->corked) {
+    } else if (worker && corked(worker)) {
         hold_back(worker, task);
     } else {
         task->queue_next = NULL;
         ftl__inject_push(&runtime->inject, task, task, 1);
-        notify(runtime);
+        ftl__runtime_notify(runtime);
     }
     ftl__shadow_resume();
 }
@@ -206,7 +259,7 @@ static struct ftl_task *take_injected(struct ftl__worker *worker)
 {
     struct ftl_runtime *runtime = worker->runtime;
     uint32_t share = ftl__inject_len(&runtime->inject);
-    if (share == 0)
+    if (share == 0 || !worker->member)
         return NULL;
     share = share / runtime->worker_count + 1;
     uint32_t room = FTL__QUEUE_SIZE / 2;
@@ -223,7 +276,7 @@ static struct ftl_task *take_injected(struct ftl__worker *worker)
     }
     /* On their way they stood nowhere: a searcher may have seen nothing and gone to sleep. */
     if (!worker->searching)
-        notify(runtime);
+        ftl__runtime_notify(runtime);
     return task;
 }
 
@@ -251,18 +304,38 @@ static bool poll_driver(struct ftl__worker *worker, bool sleep)
     return true;
 }
 
+bool ftl__runtime_poll(struct ftl_runtime *runtime)
+{
+    struct ftl__wakes wakes;
+    if (!ftl__driver_try_take(&runtime->driver))
+        return false;
+    ftl__wakes_init(&wakes);
+    ftl__driver_poll(&runtime->driver, false, &wakes);
+    ftl__driver_give(&runtime->driver);
+    ftl__wakes_submit(&wakes);
+    /* A worker that wanted to sleep in the driver meanwhile sleeps elsewhere. */
+    ftl__runtime_notify(runtime);
+    return true;
+}
+
+static void sleep_on_futex(struct ftl__worker *worker)
+{
+    uint32_t empty = FTL__PARK_EMPTY;
+    if (atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_FUTEX))
+        while (atomic_load(&worker->park) == FTL__PARK_FUTEX)
+            ftl__futex_wait(&worker->park, FTL__PARK_FUTEX, FTL_FOREVER);
+}
+
 /* True: it slept in the driver, which is free now. */
 static bool park(struct ftl__worker *worker)
 {
     ftl__count(&worker->stats.parked);
     bool drove = poll_driver(worker, true);
-    if (!drove) {
-        uint32_t empty = FTL__PARK_EMPTY;
-        if (atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_FUTEX))
-            while (atomic_load(&worker->park) == FTL__PARK_FUTEX)
-                ftl__futex_wait(&worker->park, FTL__PARK_FUTEX, FTL_FOREVER);
-    }
+    if (!drove)
+        sleep_on_futex(worker);
+    /* seq_cst: a monitor that is going to sleep sees this worker awake, or this sees it asleep. */
     atomic_exchange(&worker->park, FTL__PARK_EMPTY);
+    ftl__monitor_wake(&worker->runtime->monitor);
     return drove;
 }
 
@@ -271,19 +344,22 @@ static bool park(struct ftl__worker *worker)
 static struct ftl_task *look_outside(struct ftl__worker *worker)
 {
     if (poll_driver(worker, false))
-        notify(worker->runtime);
-    return ftl__inject_take(&worker->runtime->inject, 1); /* more would not fit and come back */
+        ftl__runtime_notify(worker->runtime);
+    /* More than one would not fit and come back. */
+    return worker->member ? ftl__inject_take(&worker->runtime->inject, 1) : NULL;
 }
 
 static struct ftl_task *next_task(struct ftl__worker *worker)
 {
     struct ftl_task *task = NULL, *behind = NULL;
-    if (++worker->tick % OUTSIDE_EVERY == 0 && (task = look_outside(worker)) != NULL)
+    uint32_t tick = atomic_load_explicit(&worker->tick, memory_order_relaxed) + 1;
+    atomic_store_explicit(&worker->tick, tick, memory_order_relaxed);
+    if (tick % OUTSIDE_EVERY == 0 && (task = look_outside(worker)) != NULL)
         return task;
     empty_inbox(worker);
-    if (worker->lifo) {
-        task = worker->lifo;
-        worker->lifo = NULL;
+    task = lifo_of(worker);
+    if (task) {
+        set_lifo(worker, NULL);
         if (worker->lifo_runs++ < LIFO_MAX)
             return task;
         if (push_back(worker, task))
@@ -295,7 +371,7 @@ static struct ftl_task *next_task(struct ftl__worker *worker)
     if (!task)
         task = pinned_first ? ftl__queue_pop(&worker->queue) : local_pop(&worker->pinned);
     if (behind && task != behind)
-        notify(worker->runtime); /* while it stood in `lifo` nobody was */
+        ftl__runtime_notify(worker->runtime); /* while it stood in `lifo` nobody was */
     return task ? task : take_injected(worker);
 }
 
@@ -314,7 +390,7 @@ static struct ftl_task *search(struct ftl__worker *worker)
     if (!worker->searching && !ftl__idle_search(&runtime->idle))
         return NULL;
     worker->searching = true;
-    uint32_t n = runtime->worker_count, start = next_random(worker) % n, moved = 0;
+    uint32_t n = ftl__worker_top(runtime), start = next_random(worker) % n, moved = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct ftl__worker *victim = runtime->workers[(start + i) % n];
         if (victim == worker)
@@ -333,16 +409,25 @@ static struct ftl_task *search(struct ftl__worker *worker)
 
 static bool has_work(const struct ftl__worker *worker)
 {
-    return worker->lifo || worker->pinned.first || ftl__queue_len(&worker->queue) > 0 ||
+    return lifo_of(worker) || worker->pinned.first || ftl__queue_len(&worker->queue) > 0 ||
            atomic_load_explicit(&worker->inbox, memory_order_relaxed);
 }
 
-static bool work_anywhere(const struct ftl_runtime *runtime)
+bool ftl__runtime_has_work(const struct ftl_runtime *runtime)
 {
-    for (uint32_t i = 0; i < runtime->worker_count; i++)
+    uint32_t n = ftl__worker_top(runtime);
+    for (uint32_t i = 0; i < n; i++)
         if (ftl__queue_len(&runtime->workers[i]->queue) > 0)
             return true;
     return ftl__inject_len(&runtime->inject) > 0;
+}
+
+/* Somebody asks it to do something else than sleep. */
+static bool called_away(const struct ftl__worker *worker)
+{
+    /* acquire: pairs with ftl_runtime_free() */
+    return atomic_load_explicit(&worker->runtime->stop, memory_order_acquire) ||
+           !atomic_load_explicit(&worker->needed, memory_order_relaxed);
 }
 
 static void go_to_sleep(struct ftl__worker *worker)
@@ -350,15 +435,15 @@ static void go_to_sleep(struct ftl__worker *worker)
     struct ftl_runtime *runtime = worker->runtime;
     bool look = ftl__idle_sleep(&runtime->idle, worker->index, worker->searching);
     worker->searching = false;
-    if (look && work_anywhere(runtime))
-        notify(runtime);
+    if (look && ftl__runtime_has_work(runtime))
+        ftl__runtime_notify(runtime);
     for (;;) {
         bool drove = park(worker);
-        if (has_work(worker) || atomic_load_explicit(&runtime->stop, memory_order_acquire)) {
+        if (has_work(worker) || called_away(worker)) {
             /* Not among the sleepers any more: it was notified as well, as a searcher. */
             worker->searching = !ftl__idle_wake(&runtime->idle, worker->index);
             if (drove && !worker->searching)
-                notify(runtime);
+                ftl__runtime_notify(runtime);
             return;
         }
         if (!ftl__idle_is_sleeping(&runtime->idle, worker->index)) {
@@ -406,6 +491,15 @@ static void end(struct ftl__worker *worker, struct ftl_task *task)
     ftl__task_complete(task);
 }
 
+/* The running task is left: from here on the monitor keeps away from this worker. */
+static void leave_strand(struct ftl__worker *worker)
+{
+    atomic_store_explicit(&worker->strand, NULL, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* as in take_hands() */
+    while (atomic_load_explicit(&worker->seized, memory_order_acquire))
+        ftl__futex_wait(&worker->seized, 1, FTL_FOREVER);
+}
+
 static void run(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
@@ -422,7 +516,8 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
     void *sp = strand->sp, *top = strand->stack->top;
     worker->budget = BUDGET;
     worker->slice_end = 0;
-    worker->strand = strand;
+    /* release: a monitor that sees a task running sees what the scheduler did before */
+    atomic_store_explicit(&worker->strand, strand, memory_order_release);
     ftl__shadow_leave(&worker->shadow, &strand->shadow, strand->stack->low,
                       (size_t)(strand->stack->top - strand->stack->low));
     if (first)
@@ -430,9 +525,9 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
     else
         ftl__context_resume(&worker->sp, sp);
     ftl__shadow_arrive(&worker->shadow, &low, &size);
-    worker->strand = NULL;
-    if (worker->corked) { /* by a task that did not get to uncork */
-        worker->corked = false;
+    leave_strand(worker);
+    if (corked(worker)) { /* by a task that did not get to uncork */
+        set_corked(worker, false);
         flush(worker);
     }
     switch (worker->why) {
@@ -448,7 +543,7 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
         return;
     }
     if (push_back(worker, task))
-        notify(worker->runtime);
+        ftl__runtime_notify(worker->runtime);
 }
 
 FTL__UNTRACKED void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why)
@@ -468,34 +563,97 @@ FTL__UNTRACKED void *ftl__worker_leave(void)
 {
     struct ftl__worker *worker = ftl__worker_current();
     worker->why = FTL__SWITCH_END;
-    ftl__shadow_pass(ftl__task_turn(worker->strand->task));
+    ftl__shadow_pass(ftl__task_turn(ftl__worker_strand(worker)->task));
     ftl__shadow_leave(NULL, &worker->shadow, worker->stack_low, worker->stack_size);
     return worker->sp;
 }
 
-void *ftl__worker_main(void *arg)
+/* ---- extra workers ---- */
+
+static void join_in(struct ftl__worker *worker)
 {
-    struct ftl__worker *worker = arg;
+    struct ftl__monitor *monitor = &worker->runtime->monitor;
+    ftl__idle_join(&worker->runtime->idle);
+    worker->member = worker->searching = true;
+    atomic_fetch_add_explicit(&monitor->extra_now, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&monitor->extra_used, 1, memory_order_relaxed);
+}
+
+/* Its queue goes to the others; what is pinned to it stays. */
+static void retire(struct ftl__worker *worker)
+{
     struct ftl_runtime *runtime = worker->runtime;
-    ftl__worker_set_current(worker);
-    ftl__shadow_thread(&worker->shadow);
+    struct ftl_task *task;
+    bool left = false;
+    while ((task = ftl__queue_pop(&worker->queue)) != NULL) {
+        task->queue_next = NULL;
+        ftl__inject_push(&runtime->inject, task, task, 1);
+        left = true;
+    }
+    bool look = ftl__idle_leave(&runtime->idle, worker->searching);
+    worker->member = worker->searching = false;
+    atomic_fetch_sub_explicit(&runtime->monitor.extra_now, 1, memory_order_relaxed);
+    if (left || (look && ftl__runtime_has_work(runtime)))
+        ftl__runtime_notify(runtime);
+}
+
+/* Retired: it runs only what is pinned to it, and what that makes ready here. */
+static void rest(struct ftl__worker *worker)
+{
+    sleep_on_futex(worker);
+    atomic_exchange(&worker->park, FTL__PARK_EMPTY); /* as in park() */
+    ftl__monitor_wake(&worker->runtime->monitor);
+}
+
+/* ---- the thread ---- */
+
+/* The monitor wants the worker to take part, or not: true = that has changed. It unparks the worker
+ * when it has changed its mind, so that nothing is missed in a sleep. */
+static bool change(struct ftl__worker *worker)
+{
+    bool needed = atomic_load_explicit(&worker->needed, memory_order_relaxed);
+    if (needed == worker->member)
+        return false;
+    if (needed)
+        join_in(worker);
+    else
+        retire(worker);
+    return true;
+}
+
+static void loop(struct ftl__worker *worker)
+{
+    struct ftl_runtime *runtime = worker->runtime;
     /* acquire: pairs with ftl_runtime_free() */
     while (!atomic_load_explicit(&runtime->stop, memory_order_acquire)) {
         struct ftl_task *task = next_task(worker);
-        if (!task)
+        if (!task && worker->member)
             task = search(worker);
+        if (change(worker) && !task)
+            continue;
         if (!task) {
-            go_to_sleep(worker);
+            if (worker->member)
+                go_to_sleep(worker);
+            else
+                rest(worker);
             continue;
         }
         if (worker->searching) {
             worker->searching = false;
             if (ftl__idle_found(&runtime->idle))
-                notify(runtime);
+                ftl__runtime_notify(runtime);
         }
         run(worker, task);
     }
-    ftl__stack_cache_flush(&runtime->stacks, &worker->stacks);
+}
+
+void *ftl__worker_main(void *arg)
+{
+    struct ftl__worker *worker = arg;
+    ftl__worker_set_current(worker);
+    ftl__shadow_thread(&worker->shadow);
+    loop(worker);
+    ftl__stack_cache_flush(&worker->runtime->stacks, &worker->stacks);
     ftl__worker_set_current(NULL);
     return NULL;
 }

@@ -11,6 +11,7 @@
 #include "runtime/driver.h"
 #include "runtime/idle.h"
 #include "runtime/inject.h"
+#include "runtime/monitor.h"
 #include "runtime/queue.h"
 #include "runtime/tcb.h"
 
@@ -41,20 +42,25 @@ struct ftl__worker {
     uint32_t index;
     pthread_t thread;
 
-    /* The owner's. */
-    struct ftl_task *lifo;     /* what was woken or spawned last: runs next, its data are warm */
+    /* The owner's; `lifo` and `outbox` also the monitor's, when it has seized them: monitor.h. */
+    _Atomic(struct ftl_task *) lifo; /* what was woken or spawned last: runs next, its data are
+                                        warm */
     uint32_t lifo_runs;        /* in a row */
     struct ftl__local pinned;  /* ready tasks that are pinned to this worker */
     uint32_t turn;             /* alternates between pinned and queue */
-    uint32_t tick;
+    _Atomic uint32_t tick;     /* written by the owner only: how often it has come to choose */
     uint32_t random;
     bool searching;
+    bool member;               /* searches and sleeps with the others; extra ones: while needed */
+    _Atomic bool needed;       /* written by the monitor: shall it take part? */
     bool polling;              /* wake-ups made now are followed by one notify */
     int budget;                /* operations left to the running task before it must yield */
     int64_t slice_end;         /* ns; 0: not yet computed for the running task */
-    bool corked;
+    _Atomic bool corked;
+    _Atomic bool hands;        /* a task is at `lifo` or `outbox` right now */
+    _Atomic uint32_t seized;   /* futex word: 1 = these two are the monitor's right now */
     struct ftl__outbox outbox;
-    struct ftl__strand *strand; /* running now; NULL: the scheduler */
+    _Atomic(struct ftl__strand *) strand; /* running now; NULL: the scheduler */
     enum ftl__switch why;
     void *sp;                  /* of the scheduler while a strand runs */
     struct ftl__shadow shadow;
@@ -63,6 +69,9 @@ struct ftl__worker {
     struct ftl__stack_cache stacks;
     struct ftl__tcb_cache tcbs;
     uint64_t next_id, id_end;  /* what is left of its block of task ids */
+
+    /* The monitor's. */
+    struct ftl__watch watch;
 
     /* Everybody's. */
     struct ftl__queue queue;
@@ -73,11 +82,14 @@ struct ftl__worker {
 
 struct ftl_runtime {
     char name[11];
-    uint32_t worker_count;
-    bool serial; /* its tasks take turns */
+    bool serial;           /* its tasks take turns */
+    uint32_t worker_count; /* the regular ones: workers[0]… */
+    uint32_t worker_max;   /* with the extra ones */
+    _Atomic uint32_t worker_top; /* that many exist; grows, written by the monitor */
     struct ftl__driver driver;
     struct ftl__idle idle;
     struct ftl__inject inject;
+    struct ftl__monitor monitor;
     struct ftl__stack_pool stacks;
     struct ftl__tcb_pool tcbs;
     struct ftl__worker_stats foreign; /* what threads that are no workers of ours did */
@@ -88,6 +100,7 @@ struct ftl_runtime {
     struct ftl__waiter *closer;       /* waits in shutdown until no task is left */
     bool barriers;                    /* membarrier(2) works */
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
+    void (*on_stall)(void *arg, const struct ftl_stall *stall);
     void *hook_arg;
     struct ftl__worker *workers[];
 };
@@ -109,12 +122,39 @@ FTL__UNSEEN static inline void *ftl__task_turn(struct ftl_task *task)
 /* The thread function. */
 void *ftl__worker_main(void *worker);
 
+/* Allocates a worker that has no thread yet; NULL: no memory. In runtime.c. */
+struct ftl__worker *ftl__worker_new(struct ftl_runtime *runtime, uint32_t index);
+
+/* Starts a thread, named and with asynchronous signals blocked: those are for others. 0 or an
+ * errno value. In runtime.c. */
+int ftl__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name);
+
 /* Makes a NOTIFIED task run: on the worker it is pinned to, else on this one if it is of the same
  * runtime, else through the injection queue. Any thread. */
 void ftl__schedule(struct ftl_task *task);
 
 /* Ends the sleep of a worker, or the next one. Any thread. */
 void ftl__worker_unpark(struct ftl__worker *worker);
+
+/* Work was made visible that any worker may take: wakes one if none looks for work. Any thread. */
+void ftl__runtime_notify(struct ftl_runtime *runtime);
+/* True: there is such work. A hint. */
+bool ftl__runtime_has_work(const struct ftl_runtime *runtime);
+
+/* Polls the driver without sleeping, makes ready what that brought, and sees to it that somebody
+ * sleeps in it if anybody sleeps at all. False: another thread has it. Any thread. */
+bool ftl__runtime_poll(struct ftl_runtime *runtime);
+
+static inline struct ftl__strand *ftl__worker_strand(const struct ftl__worker *worker)
+{
+    return atomic_load_explicit(&worker->strand, memory_order_relaxed);
+}
+
+static inline uint32_t ftl__worker_top(const struct ftl_runtime *runtime)
+{
+    /* acquire: pairs with the release by which the monitor publishes an extra worker */
+    return atomic_load_explicit(&runtime->worker_top, memory_order_acquire);
+}
 
 /* Switches from the running strand to its worker's scheduler. */
 void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why);
