@@ -31,6 +31,7 @@ FTL__UNTRACKED static void end(struct ftl__strand *strand)
     strand->ending = true;
     strand->mask++;
     ftl__defers_run(&strand->defers);
+    ftl__permit_of_task(task);
     void (*arg_free)(void *) = task->arg_free;
     task->arg_free = NULL;
     if (arg_free)

@@ -85,6 +85,8 @@ static void fill(struct ftl_task *task, const struct ftl_spawn_options *options)
     task->root.defers = options->held;
     if (options->held)
         options->held->link = &task->root.defers;
+    if (options->permit)
+        ftl__permit_into_task(options->permit, task);
 }
 
 /* The runtime is closing: it is aborted at once. */
@@ -131,13 +133,14 @@ int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
     atomic_store_explicit(&task->state, FTL__NOTIFIED | (ret_task && !hub ? 2 : 1) * FTL__REF,
                           memory_order_release);
 
+    if (ret_task) /* before it can run: it may look for itself there */
+        *ret_task = task;
+
     /* A shutdown that began meanwhile may have walked past this block before it was alive. */
     if (is_closing(runtime))
         schedule_late(task);
     else
         ftl__schedule(task);
-    if (ret_task)
-        *ret_task = task;
     return 0;
 }
 
@@ -269,6 +272,7 @@ static void end_unstarted(struct ftl_task *task)
     FTL_DEFER(complete, task);
     task->cancelled = true;
     ftl__defers_run(&task->root.defers);
+    ftl__permit_of_task(task);
     if (task->arg_free)
         task->arg_free(task->arg);
 }

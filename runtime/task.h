@@ -20,6 +20,7 @@ struct ftl_runtime;
 struct ftl_task;
 struct ftl_task_set;
 struct ftl_defer;
+struct ftl_permit;
 
 /* ---- outcome ---------------------------------------------------------------------------- */
 
@@ -71,14 +72,16 @@ struct ftl_spawn_options {
     struct ftl_defer *held;          /* resources moved into the task (ftl_permit_move() makes
                                         such a list): released when it ends, before arg_free.
                                         Their storage must live until then; arg may hold it.     */
+    struct ftl_permit *permit;       /* the same for one permit that the caller holds, which needs no
+                                        storage: after the spawn *permit is empty              */
 };
 
 /* Starts `fn(arg)` as a task of `runtime`: never inline, without anyone joining it. From any
  * thread, or from a task of any runtime. `options` may be NULL; it is copied.
- * On success the task owns `arg` and what `held` lists, and *ret_task (if not NULL) is a join
- * handle; with NULL the task is detached at once.
- * FTL_ENOMEM, FTL_ESHUTDOWN, FTL_EINVAL (the stack is too large): nothing happened, `arg` and
- * `held` are still the caller's. */
+ * On success the task owns `arg`, `*permit` and what `held` lists, and *ret_task (if not NULL, written
+ * before the task runs) is a join handle; with NULL the task is detached at once.
+ * FTL_ENOMEM, FTL_ESHUTDOWN, FTL_EINVAL (the stack is too large): nothing happened, `arg`, `held`
+ * and `permit` are still the caller's. */
 FTL_API int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                       const struct ftl_spawn_options *options, struct ftl_task **ret_task);
 

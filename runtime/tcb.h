@@ -25,6 +25,8 @@
 
 #include <stdatomic.h>
 
+#include <fettle/semaphore.h>
+
 #include "runtime/list.h"
 #include "runtime/strand.h"
 
@@ -60,9 +62,11 @@ struct ftl_task {
     struct ftl__task_hub *hub; /* of the set it is a member of, or NULL */
     struct ftl__list member;   /* the owner of the set's */
     struct ftl_task *hub_next; /* in the hub's list of ended members */
+    struct ftl_semaphore *permit_of; /* a permit that was moved into it, or NULL */
     const char *name;
     uint64_t id;
     _Atomic int64_t abort_at; /* end of the grace; INT64_MAX: no abort */
+    uint32_t permit_count;
     uint8_t stack_class;
     bool migratable;
     bool taken; /* the outcome was moved to a joiner */
@@ -115,6 +119,10 @@ void ftl__task_unref(struct ftl_task *task);
 int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                     const struct ftl_spawn_options *options, struct ftl__task_hub *hub, void *tag,
                     struct ftl_task **ret_task);
+/* Moves a permit into a task that nobody knows yet / gives it back, if there is one. In
+ * semaphore.c. */
+void ftl__permit_into_task(struct ftl_permit *permit, struct ftl_task *task);
+void ftl__permit_of_task(struct ftl_task *task);
 /* Moves the outcome of a complete task out. */
 void ftl__task_outcome(struct ftl_task *task, struct ftl_outcome *ret_outcome);
 /* From the completer: a member has ended; the hub inherits its reference. In task_set.c. */

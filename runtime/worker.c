@@ -472,6 +472,7 @@ static void end_stackless(struct ftl_task *task)
 {
     task->panic = ftl__panic_no_memory();
     ftl__defers_run(&task->root.defers);
+    ftl__permit_of_task(task);
     if (task->arg_free)
         task->arg_free(task->arg);
     ftl__task_complete(task);

@@ -130,6 +130,67 @@ START_TEST(a_permit_moves_into_a_task_and_ends_with_it)
 }
 END_TEST
 
+/* How a task with a permit of two units ends; the permit stood in a frame that is gone by then. */
+enum way { RETURNS, PANICS, IS_ABORTED, WAYS };
+
+static void *end_that_way(void *arg)
+{
+    const enum way *way = arg;
+    ftl_assert(ftl_semaphore_available(semaphore) == 1);
+    if (*way == PANICS)
+        ftl_panic("on purpose");
+    while (*way == IS_ABORTED)
+        ftl_sleep(FTL_S);
+    return NULL;
+}
+
+static void nothing_is_left(void *arg)
+{
+    (void)arg;
+    ftl_assert(ftl_semaphore_available(semaphore) == 3); /* arg_free comes after the permit */
+}
+
+static struct ftl_task *spawn_with_permit(enum way *way)
+{
+    struct ftl_permit permit = {0};
+    struct ftl_task *task;
+    ftl_assert(ftl_semaphore_acquire(semaphore, 2, FTL_FOREVER, &permit) == 0);
+    struct ftl_spawn_options options = {
+        .arg_free = nothing_is_left, .permit = &permit, .stack_size = (8 << 20) + 1};
+    ftl_assert(ftl_spawn(fixture_runtime, end_that_way, way, &options, &task) == FTL_EINVAL);
+    ftl_assert(permit.count == 2 && ftl_semaphore_available(semaphore) == 1);
+    options.stack_size = 0;
+    ftl_assert(ftl_spawn(fixture_runtime, end_that_way, way, &options, &task) == 0);
+    ftl_assert(permit.count == 0);
+    ftl_permit_release(&permit);
+    return task;
+}
+
+static void *spawn_with_permits(void *arg)
+{
+    (void)arg;
+    for (enum way way = RETURNS; way < WAYS; way++) {
+        struct ftl_task *task = spawn_with_permit(&way);
+        struct ftl_outcome outcome;
+        if (way == IS_ABORTED)
+            ftl_abort(task, 0); /* sometimes before it started */
+        ftl_assert(ftl_task_join(task, FTL_FOREVER, &outcome) == 0);
+        ftl_assert(ftl_semaphore_available(semaphore) == 3);
+        ftl_assert((int)outcome.kind == (int)way); /* in the same order */
+        ftl_outcome_clear(&outcome);
+    }
+    return NULL;
+}
+
+START_TEST(a_permit_goes_into_a_spawn_and_needs_no_storage)
+{
+    semaphore = ftl_semaphore_new(3);
+    for (int i = 0; i < 50; i++)
+        fixture_run(spawn_with_permits, NULL);
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
 static _Atomic int deferred;
 
 static void count_deferred(void *arg)
@@ -486,6 +547,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, never_more_than_the_bound_are_inside);
     FIXTURE_CASE(suite, permits_come_back_however_the_holder_ends);
     FIXTURE_CASE(suite, a_permit_moves_into_a_task_and_ends_with_it);
+    FIXTURE_CASE(suite, a_permit_goes_into_a_spawn_and_needs_no_storage);
     FIXTURE_CASE(suite, a_move_that_is_taken_back_leaves_the_callers_defers_alone);
     FIXTURE_CASE(suite, a_permit_of_a_foreign_thread_may_be_released_by_a_task);
     UNIT_CASE(suite, an_aborted_waiter_does_not_go_on_with_what_it_was_granted);
