@@ -12,6 +12,7 @@
 
 #include <fettle/error.h>
 #include <fettle/export.h>
+#include <fettle/time.h>
 
 /* ---- channel: bounded, pointers, first in, first out ----------------------------------- */
 

@@ -10,6 +10,7 @@
 
 #include <fettle/error.h>
 #include <fettle/export.h>
+#include <fettle/time.h>
 
 struct ftl_runtime;
 struct ftl_fd;

@@ -15,6 +15,7 @@
 
 #include <fettle/error.h>
 #include <fettle/export.h>
+#include <fettle/time.h>
 
 struct ftl_runtime;
 struct ftl_task;
