@@ -135,4 +135,18 @@ status=$?
 ok $status 'a module builds with fettle.pc and the installed headers'
 [ $status = 0 ] || diag <"$root/log"
 
+# A program that uses the runtime, from its one file and what fettle.pc says; no build tree in sight.
+[ "$sanitizer" = none ] && sanitize='' || sanitize=-fsanitize=$sanitizer
+mkdir "$root/elsewhere" && cp "$SRCDIR/examples/runtime/fan_out.c" "$root/elsewhere" &&
+    cd "$root/elsewhere" &&
+    # shellcheck disable=SC2046,SC2086
+    ${CC:-cc} -std=gnu11 $sanitize -Wall -Wextra -Werror -o fan_out fan_out.c \
+        $(fettle_pc --define-variable=prefix="$root$(fettle_pc --variable=prefix)" --cflags --libs) \
+        >"$root/log" 2>&1 &&
+    LD_LIBRARY_PATH=$(dirname "$library") ./fan_out >"$root/out" 2>>"$root/log" &&
+    [ "$(cat "$root/out")" = '100 squares add up to 338350' ]
+status=$?
+ok $status 'a program of tasks builds with fettle.pc alone, and runs'
+[ $status = 0 ] || diag <"$root/log"
+
 done_testing
