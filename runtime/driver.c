@@ -125,8 +125,7 @@ void ftl__driver_poll(struct ftl__driver *driver, bool sleep, struct ftl__wakes 
     struct epoll_event events[EVENTS];
     free_dead(driver);
     int n = wait_events(driver, events, sleep ? ftl__wheel_sleep(&driver->wheel) : 0);
-    if (sleep)
-        ftl__wheel_awake(&driver->wheel);
+    ftl__wheel_advance(&driver->wheel, ftl_now(), wakes);
     for (int i = 0; i < n; i++) {
         struct ftl_fd *fd = events[i].data.ptr;
         if (fd) {
@@ -136,7 +135,6 @@ void ftl__driver_poll(struct ftl__driver *driver, bool sleep, struct ftl__wakes 
             (void)!read(driver->event, &count, sizeof count); /* empty again: EAGAIN is fine */
         }
     }
-    ftl__wheel_advance(&driver->wheel, ftl_now(), wakes);
 }
 
 void ftl__driver_wake(struct ftl__driver *driver)

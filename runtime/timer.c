@@ -5,7 +5,11 @@
  * one: level 0 holds the next 64 ms one by one, level 1 the next 4 s by 64 ms, and so on to a year;
  * what is farther fires after a year, too early, which ftl__waiter_wait() expects. Advancing jumps
  * from one occupied slot to the next; slots above level 0 are spread over the lower levels when
- * their time begins. */
+ * their time begins.
+ *
+ * Most timers are cancelled, being limits of what is quick. So a timer that is earlier than all
+ * others wakes the sleeper once, and for the time until it is due no other one that is later does:
+ * the sleeper keeps to that time when the timer has gone. */
 #include "runtime/timer.h"
 
 enum { TICK_NS = 1000000, BITS = 6 };
@@ -47,7 +51,7 @@ bool ftl__wheel_arm(struct ftl__wheel *wheel, struct ftl__timer *timer, int64_t 
     place(wheel, timer);
     bool wake = timer->when < wheel->sleeper_wakes;
     if (wake)
-        wheel->sleeper_wakes = timer->when; /* one wake-up is enough */
+        wheel->sleeper_wakes = wheel->alarm = timer->when; /* one wake-up is enough */
     ftl__lock_drop(&wheel->lock);
     return wake;
 }
@@ -113,6 +117,7 @@ uint32_t ftl__wheel_advance(struct ftl__wheel *wheel, int64_t now, struct ftl__w
     int level, slot;
     uint64_t tick;
     ftl__lock_take(&wheel->lock);
+    wheel->sleeper_wakes = 0;
     while (next_slot(wheel, &level, &slot, &tick) && tick <= target) {
         wheel->elapsed = tick;
         fired += open_slot(wheel, level, slot, wakes);
@@ -127,20 +132,12 @@ int64_t ftl__wheel_sleep(struct ftl__wheel *wheel)
 {
     int level, slot;
     uint64_t tick;
-    int64_t until = INT64_MAX;
     ftl__lock_take(&wheel->lock);
-    wheel->sleeper_wakes = UINT64_MAX;
-    if (next_slot(wheel, &level, &slot, &tick)) {
-        wheel->sleeper_wakes = tick;
-        until = wheel->origin + (int64_t)tick * TICK_NS;
-    }
+    if (!next_slot(wheel, &level, &slot, &tick))
+        tick = UINT64_MAX;
+    if (wheel->alarm > wheel->elapsed && wheel->alarm < tick)
+        tick = wheel->alarm;
+    wheel->sleeper_wakes = tick;
     ftl__lock_drop(&wheel->lock);
-    return until;
-}
-
-void ftl__wheel_awake(struct ftl__wheel *wheel)
-{
-    ftl__lock_take(&wheel->lock);
-    wheel->sleeper_wakes = 0;
-    ftl__lock_drop(&wheel->lock);
+    return tick == UINT64_MAX ? INT64_MAX : wheel->origin + (int64_t)tick * TICK_NS;
 }

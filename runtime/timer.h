@@ -24,6 +24,8 @@ struct ftl__wheel {
     uint64_t elapsed;         /* all ticks up to here are processed */
     uint64_t sleeper_wakes;   /* the tick until which somebody sleeps in the driver; 0: nobody
                                  does */
+    uint64_t alarm;           /* the tick for which a sleeper was woken last: whoever sleeps comes
+                                 back then, whether the timer is still there or not */
     uint64_t occupied[FTL__WHEEL_LEVELS];
     struct ftl__list slots[FTL__WHEEL_LEVELS][FTL__WHEEL_SLOTS];
 };
@@ -36,12 +38,12 @@ bool ftl__wheel_arm(struct ftl__wheel *wheel, struct ftl__timer *timer, int64_t 
 /* Takes it out if it has not fired; when it returns the wheel does not touch it any more. */
 void ftl__wheel_cancel(struct ftl__wheel *wheel, struct ftl__timer *timer);
 
-/* Grants all timers that are due. Returns the number. */
+/* Grants all timers that are due. Returns the number. Nobody sleeps in the driver: this is its
+ * holder's first act after a sleep. */
 uint32_t ftl__wheel_advance(struct ftl__wheel *wheel, int64_t now, struct ftl__wakes *wakes);
 
 /* Somebody is about to sleep in the driver: the ns at which it must be back (INT64_MAX: no
  * timer). */
 int64_t ftl__wheel_sleep(struct ftl__wheel *wheel);
-void ftl__wheel_awake(struct ftl__wheel *wheel);
 
 #endif

@@ -3,111 +3,201 @@
  * The timer wheel against a simple model, and sleeping. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "runtime/tcb.h"
 #include "runtime/timer.h"
 #include "tests/unit/task_fixture.h"
 
-enum { TIMERS = 2000 };
 #define MS INT64_C(1000000)
-#define REACH ((INT64_C(1) << 35) * MS) /* what is farther fires there, and is armed again */
+#define REACH (INT64_C(1) << 35) /* ticks: what is farther fires there, and is armed again */
 
-static struct ftl__wheel wheel;
-static struct ftl__timer timers[TIMERS];
-static int64_t due[TIMERS]; /* ns; 0: not armed */
-static int64_t armed[TIMERS];
 static struct ftl_task sleeper; /* RUNNING: granting it only marks the waiter */
 
-static int64_t far_or_near(unsigned *seed)
+static bool fired(const struct ftl__timer *timer)
 {
-    static const int64_t scale[] = {1, 64, 4096, 262144, 16777216, 1073741824};
-    return (int64_t)rand_r(seed) % 64 * scale[rand_r(seed) % 6] * MS + rand_r(seed) % 1000000;
+    return atomic_load(&timer->waiter.state) == FTL__GRANTED;
 }
 
-static bool fired(int i)
+/* ---- the wheel against a sorted list, with a clock of our own ---- */
+
+enum { TIMERS = 256 };
+
+/* Each timer is in `sorted`, by the tick at which it is due, or behind its end. */
+struct model {
+    struct ftl__wheel wheel;
+    int64_t origin, now;
+    unsigned seed;
+    struct entry {
+        struct ftl__timer *timer;
+        int64_t tick;
+    } sorted[TIMERS];
+    int count;
+    uint64_t fired, cancelled;
+    struct ftl__timer timers[TIMERS];
+};
+
+static int64_t far_or_near(struct model *model)
 {
-    return atomic_load(&timers[i].waiter.state) == FTL__GRANTED;
+    static const int64_t scale[] = {1, 1, 64, 4096, 262144, 16777216, 1073741824};
+    int64_t ticks = rand_r(&model->seed) % 64 * scale[rand_r(&model->seed) % 7];
+    return ticks * MS + rand_r(&model->seed) % MS;
 }
 
-static int64_t model_next(void)
+static int64_t elapsed(const struct model *model)
 {
-    int64_t next = INT64_MAX;
-    for (int i = 0; i < TIMERS; i++)
-        if (due[i] && due[i] < next)
-            next = due[i];
-    return next;
+    return (model->now - model->origin) / MS;
 }
 
-static void arm(int i, int64_t now)
+static void model_arm(struct model *model)
 {
-    ftl__waiter_init(&timers[i].waiter, &sleeper.root);
-    ftl__wheel_arm(&wheel, &timers[i], due[i]);
-    armed[i] = now;
+    int64_t deadline = model->now + far_or_near(model) - MS / 2, at = elapsed(model);
+    int64_t tick = deadline > model->origin ? (deadline - model->origin + MS - 1) / MS : 0;
+    tick = tick <= at ? at + 1 : tick > at + REACH - 1 ? at + REACH - 1 : tick;
+    struct entry entry = {model->sorted[model->count].timer, tick};
+    int i = model->count++;
+    for (; i > 0 && model->sorted[i - 1].tick > tick; i--)
+        model->sorted[i] = model->sorted[i - 1];
+    model->sorted[i] = entry;
+    ftl__waiter_init(&entry.timer->waiter, &sleeper.root);
+    ck_assert(!ftl__wheel_arm(&model->wheel, entry.timer, deadline)); /* nobody sleeps */
 }
 
-static void check_against_model(int64_t now)
+static void model_cancel(struct model *model)
 {
-    for (int i = 0; i < TIMERS; i++) {
-        if (!due[i])
-            continue;
-        if (fired(i) && due[i] <= now) {
-            due[i] = 0;
-        } else if (fired(i)) {
-            ck_assert_msg(now - armed[i] >= REACH - 2 * MS, "timer fired %ld ns early",
-                          (long)(due[i] - now));
-            arm(i, now);
-        } else {
-            ck_assert_msg(due[i] + MS > now, "timer is %ld ns late", (long)(now - due[i]));
-        }
+    int i = rand_r(&model->seed) % model->count;
+    struct entry entry = model->sorted[i];
+    ftl__wheel_cancel(&model->wheel, entry.timer);
+    ck_assert(!fired(entry.timer));
+    memmove(&model->sorted[i], &model->sorted[i + 1],
+            (size_t)(--model->count - i) * sizeof entry);
+    model->sorted[model->count] = entry;
+    model->cancelled++;
+}
+
+static void model_advance(struct model *model, int64_t now)
+{
+    struct ftl__wakes wakes;
+    int due = 0;
+    ftl__wakes_init(&wakes);
+    model->now = now;
+    uint32_t n = ftl__wheel_advance(&model->wheel, now, &wakes);
+    ck_assert_ptr_null(wakes.first);
+    for (; due < model->count && model->sorted[due].tick <= elapsed(model); due++)
+        ck_assert(fired(model->sorted[due].timer)); /* not late */
+    ck_assert_uint_eq(n, due);                      /* and no other one is early */
+    struct entry gone[TIMERS];
+    memcpy(gone, model->sorted, (size_t)due * sizeof *gone);
+    model->count -= due;
+    memmove(model->sorted, &model->sorted[due], (size_t)model->count * sizeof *gone);
+    memcpy(&model->sorted[model->count], gone, (size_t)due * sizeof *gone);
+    model->fired += n;
+}
+
+/* Sleeps as the driver does, until the first timer fires: a few times, since each level that it
+ * comes down is a time to wake. */
+static void model_sleep(struct model *model)
+{
+    int64_t first = model->sorted[0].tick;
+    for (int naps = 0; elapsed(model) < first; naps++) {
+        int64_t until = ftl__wheel_sleep(&model->wheel);
+        ck_assert_int_lt(naps, FTL__WHEEL_LEVELS);
+        ck_assert_int_gt(until, model->now);
+        ck_assert_int_le(until, model->origin + first * MS);
+        model_advance(model, until);
     }
 }
 
-START_TEST(timers_fire_on_time_never_early)
+/* A new wheel, at the beginning of time; the timers of the old one are forgotten. */
+static void model_begin(struct model *model)
 {
+    model->origin = model->now = 12345678;
+    model->count = 0;
+    ftl__wheel_init(&model->wheel, model->origin);
+}
+
+START_TEST(the_wheel_does_what_a_sorted_list_does)
+{
+    static struct model model;
     const char *given = getenv("FTL_SEED");
-    unsigned seed = given ? (unsigned)atoi(given) : (unsigned)getpid();
-    int64_t now = 12345678;
-    struct ftl__wakes wakes;
-    printf("# FTL_SEED=%u\n", seed);
-    ftl__wheel_init(&wheel, now);
-    ftl__wakes_init(&wakes);
+    int operations = 1000000 / unit_slow();
+    model = (struct model){.seed = given ? (unsigned)atoi(given) : (unsigned)getpid()};
+    printf("# FTL_SEED=%u\n", model.seed);
+    model_begin(&model);
+    for (int i = 0; i < TIMERS; i++)
+        model.sorted[i].timer = &model.timers[i];
     atomic_store(&sleeper.state, FTL__RUNNING);
     sleeper.root.task = &sleeper;
-    for (int step = 0; step < 3000; step++) {
-        int i = rand_r(&seed) % TIMERS;
-        if (due[i]) {
-            ftl__wheel_cancel(&wheel, &timers[i]);
-            ck_assert(!fired(i));
-            due[i] = 0;
-        } else {
-            due[i] = now + 1 + far_or_near(&seed);
-            arm(i, now);
-        }
-        int64_t wakes_at = ftl__wheel_sleep(&wheel);
-        ftl__wheel_awake(&wheel);
-        ck_assert(wakes_at <= model_next() + MS);
-        if (step % 3 == 0) {
-            now = step % 2 ? now + far_or_near(&seed) / 1000 : wakes_at == INT64_MAX ? now : wakes_at;
-            ftl__wheel_advance(&wheel, now, &wakes);
-            check_against_model(now);
-        }
+    for (int i = 0; i < operations; i++) {
+        int what = rand_r(&model.seed) % 16;
+        if (model.now > INT64_MAX / 2)
+            model_begin(&model);
+        if (what < 8 && model.count < TIMERS)
+            model_arm(&model);
+        else if (what < 12 && model.count > 0)
+            model_cancel(&model);
+        else if (what < 14 && model.count > 0)
+            model_sleep(&model);
+        else
+            model_advance(&model, model.now + far_or_near(&model) / (what == 14 ? 1 : 1000000));
     }
-    ck_assert_ptr_null(wakes.first);
+    ck_assert_uint_gt(model.fired, (uint64_t)operations / 10);
+    ck_assert_uint_gt(model.cancelled, (uint64_t)operations / 10);
 }
 END_TEST
+
+/* ---- waking whoever sleeps in the driver ---- */
+
+static struct ftl__wheel wheel;
+static struct ftl__timer timers[4];
+
+static bool arm(int i, int64_t deadline)
+{
+    ftl__waiter_init(&timers[i].waiter, &sleeper.root);
+    return ftl__wheel_arm(&wheel, &timers[i], deadline);
+}
+
+static void advance(int64_t now)
+{
+    struct ftl__wakes wakes;
+    ftl__wakes_init(&wakes);
+    ftl__wheel_advance(&wheel, now, &wakes);
+}
 
 START_TEST(arming_an_earlier_timer_wakes_the_sleeper)
 {
     ftl__wheel_init(&wheel, 0);
-    for (int i = 0; i < 4; i++)
-        ftl__waiter_init(&timers[i].waiter, &sleeper.root);
-    ck_assert(!ftl__wheel_arm(&wheel, &timers[0], 100 * MS)); /* nobody sleeps */
+    ck_assert(!arm(0, 100 * MS)); /* nobody sleeps */
     ck_assert_int_le(ftl__wheel_sleep(&wheel), 100 * MS);
-    ck_assert(!ftl__wheel_arm(&wheel, &timers[1], 200 * MS));
-    ck_assert(ftl__wheel_arm(&wheel, &timers[2], 10 * MS));
-    ck_assert(!ftl__wheel_arm(&wheel, &timers[3], 20 * MS)); /* it is being woken already */
-    ftl__wheel_awake(&wheel);
+    ck_assert(!arm(1, 200 * MS));
+    ck_assert(arm(2, 10 * MS));
+    ck_assert(!arm(3, 20 * MS)); /* it is being woken already */
+    advance(1 * MS);
+    ck_assert_int_le(ftl__wheel_sleep(&wheel), 10 * MS);
+}
+END_TEST
+
+/* Limits that are never reached: one wake-up, however many of them come and go. */
+START_TEST(timers_that_are_cancelled_do_not_wake_the_sleeper_again_and_again)
+{
+    int woken = 0;
+    ftl__wheel_init(&wheel, 0);
+    ftl__wheel_sleep(&wheel);
+    for (int64_t now = 0; now < 9999 * MS; now += MS) {
+        bool wake = arm(0, now + 10000 * MS);
+        ftl__wheel_cancel(&wheel, &timers[0]);
+        woken += wake;
+        if (wake) {
+            advance(now);
+            ck_assert_int_le(ftl__wheel_sleep(&wheel), now + 10000 * MS);
+        }
+    }
+    ck_assert_int_eq(woken, 1);
+    ck_assert(arm(0, 9999 * MS)); /* what is earlier is told */
+    advance(10000 * MS);
+    ck_assert(fired(&timers[0]));
+    ck_assert_int_eq(ftl__wheel_sleep(&wheel), INT64_MAX); /* and then all is forgotten */
 }
 END_TEST
 
@@ -256,8 +346,9 @@ END_TEST
 
 static void add_cases(Suite *suite)
 {
-    UNIT_CASE(suite, timers_fire_on_time_never_early);
+    UNIT_CASE(suite, the_wheel_does_what_a_sorted_list_does);
     UNIT_CASE(suite, arming_an_earlier_timer_wakes_the_sleeper);
+    UNIT_CASE(suite, timers_that_are_cancelled_do_not_wake_the_sleeper_again_and_again);
     FIXTURE_CASE(suite, a_sleep_is_never_too_short);
     FIXTURE_CASE(suite, a_task_that_keeps_its_worker_keeps_no_timer_of_others);
     FIXTURE_CASE(suite, an_interval_does_not_drift);
