@@ -50,17 +50,8 @@ static void free_dead(struct ftl__driver *driver)
     ftl__lock_take(&driver->lock);
     ftl__list_splice(&dead, &driver->dead);
     ftl__lock_drop(&driver->lock);
-    while ((node = ftl__list_pop_front(&dead)) != NULL) {
-        struct ftl_fd *fd = ftl__container(node, struct ftl_fd, dead);
-        /* acquire: pairs with the release by which a wait leaves */
-        if (atomic_load_explicit(&fd->users, memory_order_acquire) == 0) {
-            free(fd);
-            continue;
-        }
-        ftl__lock_take(&driver->lock);
-        ftl__list_push_back(&driver->dead, node);
-        ftl__lock_drop(&driver->lock);
-    }
+    while ((node = ftl__list_pop_front(&dead)) != NULL)
+        free(ftl__container(node, struct ftl_fd, dead));
 }
 
 void ftl__driver_destroy(struct ftl__driver *driver)

@@ -3,15 +3,27 @@
  * DESIGN
  * Descriptors that are waited for. An edge that comes while nobody waits is remembered, so that the
  * next wait returns at once: between a failed read and the wait nothing can be missed, and what is
- * stale costs one more try. */
+ * stale costs one more try.
+ *
+ * A descriptor may be closed while others use it: the calls in progress are counted, those that
+ * wait are woken, and the last to leave closes the number, which therefore cannot become a
+ * stranger's under a call. The memory goes to the driver's list `dead` then (driver.c). */
+#include <fettle/io.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "runtime/driver_fd.h"
 #include "runtime/worker.h"
+
+/* ftl_fd.state: no new calls / and the number stays open / one call in progress. */
+enum { CLOSED = 1, KEPT = 2, CALL = 4 };
+
+/* ---- open and close ---- */
 
 static int prepare(int fd)
 {
@@ -24,6 +36,13 @@ static int prepare(int fd)
     return 0;
 }
 
+static bool is_socket(int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
 int ftl_fd_open(struct ftl_runtime *runtime, int number, struct ftl_fd **ret_fd)
 {
     if (prepare(number) != 0)
@@ -31,17 +50,71 @@ int ftl_fd_open(struct ftl_runtime *runtime, int number, struct ftl_fd **ret_fd)
     struct ftl_fd *fd = calloc(1, sizeof *fd);
     if (!fd)
         return FTL_ENOMEM;
-    fd->driver = &runtime->driver;
+    fd->runtime = runtime;
     fd->fd = number;
+    fd->is_socket = is_socket(number);
     fd->edge[FTL_READ] = fd->edge[FTL_WRITE] = true;
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.ptr = fd};
-    if (epoll_ctl(fd->driver->epoll, EPOLL_CTL_ADD, number, &event) != 0) {
+    if (epoll_ctl(runtime->driver.epoll, EPOLL_CTL_ADD, number, &event) != 0) {
         free(fd);
         return FTL_ESYS;
     }
     *ret_fd = fd;
     return 0;
+}
+
+int ftl_pipe(struct ftl_runtime *runtime, struct ftl_fd **ret_read, struct ftl_fd **ret_write)
+{
+    struct ftl_fd *fds[2];
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return FTL_ESYS;
+    int rc = ftl_fd_open(runtime, ends[0], &fds[0]);
+    if (rc != 0) {
+        close(ends[0]);
+        close(ends[1]);
+        return rc;
+    }
+    rc = ftl_fd_open(runtime, ends[1], &fds[1]);
+    if (rc != 0) {
+        ftl_fd_close(fds[0]);
+        close(ends[1]);
+        return rc;
+    }
+    *ret_read = fds[0];
+    *ret_write = fds[1];
+    return 0;
+}
+
+int ftl__fd_enter(struct ftl_fd *fd)
+{
+    /* acq_rel: pairs with itself and end(), so that who closes it comes after what was done to it
+     * before the calls that it ends */
+    if (!(atomic_fetch_add_explicit(&fd->state, CALL, memory_order_acq_rel) & CLOSED))
+        return 0;
+    ftl__fd_leave(fd);
+    return FTL_ECLOSED;
+}
+
+void ftl__fd_leave(struct ftl_fd *fd)
+{
+    /* acq_rel: what the calls did comes before the close; pairs with itself */
+    uint32_t state = atomic_fetch_sub_explicit(&fd->state, CALL, memory_order_acq_rel) - CALL;
+    if (!(state & CLOSED) || state >= CALL)
+        return;
+    struct ftl__driver *driver = &fd->runtime->driver;
+    if (!(state & KEPT))
+        close(fd->fd);
+    ftl__lock_take(&driver->lock);
+    ftl__list_push_back(&driver->dead, &fd->dead);
+    ftl__lock_drop(&driver->lock);
+}
+
+static bool is_closed(const struct ftl_fd *fd)
+{
+    /* relaxed: a call that misses it is one that began earlier; what waits looks under the lock */
+    return (atomic_load_explicit(&fd->state, memory_order_relaxed) & CLOSED) != 0;
 }
 
 /* With the lock held. */
@@ -56,6 +129,66 @@ static void grant(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl
     ftl__waiter_grant(waiter, wakes);
 }
 
+static int end(struct ftl_fd *fd, uint32_t how)
+{
+    struct ftl__wakes wakes;
+    int number = fd->fd;
+    ftl_defer_disarm(&fd->moved);
+    /* It counts as a call itself until all is done. acq_rel: pairs with ftl__fd_enter() */
+    uint32_t old = atomic_fetch_add_explicit(&fd->state, how + CALL, memory_order_acq_rel);
+    ftl_assert(!(old & CLOSED));
+    /* Cannot fail for a registered one. */
+    (void)epoll_ctl(fd->runtime->driver.epoll, EPOLL_CTL_DEL, number, NULL);
+    ftl__wakes_init(&wakes);
+    ftl__lock_take(&fd->lock);
+    grant(fd, FTL_READ, &wakes);
+    grant(fd, FTL_WRITE, &wakes);
+    ftl__lock_drop(&fd->lock);
+    ftl__wakes_submit(&wakes);
+    ftl__fd_leave(fd);
+    return number;
+}
+
+int ftl_fd_release(struct ftl_fd *fd)
+{
+    return end(fd, CLOSED | KEPT);
+}
+
+void ftl_fd_close(struct ftl_fd *fd)
+{
+    if (fd)
+        (void)end(fd, CLOSED);
+}
+
+void ftl_fd_close_at(void *variable)
+{
+    struct ftl_fd **at = variable, *fd = *at;
+    *at = NULL;
+    ftl_fd_close(fd);
+}
+
+static void close_moved(void *fd)
+{
+    ftl_fd_close(fd);
+}
+
+void ftl_fd_move(struct ftl_fd **variable, struct ftl_defer **held)
+{
+    struct ftl_fd *fd = *variable;
+    *variable = NULL;
+    if (!fd)
+        return;
+    ftl_defer_disarm(&fd->moved);
+    ftl__defer_push(held, &fd->moved, close_moved, fd);
+}
+
+int ftl_fd_number(const struct ftl_fd *fd)
+{
+    return fd->fd;
+}
+
+/* ---- waiting ---- */
+
 void ftl__fd_event(struct ftl_fd *fd, uint32_t events, struct ftl__wakes *wakes)
 {
     bool both = (events & (EPOLLERR | EPOLLHUP)) != 0;
@@ -67,46 +200,13 @@ void ftl__fd_event(struct ftl_fd *fd, uint32_t events, struct ftl__wakes *wakes)
     ftl__lock_drop(&fd->lock);
 }
 
-int ftl_fd_release(struct ftl_fd *fd)
-{
-    struct ftl__wakes wakes;
-    struct ftl__driver *driver = fd->driver;
-    int number = fd->fd;
-    ftl__shadow_take(fd);
-    ftl__wakes_init(&wakes);
-    (void)epoll_ctl(driver->epoll, EPOLL_CTL_DEL, number, NULL); /* cannot fail for a registered
-                                                                    one */
-    ftl__lock_take(&fd->lock);
-    fd->closed = true;
-    grant(fd, FTL_READ, &wakes);
-    grant(fd, FTL_WRITE, &wakes);
-    ftl__lock_drop(&fd->lock);
-    ftl__wakes_submit(&wakes);
-
-    ftl__lock_take(&driver->lock);
-    ftl__list_push_back(&driver->dead, &fd->dead);
-    ftl__lock_drop(&driver->lock);
-    return number;
-}
-
-void ftl_fd_close(struct ftl_fd *fd)
-{
-    if (fd)
-        (void)close(ftl_fd_release(fd));
-}
-
-int ftl_fd_number(const struct ftl_fd *fd)
-{
-    return fd->fd;
-}
-
 /* 1: ready at once. 0: `waiter` stands there now. */
 static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
                            struct ftl__waiter *waiter)
 {
     int rc = 0;
     ftl__lock_take(&fd->lock);
-    if (fd->closed) {
+    if (is_closed(fd)) {
         rc = FTL_ECLOSED;
     } else if (fd->edge[direction]) {
         fd->edge[direction] = false;
@@ -120,15 +220,14 @@ static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
     return rc;
 }
 
-/* The wait has ended with `rc`. Whoever was granted an edge looks whether the descriptor has been
- * closed since: its number may be another's by now. */
-static int leave(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl__waiter *waiter,
-                 int rc)
+/* The wait has ended with `rc`. */
+static int unregister(struct ftl_fd *fd, enum ftl_fd_direction direction,
+                      struct ftl__waiter *waiter, int rc)
 {
     ftl__lock_take(&fd->lock);
     if (fd->waiting[direction] == waiter)
         fd->waiting[direction] = NULL;
-    else if (fd->closed)
+    else if (is_closed(fd))
         rc = FTL_ECLOSED;
     else if (rc == FTL_ECANCELED)
         fd->edge[direction] = true; /* for the next wait */
@@ -138,7 +237,7 @@ static int leave(struct ftl_fd *fd, enum ftl_fd_direction direction, struct ftl_
     return rc;
 }
 
-static int wait_edge(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
+int ftl__fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
 {
     struct ftl__waiter waiter;
     ftl__waiter_init(&waiter, ftl__strand_current());
@@ -146,38 +245,23 @@ static int wait_edge(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t
     if (rc != 0)
         return rc == 1 ? 0 : rc;
     rc = ftl__waiter_wait(&waiter, deadline);
-    return leave(fd, direction, &waiter, rc);
+    return unregister(fd, direction, &waiter, rc);
 }
 
 int ftl_fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
 {
     struct ftl__strand *strand = ftl__strand_current();
-    /* First: it may be closed while this one yields, and what was done to it is done. */
-    ftl__shadow_pass(fd);
-    atomic_fetch_add_explicit(&fd->users, 1, memory_order_relaxed);
-    int rc = ftl__coop_only(strand);
+    int rc = ftl__fd_enter(fd); /* first: it may be closed while this one yields */
+    if (rc != 0)
+        return rc;
+    rc = ftl__coop_only(strand);
     if (rc == 0)
-        rc = wait_edge(fd, direction, deadline);
-    /* release: nothing of ours touches fd after it */
-    atomic_fetch_sub_explicit(&fd->users, 1, memory_order_release);
+        rc = ftl__fd_wait(fd, direction, deadline);
+    ftl__fd_leave(fd);
     return ftl__wait_result(strand, rc);
 }
 
-/* Before each system call: a descriptor that is always ready must not keep the worker. It may be
- * closed while this one yields. */
-static int yield_if_due(struct ftl_fd *fd)
-{
-    struct ftl__strand *strand = ftl__strand_current();
-    atomic_fetch_add_explicit(&fd->users, 1, memory_order_relaxed);
-    int rc = ftl__coop_only(strand);
-    ftl__lock_take(&fd->lock);
-    if (rc == 0 && fd->closed)
-        rc = FTL_ECLOSED;
-    ftl__lock_drop(&fd->lock);
-    /* release: nothing of ours touches fd after it */
-    atomic_fetch_sub_explicit(&fd->users, 1, memory_order_release);
-    return ftl__wait_result(strand, rc);
-}
+/* ---- reading and writing ---- */
 
 /* Looked up anew each time: compilers keep the address of errno across a wait, after which the task
  * may be on another thread. */
@@ -186,13 +270,15 @@ static __attribute__((noinline)) int last_error(void)
     return errno;
 }
 
-ssize_t ftl_fd_read(struct ftl_fd *fd, void *buf, size_t size, int64_t deadline, int *ret_errno)
+ssize_t ftl__fd_attempt(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline,
+                        ssize_t (*attempt)(const struct ftl_fd *fd, void *arg), void *arg,
+                        int *ret_errno)
 {
-    for (;;) {
-        int rc = yield_if_due(fd);
-        if (rc != 0)
-            return rc;
-        ssize_t n = read(fd->fd, buf, size);
+    int rc = ftl__coop_only(ftl__strand_current());
+    while (rc == 0) {
+        if (is_closed(fd))
+            return FTL_ECLOSED;
+        ssize_t n = attempt(fd, arg);
         if (n >= 0)
             return n;
         int error = last_error();
@@ -203,37 +289,57 @@ ssize_t ftl_fd_read(struct ftl_fd *fd, void *buf, size_t size, int64_t deadline,
                 *ret_errno = error;
             return FTL_ESYS;
         }
-        rc = ftl_fd_wait(fd, FTL_READ, deadline);
-        if (rc != 0)
-            return rc;
+        rc = ftl__fd_wait(fd, direction, deadline);
     }
+    return rc;
+}
+
+struct span {
+    char *data;
+    size_t size;
+};
+
+static ssize_t attempt_read(const struct ftl_fd *fd, void *arg)
+{
+    struct span *to = arg;
+    return read(fd->fd, to->data, to->size);
+}
+
+/* A peer that has gone is an error, not a signal. */
+static ssize_t attempt_write(const struct ftl_fd *fd, void *arg)
+{
+    struct span *from = arg;
+    return fd->is_socket ? send(fd->fd, from->data, from->size, MSG_NOSIGNAL)
+                         : write(fd->fd, from->data, from->size);
+}
+
+ssize_t ftl_fd_read(struct ftl_fd *fd, void *buf, size_t size, int64_t deadline, int *ret_errno)
+{
+    struct ftl__strand *strand = ftl__strand_current();
+    struct span to = {buf, size};
+    int rc = ftl__fd_enter(fd);
+    if (rc != 0)
+        return rc;
+    ssize_t n = ftl__fd_attempt(fd, FTL_READ, deadline, attempt_read, &to, ret_errno);
+    ftl__fd_leave(fd);
+    return n < 0 ? ftl__wait_result(strand, (int)n) : n;
 }
 
 int ftl_fd_write_all(struct ftl_fd *fd, const void *buf, size_t size, int64_t deadline,
                      int *ret_errno)
 {
-    const char *from = buf;
-    while (size > 0) {
-        int rc = yield_if_due(fd);
-        if (rc != 0)
-            return rc;
-        ssize_t n = write(fd->fd, from, size);
-        if (n >= 0) {
-            from += n;
-            size -= (size_t)n;
-            continue;
-        }
-        int error = last_error();
-        if (error == EINTR)
-            continue;
-        if (error != EAGAIN && error != EWOULDBLOCK) {
-            if (ret_errno)
-                *ret_errno = error;
-            return FTL_ESYS;
-        }
-        rc = ftl_fd_wait(fd, FTL_WRITE, deadline);
-        if (rc != 0)
-            return rc;
+    struct ftl__strand *strand = ftl__strand_current();
+    struct span from = {(char *)(uintptr_t)buf, size}; /* only read from */
+    int rc = ftl__fd_enter(fd);
+    if (rc != 0)
+        return rc;
+    while (from.size > 0 && rc == 0) {
+        ssize_t n = ftl__fd_attempt(fd, FTL_WRITE, deadline, attempt_write, &from, ret_errno);
+        if (n < 0)
+            rc = (int)n;
+        else
+            from = (struct span){from.data + n, from.size - (size_t)n};
     }
-    return 0;
+    ftl__fd_leave(fd);
+    return ftl__wait_result(strand, rc);
 }

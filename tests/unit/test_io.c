@@ -168,7 +168,7 @@ struct closing {
     struct ftl_fd *read, *other;
     int read_peer, other_peer;
     struct ftl_oneshot sent;
-    int reads, result;
+    int reads, result, number;
     _Atomic bool reading;
 };
 
@@ -188,18 +188,17 @@ static void *read_one(void *arg)
     return NULL;
 }
 
-/* The number of the closed descriptor is given out again before the reader runs. */
+/* The number of the closed descriptor is not given out before the reader has left. */
 static void *close_when_told(void *arg)
 {
     struct closing *closing = arg;
     char byte;
-    int fds[2], number = ftl_fd_number(closing->read);
+    int fds[2];
+    closing->number = ftl_fd_number(closing->read);
     ftl_assert(ftl_fd_read(closing->other, &byte, 1, FTL_FOREVER, NULL) == 1);
     ftl_fd_close(closing->read);
-    ftl_assert(pipe2(fds, O_NONBLOCK) == 0 && fds[0] == number);
-    ftl_assert(write(fds[1], "x", 1) == 1);
-    ftl_sleep(5 * FTL_MS);
-    ftl_assert(read(fds[0], &byte, 1) == 1); /* nobody else has taken it */
+    ftl_assert(pipe2(fds, O_NONBLOCK) == 0);
+    ftl_assert(fds[0] != closing->number && fds[1] != closing->number);
     close(fds[0]);
     close(fds[1]);
     return NULL;
@@ -233,6 +232,7 @@ static void *close_under_woken(void *arg)
     ftl_assert(write(closing.read_peer, "a", 1) == 1 && write(closing.other_peer, "b", 1) == 1);
     join_both(tasks);
     ftl_assert(closing.result == FTL_ECLOSED);
+    ftl_assert(fcntl(closing.number, F_GETFD) == -1); /* closed by the reader, on its way out */
     ftl_fd_close(closing.other);
     close(closing.read_peer);
     close(closing.other_peer);
@@ -338,6 +338,147 @@ START_TEST(errors_are_told_with_their_errno)
 }
 END_TEST
 
+static _Atomic bool sibling_ran;
+
+static void *say_so(void *arg)
+{
+    atomic_store(&sibling_ran, true);
+    return arg;
+}
+
+/* Reads what is always there, and never has to wait. */
+static void *read_without_end(void *arg)
+{
+    char byte;
+    (void)arg;
+    FTL_FD(from);
+    FTL_FD(to);
+    ftl_assert(ftl_pipe(ftl_runtime_current(), &from, &to) == 0);
+    ftl_assert(ftl_spawn(ftl_runtime_current(), say_so, NULL, NULL, NULL) == 0);
+    for (int i = 0; !atomic_load(&sibling_ran); i++) {
+        ftl_assert(i < 1000);
+        ftl_assert(ftl_fd_write_all(to, "x", 1, FTL_FOREVER, NULL) == 0);
+        ftl_assert(ftl_fd_read(from, &byte, 1, FTL_FOREVER, NULL) == 1);
+    }
+    return NULL;
+}
+
+START_TEST(who_never_has_to_wait_lets_others_run_all_the_same)
+{
+    atomic_store(&sibling_ran, false);
+    run_on_one_worker(read_without_end);
+}
+END_TEST
+
+/* ---- the driver ---- */
+
+static _Atomic int arrivals;
+static _Atomic bool leave;
+
+static void *receive(void *arg)
+{
+    char byte;
+    while (ftl_fd_read(arg, &byte, 1, FTL_FOREVER, NULL) == 1)
+        atomic_fetch_add(&arrivals, 1);
+    return NULL;
+}
+
+/* Keeps its worker from the moment at which it was woken by the driver. */
+static void *wake_and_burn(void *arg)
+{
+    char byte;
+    ftl_assert(ftl_fd_read(arg, &byte, 1, FTL_FOREVER, NULL) == 1);
+    atomic_fetch_add(&arrivals, 1);
+    while (!atomic_load(&leave))
+        ;
+    return NULL;
+}
+
+static void await_arrivals(int count, int64_t within)
+{
+    int64_t end = ftl_deadline(within * unit_slow());
+    while (atomic_load(&arrivals) < count) {
+        ck_assert_int_lt(ftl_now(), end);
+        sched_yield();
+    }
+}
+
+START_TEST(a_task_that_keeps_its_worker_keeps_no_descriptor_of_others)
+{
+    for (int round = 0; round < 20; round++) {
+        struct ends burner = pair(), other[4];
+        struct ftl_task *tasks[5];
+        int before = 0;
+        atomic_store(&arrivals, 0);
+        atomic_store(&leave, false);
+        tasks[4] = fixture_spawn(wake_and_burn, burner.a);
+        ck_assert_int_eq(ftl_fd_write_all(burner.b, "x", 1, FTL_FOREVER, NULL), 0);
+        await_arrivals(1, 20 * FTL_S); /* now it burns: what starts now starts on the other */
+        for (int i = 0; i < 4; i++) {
+            other[i] = pair();
+            tasks[i] = fixture_spawn(receive, other[i].a);
+        }
+        for (before = 1; before < 41; before += 4) {
+            for (int i = 0; i < 4; i++)
+                ck_assert_int_eq(ftl_fd_write_all(other[i].b, "x", 1, FTL_FOREVER, NULL), 0);
+            await_arrivals(before + 4, 2 * FTL_S);
+        }
+        atomic_store(&leave, true);
+        for (int i = 0; i < 4; i++)
+            ftl_fd_close(other[i].b);
+        for (int i = 0; i < 5; i++)
+            ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+        for (int i = 0; i < 4; i++)
+            ftl_fd_close(other[i].a);
+        ftl_fd_close(burner.a);
+        ftl_fd_close(burner.b);
+    }
+}
+END_TEST
+
+enum { LONG = 1 << 20 };
+
+static void *write_until_closed(void *arg)
+{
+    static const char bytes[LONG];
+    ftl_assert(ftl_fd_write_all(arg, bytes, sizeof bytes, FTL_FOREVER, NULL) == FTL_ECLOSED);
+    return NULL;
+}
+
+/* What was written to a socket in between, which nobody should have. */
+static void expect_silence(int number)
+{
+    char byte;
+    ck_assert_int_eq(recv(number, &byte, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+}
+
+START_TEST(a_close_at_any_instant_lets_no_call_touch_anothers_descriptor)
+{
+    static char bytes[LONG / 4];
+    for (int i = 0; i < 1000 / unit_slow(); i++) {
+        int mine[2], others[2];
+        struct ftl_fd *fd;
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, mine), 0);
+        ck_assert_int_eq(ftl_fd_open(fixture_runtime, mine[0], &fd), 0);
+        struct ftl_task *task = fixture_spawn(write_until_closed, fd);
+        for (size_t left = 1 + (size_t)i % 100 * 2000; left > 0;) { /* it goes on meanwhile */
+            ssize_t n = recv(mine[1], bytes, left, 0);
+            ck_assert_int_gt(n, 0);
+            left -= (size_t)n;
+        }
+        ftl_fd_close(fd);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, others), 0);
+        ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
+        for (int end = 0; end < 2; end++)
+            expect_silence(others[end]);
+        for (int end = 0; end < 2; end++)
+            close(others[end]);
+        close(mine[1]);
+    }
+}
+END_TEST
+
 /* Filters of system calls are older than this one, and systemd's say EPERM. */
 static void forbid_epoll_pwait2(void)
 {
@@ -388,6 +529,9 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_reader_that_yields_sees_the_close);
     FIXTURE_CASE(suite, release_gives_the_descriptor_back);
     FIXTURE_CASE(suite, errors_are_told_with_their_errno);
+    UNIT_CASE(suite, who_never_has_to_wait_lets_others_run_all_the_same);
+    FIXTURE_CASE(suite, a_task_that_keeps_its_worker_keeps_no_descriptor_of_others);
+    FIXTURE_CASE(suite, a_close_at_any_instant_lets_no_call_touch_anothers_descriptor);
     UNIT_CASE(suite, idle_costs_nothing_where_epoll_pwait2_is_forbidden);
 }
 
