@@ -75,3 +75,19 @@ AC_DEFUN([FTL_HARDENING_FLAGS], [
         [none*-O@<:@123s@:>@*],
         [AS_VAR_APPEND([FTL_CPPFLAGS], [" -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"])])
 ])
+
+# tests/model sees plain accesses where the compiler makes a call of each, as for ThreadSanitizer, but
+# compiles the code as it is without it. Clang cannot be told the second: there it sees atomics only.
+AC_DEFUN([FTL_MODEL_FLAGS], [
+    AC_CACHE_CHECK([whether $CC can tell tests/model of plain accesses], [ftl_cv_model_flags], [
+        ftl_saved_cflags=$CFLAGS
+        CFLAGS="$CFLAGS -fsanitize=thread -U__SANITIZE_THREAD__"
+        AC_COMPILE_IFELSE([AC_LANG_SOURCE([[
+#if defined __clang__ || defined __SANITIZE_THREAD__
+#error the sources would know
+#endif
+]])], [ftl_cv_model_flags=yes], [ftl_cv_model_flags=no])
+        CFLAGS=$ftl_saved_cflags])
+    AS_IF([test $ftl_cv_model_flags = yes],
+          [FTL_MODEL_CFLAGS='-fsanitize=thread -U__SANITIZE_THREAD__'])
+])

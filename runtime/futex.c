@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SPINS = 64 };
-
 void ftl__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
     struct timespec at, *timeout = NULL;
@@ -33,7 +31,7 @@ void ftl__futex_wake(_Atomic uint32_t *word, int count)
 
 void ftl__lock_take_slowly(struct ftl__lock *lock)
 {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < FTL__SPINS; i++) {
         uint32_t free = 0;
         ftl__cpu_relax();
         if (atomic_load_explicit(&lock->word, memory_order_relaxed) == 0 &&

@@ -9,6 +9,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+/* How often one looks again before it sleeps or yields. */
+#ifndef FTL__SPINS
+#define FTL__SPINS 64
+#endif
+
 /* Sleeps while *word == expected, until woken or until `deadline` (CLOCK_MONOTONIC ns, INT64_MAX =
  * none). May return early. */
 void ftl__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);

@@ -10,7 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 128, CACHE_MAX = 256 };
+#ifndef FTL__TCB_CHUNK
+#define FTL__TCB_CHUNK 128
+#endif
+
+enum { CHUNK = FTL__TCB_CHUNK, CACHE_MAX = 256 };
 
 struct ftl__tcb_chunk {
     struct ftl__tcb_chunk *next;

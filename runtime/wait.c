@@ -16,7 +16,7 @@ void ftl__waiter_settle(struct ftl__waiter *waiter)
     /* acquire: pairs with the release in ftl__waiter_grant() */
     for (int i = 0; atomic_load_explicit(&waiter->state, memory_order_acquire) != FTL__GRANTED;
          i++) {
-        if (i < 64)
+        if (i < FTL__SPINS)
             ftl__cpu_relax();
         else
             sched_yield();

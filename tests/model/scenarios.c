@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * All scenarios, quick ones first. */
+#include "tests/model/model.h"
+
+extern const struct model_scenario model_lock, model_inject, model_oneshot, model_channel_unref,
+    model_channel, model_channel_close, model_semaphore, model_notify, model_task_abort,
+    model_task_wake_abort, model_task_abort_waiting, model_task_join_until, model_task_timer,
+    model_task_set, model_task_set_free, model_task_shutdown, model_worker_spawn,
+    model_worker_sleep, model_worker_inbox, model_worker_inbox_2, model_worker_steal,
+    model_queue_around_2, model_queue_around_4, model_queue_overflow_2, model_queue_overflow_4,
+    model_queue_pop_2, model_queue_pop_4;
+
+const struct model_scenario *const model_scenarios[] = {
+    &model_lock,
+    &model_inject,
+    &model_oneshot,
+    &model_channel_unref,
+    &model_channel,
+    &model_channel_close,
+    &model_semaphore,
+    &model_notify,
+    &model_task_abort,
+    &model_task_wake_abort,
+    &model_task_abort_waiting,
+    &model_task_join_until,
+    &model_task_timer,
+    &model_task_set,
+    &model_task_set_free,
+    &model_task_shutdown,
+    &model_worker_spawn,
+    &model_worker_sleep,
+    &model_worker_inbox,
+    &model_worker_inbox_2,
+    &model_worker_steal,
+    &model_queue_around_2,
+    &model_queue_around_4,
+    &model_queue_overflow_2,
+    &model_queue_overflow_4,
+    &model_queue_pop_2,
+    &model_queue_pop_4,
+    NULL,
+};
