@@ -170,10 +170,17 @@ static void on_panic(void *arg, const char *task_name, const struct ftl_panic *p
              FTL__BYTES("backtrace", backtrace, size));
 }
 
+static void on_unguarded(void *arg)
+{
+    (void)arg;
+    ftl__log(FTL__EV_STACK_UNGUARDED, FTL__STR("reason", "vm.max_map_count"));
+}
+
 static int start_runtimes(struct ftl__daemon *daemon)
 {
     struct ftl_runtime_options options = {
-        .name = "control", .serial = true, .unmonitored = true, .on_detached_panic = on_panic};
+        .name = "control", .serial = true, .unmonitored = true,
+        .on_detached_panic = on_panic, .on_unguarded = on_unguarded};
     int code = ftl_runtime_start(&options, &daemon->control);
 
     options.unmonitored = false;

@@ -31,6 +31,11 @@ static void report_panic(void *arg, const char *task_name, const struct ftl_pani
     fprintf(stderr, "task %s panicked: %s\n", task_name ? task_name : "(unnamed)", panic->message);
 }
 
+static void ignore_unguarded(void *arg)
+{
+    (void)arg;
+}
+
 /* ---- start ---- */
 
 static unsigned usable_cores(void)
@@ -82,6 +87,7 @@ static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, u
     atomic_init(&runtime->worker_top, workers);
     runtime->on_detached_panic =
         options->on_detached_panic ? options->on_detached_panic : report_panic;
+    runtime->on_unguarded = options->on_unguarded ? options->on_unguarded : ignore_unguarded;
     runtime->on_stall = options->on_stall;
     runtime->hook_arg = options->hook_arg;
     ftl__idle_init(&runtime->idle, workers);

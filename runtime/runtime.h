@@ -18,6 +18,9 @@ struct ftl_runtime_options {
     /* Told of a panic that nobody will join (the task was detached). Runs on whichever thread gives
      * up the last reference, must neither wait nor panic. NULL: one line on stderr. */
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
+    /* Told once, on a worker, when the first task gets a stack without a guard page (see
+     * stacks_unguarded below). Must neither wait nor panic. NULL: nothing. */
+    void (*on_unguarded)(void *arg);
     void *hook_arg; /* of all hooks */
 
     /* Its tasks take turns: one worker, ever (`workers` 0 or 1, else FTL_EINVAL), so that between

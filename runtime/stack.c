@@ -8,7 +8,8 @@
  * has lightweight guards (MADV_GUARD_INSTALL, Linux 6.13) they are marks in the page table and cost
  * no mapping, so their number is unbounded. Elsewhere a guard is a PROT_NONE mapping, two entries
  * of vm.max_map_count each: up to 45 % of that limit, then stacks go unguarded, and are counted,
- * rather than failing a task that another may be joining.
+ * rather than failing a task that another may be joining. Such a stack has a canary at its low end,
+ * at the price of that page, and the unused room of the guard below it.
  *
  * Recycling. A worker keeps a few warm stacks for itself; the rest are in the depot, last in, first
  * out, under one lock. Beyond WARM_MAX free stacks of a class the depot gives the pages back to the
@@ -36,7 +37,10 @@ enum {
     WARM_MAX = 1024,
     COLOURS = 7,
     COLOUR_STEP = 320,
+    CANARY_WORDS = 8,
 };
+
+static const uint64_t canary = UINT64_C(0x57a4b1ed0c0ffee5);
 
 static const size_t class_size[FTL__STACK_CLASSES] = {16u << 10, 64u << 10, 256u << 10, 1u << 20,
                                                       8u << 20};
@@ -175,6 +179,24 @@ static struct ftl__stack *carve(struct ftl__stack_pool *pool, int class)
     return stack;
 }
 
+static void plant_canary(struct ftl__stack *stack)
+{
+    uint64_t *words = (uint64_t *)stack->low;
+    for (int i = 0; i < CANARY_WORDS; i++)
+        words[i] = canary;
+}
+
+/* The stack is its task's, and to sanitizers out of bounds. */
+__attribute__((no_sanitize("address", "thread"))) bool
+ftl__stack_canary_lives(const struct ftl__stack *stack)
+{
+    const uint64_t *words = (const uint64_t *)stack->low;
+    for (int i = 0; i < CANARY_WORDS; i++)
+        if (words[i] != canary)
+            return false;
+    return true;
+}
+
 struct ftl__stack *ftl__stack_take(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
                                    int class)
 {
@@ -194,6 +216,8 @@ struct ftl__stack *ftl__stack_take(struct ftl__stack_pool *pool, struct ftl__sta
         stack = carve(pool, class);
     }
     ftl__lock_drop(&pool->lock);
+    if (stack && !stack->guarded)
+        plant_canary(stack);
     return stack;
 }
 

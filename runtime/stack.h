@@ -57,6 +57,14 @@ size_t ftl__stack_size(int class);
 /* A stack of `class`, from the cache, the depot or a fresh mapping. NULL: out of memory. */
 struct ftl__stack *ftl__stack_take(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
                                    int class);
+/* False: the stack has no guard, and what was planted at its low end when it was taken has been
+ * written over. */
+bool ftl__stack_canary_lives(const struct ftl__stack *stack);
+static inline bool ftl__stack_intact(const struct ftl__stack *stack)
+{
+    return stack->guarded || ftl__stack_canary_lives(stack);
+}
+
 /* Back to the cache or the depot, which returns the pages of what it holds beyond a bound. */
 void ftl__stack_give(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
                      struct ftl__stack *stack);

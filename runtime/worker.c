@@ -15,6 +15,8 @@
  * A worker is not woken for a task that this one runs next; it is for what others could take. */
 #include "runtime/worker.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <fettle/time.h>
@@ -455,6 +457,12 @@ static void go_to_sleep(struct ftl__worker *worker)
 
 /* ---- running ---- */
 
+static void say_unguarded(struct ftl_runtime *runtime)
+{
+    if (!atomic_exchange_explicit(&runtime->said_unguarded, true, memory_order_relaxed))
+        runtime->on_unguarded(runtime->hook_arg);
+}
+
 static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
@@ -464,6 +472,8 @@ static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
     if (!task->migratable)
         task->worker = worker;
     ftl__shadow_begin(&strand->shadow, &strand->stack->fiber);
+    if (!strand->stack->guarded)
+        say_unguarded(worker->runtime);
     return true;
 }
 
@@ -490,6 +500,17 @@ static void end(struct ftl__worker *worker, struct ftl_task *task)
     ftl__stack_give(&worker->runtime->stacks, &worker->stacks, strand->stack);
     strand->stack = NULL;
     ftl__task_complete(task);
+}
+
+/* What lay below the stack may be anybody's: nothing that is done from here on can be trusted. */
+FTL_NORETURN static void overrun(const struct ftl_task *task)
+{
+    fprintf(stderr,
+            "fettle: task %s (%ju) has overrun its stack of %zu KiB, which has no guard: memory is "
+            "damaged\n",
+            task->name ? task->name : "(unnamed)", (uintmax_t)task->id,
+            ftl__stack_size(task->stack_class) >> 10);
+    abort();
 }
 
 /* The running task is left: from here on the monitor keeps away from this worker. */
@@ -527,6 +548,8 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
         ftl__context_resume(&worker->sp, sp);
     ftl__shadow_arrive(&worker->shadow, &low, &size);
     leave_strand(worker);
+    if (!ftl__stack_intact(strand->stack))
+        overrun(task);
     if (corked(worker)) { /* by a task that did not get to uncork */
         set_corked(worker, false);
         flush(worker);

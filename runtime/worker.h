@@ -101,6 +101,8 @@ struct ftl_runtime {
     bool barriers;                    /* membarrier(2) works */
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
     void (*on_stall)(void *arg, const struct ftl_stall *stall);
+    void (*on_unguarded)(void *arg);
+    _Atomic bool said_unguarded;
     void *hook_arg;
     struct ftl__worker *workers[];
 };

@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/stack.h"
+#include "runtime/worker.h"
 #include "tests/unit/task_fixture.h"
 
 static struct ftl__stack_pool pool;
@@ -138,6 +140,117 @@ START_TEST(without_light_guards_there_are_still_stacks_beyond_the_ceiling)
 }
 END_TEST
 
+/* As on a kernel without light guards, of whose mappings none is left; before the first task. */
+static void take_guards_away(struct ftl_runtime *runtime)
+{
+    ftl__lock_take(&runtime->stacks.lock);
+    runtime->stacks.light_guards = false;
+    runtime->stacks.protected_max = 0;
+    ftl__lock_drop(&runtime->stacks.lock);
+}
+
+static void count_call(void *arg)
+{
+    atomic_fetch_add((_Atomic int *)arg, 1);
+}
+
+static void *yield_some(void *arg)
+{
+    for (int i = 0; i < 10; i++)
+        ftl_yield();
+    return arg;
+}
+
+START_TEST(tasks_beyond_the_guards_run_and_that_is_told_once)
+{
+    enum { COUNT = 300 };
+    _Atomic int told = 0;
+    const struct ftl_runtime_options options = {
+        .workers = 2, .on_unguarded = count_call, .hook_arg = &told};
+    struct ftl_runtime *runtime;
+    struct ftl_runtime_stats stats;
+    struct ftl_task *tasks[COUNT];
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    take_guards_away(runtime);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < COUNT; i++)
+            ck_assert_int_eq(ftl_spawn(runtime, yield_some, NULL, NULL, &tasks[i]), 0);
+        for (int i = 0; i < COUNT; i++)
+            ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+    }
+    ftl_runtime_stats(runtime, &stats);
+    ck_assert_uint_gt(stats.stacks_unguarded, 0);
+    ck_assert_uint_eq(stats.stacks_unguarded, stats.stacks_mapped);
+    ck_assert_int_eq(atomic_load(&told), 1);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+END_TEST
+
+/* Writes `arg` bytes downwards from its frame, and waits. */
+static void *write_below(void *arg)
+{
+    size_t size = (size_t)(uintptr_t)arg;
+    volatile char *area = __builtin_alloca(size);
+    for (size_t i = 0; i < size; i++)
+        area[i] = 0;
+    ftl_yield();
+    return NULL;
+}
+
+/* The child's part: a task that uses `size` bytes of an unguarded stack of 64 KiB. */
+static void overrun_unguarded(size_t size)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    const struct ftl_spawn_options named = {.name = "deep"};
+    const struct rlimit no_core = {0, 0};
+    struct ftl_runtime *runtime;
+    struct ftl_outcome outcome;
+    struct ftl_task *task;
+    setrlimit(RLIMIT_CORE, &no_core);
+    signal(SIGABRT, SIG_DFL);
+    if (ftl_runtime_start(&options, &runtime) != 0)
+        _exit(1);
+    take_guards_away(runtime);
+    if (ftl_spawn(runtime, write_below, (void *)(uintptr_t)size, &named, &task) != 0 ||
+        ftl_task_join(task, FTL_FOREVER, &outcome) != 0)
+        _exit(1);
+    _exit(outcome.kind == FTL_COMPLETED ? 0 : 1);
+}
+
+/* How a child that does so ends; what it says goes to `said`. */
+static int status_of_overrun(size_t size, char *said, size_t room)
+{
+    int ends[2], status;
+    size_t used = 0;
+    ssize_t n;
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        overrun_unguarded(size);
+    }
+    close(ends[1]);
+    while ((n = read(ends[0], said + used, room - 1 - used)) > 0)
+        used += (size_t)n;
+    said[used] = '\0';
+    close(ends[0]);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+START_TEST(who_overruns_an_unguarded_stack_ends_the_process)
+{
+    char said[4096];
+    int status = status_of_overrun(32 << 10, said, sizeof said);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s", said);
+    status = status_of_overrun(68 << 10, said, sizeof said);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s", said);
+    ck_assert_ptr_nonnull(strstr(said, "task deep (0) has overrun its stack of 64 KiB"));
+}
+END_TEST
+
 static void *use_stack(void *arg)
 {
     size_t size = (size_t)(uintptr_t)arg;
@@ -172,6 +285,8 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, stacks_are_recycled);
     UNIT_CASE(suite, few_free_stacks_are_resident_however_they_were_used);
     UNIT_CASE(suite, without_light_guards_there_are_still_stacks_beyond_the_ceiling);
+    UNIT_CASE(suite, tasks_beyond_the_guards_run_and_that_is_told_once);
+    UNIT_CASE(suite, who_overruns_an_unguarded_stack_ends_the_process);
     FIXTURE_CASE(suite, a_task_has_the_stack_it_asked_for);
 }
 
