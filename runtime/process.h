@@ -25,8 +25,8 @@ struct ftl_process_options {
 /* Starts the child: no descriptor but 0, 1, 2, default signal dispositions, empty signal mask, a
  * process group of its own. `runtime` drives its pipes and its pidfd. Takes the calling thread
  * until the child executes its program (a millisecond or so). FTL_ESYS with *ret_errno (ENOENT: no
- * such program or cwd; ECHILD: this program ignores SIGCHLD), FTL_ENOMEM: nothing is left running.
- * ret_errno may be NULL. */
+ * such program or cwd; ECHILD: this program ignores SIGCHLD; ENOSYS: Linux before 5.3, or a filter
+ * of system calls, has no pidfds), FTL_ENOMEM: nothing is left running. ret_errno may be NULL. */
 FTL_API int ftl_process_start(struct ftl_runtime *runtime,
                               const struct ftl_process_options *options,
                               struct ftl_process **ret_process, int *ret_errno);

@@ -4,12 +4,16 @@
  * nothing of its group is left when its object is freed. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -495,6 +499,35 @@ START_TEST(environment_lookup)
 }
 END_TEST
 
+/* Linux before 5.3, and filters of system calls that are older. */
+static void forbid_pidfd_open(void)
+{
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof(steps) / sizeof(steps[0]), .filter = steps};
+    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+START_TEST(without_pidfds_nothing_is_left_running)
+{
+    struct attempt tried = {.argv0 = "/bin/true"};
+    forbid_pidfd_open(); /* for good: the last case */
+    fixture_start();
+    int before = open_descriptors();
+    fixture_run(attempt_with_pipes, &tried);
+    ck_assert_int_eq(tried.code, FTL_ESYS);
+    ck_assert_int_eq(tried.error, ENOSYS);
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
+    ck_assert_int_eq(open_descriptors(), before);
+    fixture_stop();
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
     FIXTURE_CASE(suite, exit_code);
@@ -516,6 +549,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, many_at_a_time);
     UNIT_CASE(suite, programs_are_found_along_path);
     UNIT_CASE(suite, environment_lookup);
+    UNIT_CASE(suite, without_pidfds_nothing_is_left_running); /* the last */
 }
 
 UNIT_MAIN("process", add_cases)

@@ -136,7 +136,7 @@ START_TEST(no_edge_is_lost)
     struct ftl_signal *listener = listen_to(fixture_runtime, SIGUSR1, 0);
     struct ftl_task *task = fixture_spawn(count_signals, listener);
     int64_t end = soon();
-    for (int i = 1; i <= 5000 / unit_slow(); i++) {
+    for (int i = 1; i <= 2000 / unit_slow(); i++) {
         send_signal(SIGUSR1);
         while (atomic_load(&heard) < i) { /* each of them, if one waits for it */
             ck_assert_int_lt(ftl_now(), end);
@@ -250,7 +250,7 @@ START_TEST(listeners_come_and_go_under_fire)
     struct ftl_signal *stays = listen_to(fixture_runtime, SIGUSR1, 0);
     pthread_t thread;
     ck_assert_int_eq(pthread_create(&thread, NULL, send_on_and_on, NULL), 0);
-    for (int i = 0; i < 2000 / unit_slow(); i++) {
+    for (int i = 0; i < 500 / unit_slow(); i++) {
         struct ftl_signal *one = listen_to(fixture_runtime, SIGUSR1, 0);
         struct ftl_signal *two = listen_to(fixture_runtime, SIGUSR1, SIGUSR2);
         expect(i % 2 ? one : two, SIGUSR1);
