@@ -8,6 +8,9 @@
  * The claim hands jobs in, in its own task. The bound of the process is counted here, by what is in
  * flight and what is promised to claims. Bounds of queues and handlers are semaphores: a job gets
  * the permits of both or none; they travel with the task and are back before its outcome is seen.
+ * A job that was in flight at two deaths is a suspect: it runs alone (look_at_suspect), and until its
+ * end is told everything else goes back to its queue.
+ *
  * Spawns and joins of the set come from different tasks of control, which never run in parallel. A
  * slot is in exactly one list: `running`, `cut_off` (its run was aborted by a shutdown and has
  * really ended), `overflow` (no room to park it), its bound's, or the settle's. */
@@ -43,6 +46,9 @@ struct ftl__dispatch {
     bool quiet;             /* what is handed in goes back */
     bool aborting;          /* a shutdown cuts runs off */
     bool interrupted;       /* wait_idle() is to return */
+    struct ftl__slot *suspect; /* waits until it is all that this daemon holds */
+    bool alone;             /* it waits, or runs, or its end is not told yet: nothing else begins */
+    bool wary;              /* the last claimed job was a suspect: the next ones come one by one */
     struct ftl__dispatch_stats stats;
 };
 
@@ -64,7 +70,10 @@ uint32_t ftl__dispatch_room(const struct ftl__dispatch *dispatch)
     uint32_t room = left(concurrency, dispatch->in_flight + dispatch->promised);
     uint32_t slots = left(SLOTS_PER_RUN * concurrency, taken_slots(dispatch) + dispatch->promised);
 
-    return room < slots ? room : slots;
+    room = room < slots ? room : slots;
+    if (dispatch->alone)
+        return 0;
+    return dispatch->wary && room > 1 ? 1 : room;
 }
 
 uint32_t ftl__dispatch_park_room(const struct ftl__dispatch *dispatch)
@@ -85,6 +94,7 @@ void ftl__dispatch_redeem(struct ftl__dispatch *dispatch, uint32_t count)
 {
     ftl_assert(count <= dispatch->promised);
     dispatch->promised -= count;
+    ftl__dispatch_nudge(dispatch);
 }
 
 bool ftl__dispatch_is_brisk(const struct ftl__dispatch *dispatch)
@@ -94,42 +104,12 @@ bool ftl__dispatch_is_brisk(const struct ftl__dispatch *dispatch)
 
 /* ---- starting ---------------------------------------------------------------------------- */
 
-static void give_permits_back(struct ftl__slot *slot)
-{
-    ftl_permit_release(&slot->queue_permit);
-    ftl_permit_release(&slot->bound_permit);
-}
-
-/* All or none. */
-static bool take_permits(struct ftl__slot *slot)
-{
-    bool taken =
-        (slot->bound == NULL ||
-         ftl_semaphore_try_acquire(slot->bound->semaphore, 1, &slot->bound_permit) == 0) &&
-        (slot->queue->concurrency == 0 ||
-         ftl_semaphore_try_acquire(slot->queue->semaphore, 1, &slot->queue_permit) == 0);
-
-    if (!taken)
-        give_permits_back(slot);
-    return taken;
-}
-
 static void wake_keeper(struct ftl__dispatch *dispatch, int64_t at)
 {
     if (at < dispatch->keeper_until) {
         dispatch->keeper_until = at;
         ftl_notify_one(dispatch->changed);
     }
-}
-
-static void set_deadline(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
-{
-    const struct ftl__handler *handler = slot->run.handler;
-
-    if (handler->timeout <= 0)
-        return;
-    slot->run.deadline = now + (int64_t)(handler->timeout * (double)FTL_S);
-    slot->run.deadline_epoch = ftl__clock_epoch(dispatch->options.clock, slot->run.deadline);
 }
 
 static int spawn(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
@@ -149,7 +129,7 @@ static int spawn(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
     code = ftl_task_set_spawn(dispatch->set, dispatch->options.jobs, ftl__run_main, &slot->run,
                               &options, slot, timed ? &slot->task : NULL);
     if (code != 0) {
-        give_permits_back(slot);
+        ftl__slot_give_permits(slot);
         return code;
     }
     if (timed && slot->run.deadline < dispatch->next_deadline) {
@@ -164,9 +144,9 @@ static int start(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t
 {
     int code;
 
-    if (!take_permits(slot))
+    if (!ftl__slot_take_permits(slot))
         return FTL_EAGAIN;
-    set_deadline(dispatch, slot, now);
+    ftl__slot_set_deadline(slot, dispatch->options.clock, now);
     ftl__report_started(slot);
     code = spawn(dispatch, slot);
     if (code != 0)
@@ -187,15 +167,38 @@ static void give_back(struct ftl__dispatch *dispatch, struct ftl__slot *slot, co
     ftl__settle_end(dispatch->options.settle, slot, FTL__END_RETURNED, NULL, reason);
 }
 
+/* Puts the slots of a list back to the fronts of their queues, the newest first. */
+static void give_back_list(struct ftl__dispatch *dispatch, struct ftl__list *list,
+                           const char *reason)
+{
+    struct ftl__list *node;
+
+    ftl__slots_sort(list);
+    while ((node = ftl__list_pop_front(list)) != NULL)
+        give_back(dispatch, SLOT(node), reason);
+}
+
+static void give_parked_back(struct ftl__dispatch *dispatch, int64_t before)
+{
+    struct ftl__list list;
+    struct ftl__slot *slot;
+
+    ftl__list_init(&list);
+    while ((slot = ftl__park_take(&dispatch->park, before)) != NULL)
+        ftl__list_push_back(&list, &slot->link);
+    give_back_list(dispatch, &list, "parked");
+}
+
 /* ---- a claimed job ------------------------------------------------------------------------ */
 
 static void start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
 {
-    int code = dispatch->quiet ? FTL_EAGAIN : start(dispatch, slot, now);
+    bool stopped = dispatch->quiet || dispatch->alone;
+    int code = stopped ? FTL_EAGAIN : start(dispatch, slot, now);
 
     if (code == 0)
         return;
-    if (code == FTL_EAGAIN && slot->bound != NULL && ftl__dispatch_park_room(dispatch) > 0) {
+    if (!dispatch->alone && code == FTL_EAGAIN && slot->bound != NULL && ftl__dispatch_park_room(dispatch) > 0) {
         ftl__park_add(&dispatch->park, slot, now);
         wake_keeper(dispatch, now + FTL__PARK_TIME);
     } else {
@@ -225,8 +228,14 @@ void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch,
         return;
     }
     slot->bound = ftl__park_bound(&dispatch->park, slot->run.handler);
+    dispatch->wary = recoveries + 1 >= FTL__LEASE_RECOVERIES;
+    if (dispatch->wary && !dispatch->alone && !dispatch->quiet) {
+        dispatch->suspect = slot;
+        dispatch->alone = true;
+        return;
+    }
     /* Who is parked came first. */
-    if (slot->bound != NULL && ftl__park_first(slot->bound) != NULL &&
+    if (!dispatch->alone && slot->bound != NULL && ftl__park_first(slot->bound) != NULL &&
         ftl__dispatch_park_room(dispatch) > 0)
         ftl__park_add(&dispatch->park, slot, now);
     else
@@ -254,10 +263,14 @@ bool ftl__dispatch_pushed(struct ftl__dispatch *dispatch, int64_t now)
 
     while ((node = ftl__list_pop_front(&dispatch->overflow)) != NULL) {
         struct ftl__slot *slot = SLOT(node);
-        slot->queue->rests_until = now + REST;
-        slot->queue->rest_room = (dispatch->park.max + 1) / 2;
+        if (!dispatch->alone) {
+            slot->queue->rests_until = now + REST;
+            slot->queue->rest_room = (dispatch->park.max + 1) / 2;
+        }
         give_back(dispatch, slot, dispatch->quiet ? "quiet" : "parked");
     }
+    if (dispatch->suspect != NULL)
+        give_parked_back(dispatch, INT64_MAX);
     return any;
 }
 
@@ -346,6 +359,7 @@ static int join(struct ftl__dispatch *dispatch)
         take_outcome(dispatch, slot, &outcome, now);
     while (ftl_task_set_try_join_next(dispatch->set, &outcome, &slot) == 0);
     start_parked(dispatch, now);
+    ftl__dispatch_nudge(dispatch);
     dispatch->options.on_free(dispatch->options.arg);
     if (dispatch->in_flight == 0)
         ftl_notify_all(dispatch->idle);
@@ -382,46 +396,22 @@ static void abort_late(struct ftl__dispatch *dispatch, int64_t now)
     dispatch->next_deadline = next;
 }
 
-static int newest_first(const void *a, const void *b)
+/* A job that was in flight at two deaths already runs when nothing else is held here, neither in a run
+ * nor in Redis: then its third death is its own. Its end must be told before anything else begins. */
+static void look_at_suspect(struct ftl__dispatch *dispatch, int64_t now)
 {
-    uint64_t x = (*(struct ftl__slot *const *)a)->run.token;
-    uint64_t y = (*(struct ftl__slot *const *)b)->run.token;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
+    struct ftl__slot *slot = dispatch->suspect;
 
-/* Puts the slots of a list back to the fronts of their queues, the newest first. Without memory to
- * sort they go in the order they are in: it is only the order that suffers. */
-static void give_back_list(struct ftl__dispatch *dispatch, struct ftl__list *list, size_t count,
-                           const char *reason)
-{
-    struct ftl__slot **slots = malloc(count * sizeof(struct ftl__slot *));
-    struct ftl__list *node;
-    size_t taken = 0;
-
-    while ((node = ftl__list_pop_front(list)) != NULL) {
-        if (slots == NULL)
-            give_back(dispatch, SLOT(node), reason);
-        else
-            slots[taken++] = SLOT(node);
+    if (dispatch->in_flight > 0 || dispatch->promised > 0 || !dispatch->alone)
+        return;
+    if (slot == NULL && dispatch->options.ledger->batches == 0) {
+        dispatch->alone = false;
+        dispatch->options.on_free(dispatch->options.arg);
+    } else if (slot != NULL && ftl__ledger_holds_one(dispatch->options.ledger, slot->batch)) {
+        dispatch->suspect = NULL;
+        if (start(dispatch, slot, now) != 0)
+            give_back(dispatch, slot, "parked");
     }
-    if (taken > 0)
-        qsort(slots, taken, sizeof *slots, newest_first);
-    for (size_t i = 0; i < taken; i++)
-        give_back(dispatch, slots[i], reason);
-    free(slots);
-}
-
-static void give_parked_back(struct ftl__dispatch *dispatch, int64_t before)
-{
-    struct ftl__list list;
-    struct ftl__slot *slot;
-    size_t count = 0;
-
-    ftl__list_init(&list);
-    for (; (slot = ftl__park_take(&dispatch->park, before)) != NULL; count++)
-        ftl__list_push_back(&list, &slot->link);
-    if (count > 0)
-        give_back_list(dispatch, &list, count, "parked");
 }
 
 static void *keeper_main(void *arg)
@@ -438,6 +428,7 @@ static void *keeper_main(void *arg)
         now = ftl_now();
         abort_late(dispatch, now);
         give_parked_back(dispatch, now - FTL__PARK_TIME);
+        look_at_suspect(dispatch, now);
     }
 }
 
@@ -453,8 +444,24 @@ void ftl__dispatch_quiet(struct ftl__dispatch *dispatch)
     dispatch->quiet = true;
 }
 
+void ftl__dispatch_nudge(struct ftl__dispatch *dispatch)
+{
+    if (dispatch->alone)
+        ftl_notify_one(dispatch->changed);
+}
+
+static void drop_suspect(struct ftl__dispatch *dispatch, const char *reason)
+{
+    struct ftl__slot *slot = dispatch->suspect;
+
+    dispatch->suspect = NULL;
+    if (slot != NULL)
+        give_back(dispatch, slot, reason);
+}
+
 void ftl__dispatch_unpark(struct ftl__dispatch *dispatch)
 {
+    drop_suspect(dispatch, "quiet");
     give_parked_back(dispatch, INT64_MAX);
 }
 
@@ -463,6 +470,7 @@ void ftl__dispatch_fenced(struct ftl__dispatch *dispatch)
 {
     struct ftl__slot *slot;
 
+    drop_suspect(dispatch, "fenced");
     while ((slot = ftl__park_take(&dispatch->park, INT64_MAX)) != NULL)
         ftl__settle_end(dispatch->options.settle, slot, FTL__END_RETURNED, NULL, "fenced");
 }
@@ -493,13 +501,7 @@ void ftl__dispatch_interrupt(struct ftl__dispatch *dispatch)
 
 void ftl__dispatch_give_back(struct ftl__dispatch *dispatch)
 {
-    size_t count = 0;
-
-    for (struct ftl__list *node = dispatch->cut_off.next; node != &dispatch->cut_off;
-         node = node->next)
-        count++;
-    if (count > 0)
-        give_back_list(dispatch, &dispatch->cut_off, count, "shutdown");
+    give_back_list(dispatch, &dispatch->cut_off, "shutdown");
 }
 
 struct ftl__dispatch_stats ftl__dispatch_stats(const struct ftl__dispatch *dispatch)

@@ -18,6 +18,7 @@ struct ftl__dispatch_options {
     struct ftl_runtime *control, *jobs; /* all pointers outlive the dispatch */
     struct ftl__settle *settle;
     struct ftl__slots *slots;
+    const struct ftl__ledger *ledger;
     const struct ftl__clock *clock;
     struct ftl__registry *registry;
     uint32_t concurrency;
@@ -65,12 +66,15 @@ bool ftl__dispatch_is_brisk(const struct ftl__dispatch *dispatch);
 
 /* ---- for quiet, drain and the roster ------------------------------------------------------ */
 
+/* Something is settled: a job that is to run alone may be all that is left. */
+void ftl__dispatch_nudge(struct ftl__dispatch *dispatch);
+
 /* Runs in flight: tasks that have not been joined. */
 uint32_t ftl__dispatch_running(const struct ftl__dispatch *dispatch);
 /* Starts and parks nothing more of what is handed in: it goes back to its queue. What is parked may
  * still start. */
 void ftl__dispatch_quiet(struct ftl__dispatch *dispatch);
-/* Puts everything that is parked back to its queue. */
+/* Puts everything that is parked, or waits to run alone, back to its queue. */
 void ftl__dispatch_unpark(struct ftl__dispatch *dispatch);
 /* The registration is gone, and with it what is parked: others run these jobs. */
 void ftl__dispatch_fenced(struct ftl__dispatch *dispatch);

@@ -53,6 +53,11 @@ uint64_t ftl__ledger_left(const struct ftl__ledger *ledger)
     return left_in(&ledger->working) + left_in(&ledger->held) + left_in(&ledger->ready);
 }
 
+bool ftl__ledger_holds_one(const struct ftl__ledger *ledger, const struct ftl__batch *batch)
+{
+    return ledger->batches == 1 && batch->size - batch->count[FTL__ENTRY_GONE] == 1;
+}
+
 void ftl__ledger_registered(struct ftl__ledger *ledger, const char *id)
 {
     size_t size = strlen(id);
@@ -98,6 +103,12 @@ struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue
     return batch;
 }
 
+static void tell_less(struct ftl__ledger *ledger)
+{
+    if (ledger->on_less != NULL)
+        ledger->on_less(ledger->arg);
+}
+
 void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch)
 {
     ftl_assert(ledger->batches > 0);
@@ -105,8 +116,7 @@ void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch)
     if (ftl__list_is_linked(&batch->link))
         ftl__list_unlink(&batch->link);
     free(batch);
-    if (ledger->batches == 0 && ledger->on_empty != NULL)
-        ledger->on_empty(ledger->arg);
+    tell_less(ledger);
 }
 
 static struct ftl__batch *find_in(struct ftl__list *list, uint32_t epoch, uint64_t seq)
@@ -187,6 +197,7 @@ bool ftl__ledger_gone(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
         ftl__ledger_remove(ledger, batch);
         return false;
     }
+    tell_less(ledger);
     if (!is_complete(batch))
         return false;
     place(ledger, batch, FTL__BATCH_READY);

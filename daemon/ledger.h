@@ -57,7 +57,7 @@ struct ftl__ledger {
     uint64_t next_seq;
     size_t batches;
     struct ftl__list working, held, ready;
-    void (*on_empty)(void *arg); /* the last batch has gone; may be NULL */
+    void (*on_less)(void *arg); /* an entry, or a batch, has gone; may be NULL */
     void *arg;
 };
 
@@ -71,6 +71,9 @@ static inline bool ftl__ledger_owns(const struct ftl__ledger *ledger,
 {
     return ledger->id[0] != '\0' && batch->epoch == ledger->epoch;
 }
+
+/* Is there nothing but one entry of this batch? */
+bool ftl__ledger_holds_one(const struct ftl__ledger *ledger, const struct ftl__batch *batch);
 
 /* Entries that are not gone, those of batches that are being acked left out. */
 uint64_t ftl__ledger_left(const struct ftl__ledger *ledger);

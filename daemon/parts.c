@@ -78,11 +78,13 @@ static void on_work(void *arg)
         ftl__claim_hungry(daemon->claim);
 }
 
-static void on_empty(void *arg)
+static void on_less(void *arg)
 {
     struct ftl__daemon *daemon = arg;
 
-    if (daemon->draining)
+    if (daemon->dispatch != NULL)
+        ftl__dispatch_nudge(daemon->dispatch);
+    if (daemon->draining && daemon->ledger.batches == 0)
         ftl_notify_one(daemon->changed);
 }
 
@@ -179,7 +181,7 @@ static int open_books(struct ftl__daemon *daemon)
         seed = (uint64_t)ftl_now();
     ftl__clock_init(&daemon->clock);
     ftl__ledger_init(&daemon->ledger);
-    daemon->ledger.on_empty = on_empty;
+    daemon->ledger.on_less = on_less;
     daemon->ledger.arg = daemon;
     ftl__slots_init(&daemon->slots);
     daemon->changed = ftl_notify_new();
@@ -263,6 +265,7 @@ static int open_way_out(struct ftl__daemon *daemon)
         .control = daemon->control,
         .jobs = daemon->jobs,
         .slots = &daemon->slots,
+        .ledger = &daemon->ledger,
         .clock = &daemon->clock,
         .registry = daemon->registry,
         .concurrency = daemon->config->concurrency,
@@ -346,6 +349,7 @@ void ftl__daemon_close_parts(struct ftl__daemon *daemon)
     ftl__claim_close(daemon->claim);
     daemon->claim = NULL; /* the callbacks have nobody to wake any more */
     ftl__dispatch_close(daemon->dispatch);
+    daemon->dispatch = NULL;
     ftl__settle_close(daemon->settle);
     ftl__lease_close(daemon->lease);
     ftl__link_close(daemon->side);
@@ -355,7 +359,7 @@ void ftl__daemon_close_parts(struct ftl__daemon *daemon)
     ftl__notify_close(daemon->notify);
     ftl__scripts_close(daemon->scripts);
     ftl__slots_free(&daemon->slots);
-    daemon->ledger.on_empty = NULL;
+    daemon->ledger.on_less = NULL;
     ftl__ledger_free(&daemon->ledger);
     ftl__queues_free(&daemon->queues);
     ftl__keys_close(daemon->keys);

@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/clock.h"
+#include "daemon/park.h"
+#include "daemon/queues.h"
+
 #define SLAB_SLOTS 64
 
 struct slab {
@@ -136,4 +140,58 @@ void ftl__slots_give(struct ftl__slots *slots, struct ftl__slot *slot)
     /* The warmest slot goes out first. */
     ftl__list_push_front(&slots->free, &slot->link);
     slots->free_count++;
+}
+
+void ftl__slot_give_permits(struct ftl__slot *slot)
+{
+    ftl_permit_release(&slot->queue_permit);
+    ftl_permit_release(&slot->bound_permit);
+}
+
+bool ftl__slot_take_permits(struct ftl__slot *slot)
+{
+    bool taken =
+        (slot->bound == NULL ||
+         ftl_semaphore_try_acquire(slot->bound->semaphore, 1, &slot->bound_permit) == 0) &&
+        (slot->queue->concurrency == 0 ||
+         ftl_semaphore_try_acquire(slot->queue->semaphore, 1, &slot->queue_permit) == 0);
+
+    if (!taken)
+        ftl__slot_give_permits(slot);
+    return taken;
+}
+
+void ftl__slot_set_deadline(struct ftl__slot *slot, const struct ftl__clock *clock, int64_t now)
+{
+    const struct ftl__handler *handler = slot->run.handler;
+
+    if (handler->timeout <= 0)
+        return;
+    slot->run.deadline = now + (int64_t)(handler->timeout * (double)FTL_S);
+    slot->run.deadline_epoch = ftl__clock_epoch(clock, slot->run.deadline);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    uint64_t x = (*(struct ftl__slot *const *)a)->run.token;
+    uint64_t y = (*(struct ftl__slot *const *)b)->run.token;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+void ftl__slots_sort(struct ftl__list *list)
+{
+    struct ftl__slot **slots;
+    size_t count = 0, taken = 0;
+
+    for (struct ftl__list *node = list->next; node != list; node = node->next)
+        count++;
+    slots = malloc((count + 1) * sizeof(struct ftl__slot *));
+    if (slots == NULL)
+        return;
+    while (taken < count)
+        slots[taken++] = ftl__container(ftl__list_pop_front(list), struct ftl__slot, link);
+    qsort(slots, taken, sizeof *slots, newest_first);
+    for (size_t i = 0; i < taken; i++)
+        ftl__list_push_back(list, &slots[i]->link);
+    free(slots);
 }

@@ -13,6 +13,7 @@
 
 struct ftl__batch;
 struct ftl__bound;
+struct ftl__clock;
 struct ftl__queue;
 
 enum ftl__slot_state {
@@ -70,6 +71,16 @@ int ftl__slots_reserve(struct ftl__slots *slots, size_t count);
 struct ftl__slot *ftl__slots_take(struct ftl__slots *slots);
 /* Clears what it owns and puts it back. It is in no list. */
 void ftl__slots_give(struct ftl__slots *slots, struct ftl__slot *slot);
+
+/* The permits of its queue and of its bound: both, or none and false. */
+bool ftl__slot_take_permits(struct ftl__slot *slot);
+void ftl__slot_give_permits(struct ftl__slot *slot);
+/* Of a run that begins now, by its handler's timeout. */
+void ftl__slot_set_deadline(struct ftl__slot *slot, const struct ftl__clock *clock, int64_t now);
+
+/* Puts a list of slots in the order of their tokens, the newest first; without memory for that it
+ * stays as it is. */
+void ftl__slots_sort(struct ftl__list *list);
 
 /* The edges of the life cycle; an edge that is not in the table is a bug and panics. */
 void ftl__slot_set(struct ftl__slot *slot, enum ftl__slot_state state);
