@@ -15,7 +15,7 @@ import tempfile
 from fettled import BUILDDIR, HELLO, MODULES_DIR, native
 
 TEST_MODULES_DIR = os.environ.get("TEST_MODULES_DIR") or os.path.join(BUILDDIR, "tests", "modules")
-CLASSES = ("Count", "Order", "Stamp", "Hold", "Steps", "Later", "Never")
+CLASSES = ("Count", "Linger", "Order", "Stamp", "Hold", "Kill", "Steps", "Later", "Never")
 
 _PAGE = 4096
 _SLOT = struct.Struct("=4q")

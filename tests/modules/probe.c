@@ -6,13 +6,16 @@
  * mapping lives as long as the process. All of it is atomic, since runs are parallel.
  *
  *     Count [i]           cell i is raised by one
+ *     Linger [i, s]       waits s seconds, then cell i is raised by one
  *     Order [i]           cell i becomes the number of the run, from 1
  *     Stamp [i]           cell i becomes the monotonic time of the run's first instruction
  *     Hold [slot, s]      waits s seconds and counts in `slot` how many do so at once
  *     Steps [i, n]        cell i is raised n times, with a yield between each
+ *     Kill [i]            cell i is raised by one, then the process is killed
  *     Later [s]           says: again in s seconds
  *     Never [message]     says: never again */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -76,6 +79,15 @@ static int count(struct ftl_run *run)
     return 0;
 }
 
+static int linger(struct ftl_run *run)
+{
+    _Atomic int64_t *counter = cell(run);
+    int status = ftl_sleep((int64_t)(number(run, 1) * (double)FTL_S));
+    if (status == 0)
+        atomic_fetch_add(counter, 1);
+    return status;
+}
+
 static int order(struct ftl_run *run)
 {
     atomic_store(cell(run), atomic_fetch_add(&probe->order, 1) + 1);
@@ -126,6 +138,12 @@ static int steps(struct ftl_run *run)
     return 0;
 }
 
+static int kill_process(struct ftl_run *run)
+{
+    atomic_fetch_add(cell(run), 1);
+    return kill(getpid(), SIGKILL);
+}
+
 static int later(struct ftl_run *run)
 {
     return ftl_run_later(run, number(run, 0));
@@ -137,5 +155,5 @@ static int never(struct ftl_run *run)
     return ftl_run_fail_forever(run, "ProbeError", "%s", text != NULL ? text : "never");
 }
 
-FTL_MODULE("probe", {"Count", count}, {"Order", order}, {"Stamp", stamp}, {"Hold", hold},
-           {"Steps", steps}, {"Later", later}, {"Never", never});
+FTL_MODULE("probe", {"Count", count}, {"Linger", linger}, {"Order", order}, {"Stamp", stamp},
+           {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Later", later}, {"Never", never});

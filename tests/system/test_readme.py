@@ -141,9 +141,11 @@ def test_python_pushes_what_it_says(t):
 
 def named_tests(text):
     """The (file, pattern of the case) of each test that the text names."""
-    for group, case in re.findall(r"`((?:unit/)?\w+):\s(\w+)`", text):
+    for group, case in re.findall(r"`((?:unit/|fault/)?\w+):\s(\w+)`", text):
         if group.startswith("unit/"):
             yield "tests/unit/test_%s.c" % group[5:], r"START_TEST\(%s\)" % case
+        elif group.startswith("fault/"):
+            yield "tests/fault/test_%s.py" % group[6:], r"^def test_%s\(t\)" % case
         else:
             yield "tests/system/test_%s.py" % group, r"^def test_%s\(t\)" % case
 

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Connections cut after every byte of every command and reply that the daemon uses, and every error
+reply of Redis at every call, while daemons are killed, stopped, fenced and started.
+
+All daemons have a twentieth of their pauses (hurry.c), so that thousands of cuts take seconds."""
+
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from fettled import Fettled
+from load import FULL, Load, amount
+from probe import Probe
+from proxy import HURRY, Proxy
+from redisd import Redisd, available
+from tap import equal, limit, main
+from wait import Timeout, deadline
+
+CONCURRENCY, DAEMONS = 4, 6
+LONGEST = 10000 if FULL else 512  # bytes; what is longer repeats itself
+ENOUGH = 20  # messages that are all shorter than the cursor: longer ones were an exception
+
+SCRIPTS = ("absolve", "ack", "beat", "claim", "due", "fence", "promote", "reap", "register", "retire",
+           "settle", "trim")
+USED = {"LOAD " + name for name in SCRIPTS} | set(SCRIPTS) | {
+    "BLMOVE", "CLIENT", "DEL", "DEL fettle:promoter", "EXEC", "EXISTS", "EXISTS fettle:batches",
+    "EXPIRE", "GET fettle:promoter", "HDEL fettle:fenced", "HEXISTS fettle:fenced",
+    "HGETALL fettle:batches", "HGETALL fettle:beat", "HGETALL fettle:fenced", "HGETALL fettle:owners",
+    "HSCAN fettle:recoveries", "HSET", "INCRBY", "MULTI", "PING", "RPOP", "SADD", "SET", "SMEMBERS",
+    "SREM"}
+RECOVERY = {"absolve", "reap", "EXISTS fettle:batches", "HDEL fettle:fenced", "HEXISTS fettle:fenced",
+            "HGETALL fettle:fenced", "HSCAN fettle:recoveries"}
+PRUNING = {"EXISTS", "SET", "SMEMBERS"}
+LEAVING = {"CLIENT", "PING", "register", "retire", "DEL", "DEL fettle:promoter", "GET fettle:promoter", "SREM"}
+
+ERRORS = (
+    "-NOSCRIPT No matching script. Please use EVAL.",
+    "-LOADING Redis is loading the dataset in memory",
+    "-READONLY You can't write against a read only replica.",
+    "-OOM command not allowed when used memory > 'maxmemory'.",
+    "-MISCONF Redis is configured to save RDB snapshots, but it is currently unable to persist",
+    "-NOAUTH Authentication required.",
+    "-NOPERM this user has no permissions to run the command",
+    "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "-MOVED 3999 127.0.0.1:1",
+    "-UNKILLABLE Sorry the script already executed write commands against the dataset.",
+    "-WRONGTYPE Operation against a key holding the wrong kind of value")
+
+
+class Crew:
+    """Daemons behind one proxy that come and go in all ways there are."""
+
+    def __init__(self, t, redisd, proxy, probe):
+        settings = dict(probe.settings(), lease_ttl=1, concurrency=CONCURRENCY, shutdown_timeout=0.5,
+                        dead={"max_jobs": 0, "max_age": 1000000},
+                        log={"level": "error", "format": "json", "jobs": "none"})
+        settings["environment"]["LD_PRELOAD"] = HURRY
+        self._random, self._client = t.random, redisd.client
+        self._daemons = [t.use(Fettled(proxy.url, **settings)) for _ in range(DAEMONS)]
+        self._stopping = set()
+        self.lapses = 0  # deaths, lost leases and ends that left something: each may repeat runs
+
+    def _reap(self):
+        for daemon in list(self._stopping):
+            if daemon.process.poll() is None:
+                continue
+            code = daemon.wait_exit()
+            assert code in (0, 3, -signal.SIGTERM), "exit %d" % code  # the last: while it starts
+            self.lapses += code == 3
+            self._stopping.remove(daemon)
+            daemon.start()
+
+    def _fence(self):
+        """As one who has found it silent: one that lives and has jobs."""
+        alive = {str(daemon.pid).encode() for daemon in self._daemons}
+        owners = [owner for owner in self._client.call("HKEYS", "fettle:owners")
+                  if owner.split(b":")[1] in alive and
+                  self._client.call("EXISTS", b"fettle:batches:" + owner)]
+        if owners:
+            victim = self._random.choice(owners)
+            self._client.pipeline([["MULTI"], ["HDEL", "fettle:owners", victim],
+                                   ["HDEL", "fettle:beat", victim],
+                                   ["HSET", "fettle:fenced", victim, "1"], ["EXEC"]])
+            self.lapses += 1
+
+    def _kill(self, daemon):
+        daemon.kill()
+        daemon.start()
+        self.lapses += 1
+
+    def _stop(self, daemon):
+        daemon.signal(signal.SIGTERM)
+        self._stopping.add(daemon)
+
+    def _prune(self):
+        """What a dashboard does, and what a host that died has left."""
+        self._client.call("DEL", "process_cleanup", "processes")
+        self._client.call("SADD", "processes", "gone:1:0")
+
+    def stir(self, wanted):
+        """Somebody goes in some way; mostly in one that leads to what is wanted."""
+        self._reap()
+        if self._random.random() < (0.15 if wanted & RECOVERY else 0.01):
+            self._fence()
+        if self._random.random() < (0.2 if wanted & PRUNING else 0.01):
+            self._prune()
+        daemon = self._random.choice(self._daemons)
+        if daemon in self._stopping:
+            return
+        if self._random.random() < (0.1 if "fence" in wanted else 0.003):
+            self._kill(daemon)
+        elif self._random.random() < (0.2 if wanted & (LEAVING | PRUNING) else 0.005):
+            self._stop(daemon)
+
+    def calm(self):
+        end = deadline(20)
+        while self._stopping:
+            assert time.monotonic() < end, "a daemon does not end"
+            self._reap()
+            time.sleep(0.02)
+
+
+def stage(t, cells):
+    redisd, probe = t.use(Redisd()), t.use(Probe(cells))
+    proxy = t.use(Proxy(redisd.socket))
+    return redisd, proxy, t.use(Load(t, redisd, probe, linger=0.1)), Crew(t, redisd, proxy, probe)
+
+
+def stir_until(crew, load, left, seconds):
+    """Stirs until left() has nothing left; a few jobs are scheduled meanwhile."""
+    end, scheduled, todo = deadline(seconds), 0, left()
+    while todo:
+        if time.monotonic() > end:
+            raise Timeout("left: %s" % todo[:10])
+        if load.runs() > 0:
+            crew.stir(set(todo))
+        if time.monotonic() - scheduled > 0.5:
+            scheduled = time.monotonic()
+            load.schedule(20, 0.5)
+        time.sleep(0.02)
+        todo = left()
+    crew.calm()
+
+
+def uncut(report):
+    """Of what the daemon uses: not seen, or not cut through."""
+    def done(name):
+        kind, most = report.kinds.get(name), 10000 if name.startswith("LOAD ") else LONGEST
+        return (kind and kind.down_size > 0 and
+                (kind.up >= min(kind.up_size, most) or kind.up_passed > ENOUGH) and
+                (kind.down >= min(kind.down_size, most) or kind.down_passed > ENOUGH))
+    return [name for name in sorted(USED) if not done(name)]
+
+
+@limit(36000 if FULL else 200)
+def test_every_offset(t):
+    """Each seventh byte of each command and each reply, the first chosen by the seed; in full: each."""
+    redisd, proxy, load, crew = stage(t, 200000)
+    step = amount(7, 1) if amount(7, 1) in (1, 7) else 101
+    proxy.order("cut %d %d %d" % (t.random.randrange(step), step, LONGEST))
+    with load.pushing(rate=500):
+        stir_until(crew, load, lambda: uncut(proxy.report()), 18000 if FULL else 150)
+    report = proxy.order("pass")
+    t.note("%d cuts, %d lapses" % (report.cuts, crew.lapses))
+    equal(sorted(set(report.kinds) - USED), [], "commands that the list lacks")
+    load.settle()
+    load.check(repeats=crew.lapses * CONCURRENCY, dead=crew.lapses)
+
+
+@limit(200)
+def test_every_error(t):
+    """Each error reply at each call, in Redis' place."""
+    redisd, proxy, load, crew = stage(t, 200000)
+
+    def unanswered():
+        kinds = proxy.report().kinds
+        return [name for name in sorted(USED) if name not in kinds or not kinds[name].answered]
+    with load.pushing(rate=500):
+        for error in ERRORS:
+            proxy.order("error " + error)
+            start = time.monotonic()
+            stir_until(crew, load, unanswered, 60)
+            t.note("%.1f s: %s" % (time.monotonic() - start, error[:20]))
+    t.note("%d errors, %d lapses" % (proxy.order("pass").answers, crew.lapses))
+    load.settle()
+    load.check(repeats=crew.lapses * CONCURRENCY, dead=crew.lapses)
+
+
+main(None if available() else "there is no redis-server")
