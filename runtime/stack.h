@@ -20,6 +20,7 @@ struct ftl__stack {
     char *low;               /* lowest usable byte; the guard is below */
     char *top;               /* where execution begins; 16-byte aligned */
     void *fiber;             /* the sanitizer's; sanitizer.h */
+    unsigned registered;     /* with valgrind: its number there; stack.c */
     uint8_t class;
     bool guarded;
 };
