@@ -248,6 +248,17 @@ static int wait_fd(int64_t deadline)
     return n == 1 ? 0 : (int)n;
 }
 
+/* The descriptor is not asked before its edge has come. */
+static int wait_edge(int64_t deadline)
+{
+    char byte;
+    int rc;
+    do
+        rc = ftl_fd_wait(reader, FTL_READ, deadline);
+    while (rc == 0 && read(ftl_fd_number(reader), &byte, 1) < 0);
+    return rc;
+}
+
 static void wake_fd(void)
 {
     ck_assert_int_eq(write(writer, "x", 1), 1);
@@ -273,6 +284,7 @@ static const struct primitive primitives[] = {
     {"oneshot", make_oneshot, wait_oneshot, wake_oneshot, unmake_nothing},
     {"notify", make_notify, wait_notify, wake_notify, unmake_notify},
     {"fd", make_fd, wait_fd, wake_fd, unmake_fd},
+    {"edge", make_fd, wait_edge, wake_fd, unmake_fd},
 };
 enum { PRIMITIVES = sizeof primitives / sizeof primitives[0] };
 
