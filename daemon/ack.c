@@ -91,7 +91,7 @@ static int take_answers(struct ftl__ack *ack, const struct redisReply *reply)
         struct ftl__batch *batch =
             ftl__container(ftl__list_pop_front(&ack->batches), struct ftl__batch, link);
         if (reply->element[i]->integer == 1 || batch->resent)
-            ftl__ledger_remove(ack->ledger, batch);
+            ftl__ledger_acked(ack->ledger, batch);
         else
             refuse(ack, batch, "not held");
     }

@@ -2,9 +2,10 @@
  *
  * DESIGN. fettle:batches:ID has a field for each batch, SEQ → "TOKEN COUNT NAME". A SEQ that the
  * ledger does not have was claimed without our knowing; it is entered now, and each of its entries
- * put back by an ordinary settle. While it runs the caller keeps claims and acks away, so that the
- * two can be compared. The other way round, a batch of ours that Redis does not have, is for the
- * settles to find: each of them is checked by its script. */
+ * put back by an ordinary settle: it runs again. But if all of it had succeeded, and Redis has said
+ * so, then Redis has gone back in time: it is acked once more. Meanwhile the caller keeps claims
+ * and acks away, so that the two can be compared. The other way round, a batch of ours that Redis
+ * does not have, is for the settles to find: each of them is checked by its script. */
 #include "daemon/audit.h"
 
 #include <errno.h>
@@ -73,6 +74,21 @@ static int return_batch(const struct ftl__round_context *context, const struct r
     return 0;
 }
 
+/* Redis has forgotten that these have succeeded. */
+static int ack_again(const struct ftl__round_context *context, const struct record *record)
+{
+    int64_t now = ftl_now();
+    struct ftl__batch *batch = ftl__ledger_add(context->ledger, record->queue, record->seq,
+                                               record->token, record->count, now);
+
+    if (batch == NULL)
+        return FTL_ENOMEM;
+    batch->resent = true;
+    for (uint32_t i = 0; i < record->count; i++)
+        (void)ftl__ledger_done(context->ledger, batch, i, now);
+    return 0;
+}
+
 static int compare(const struct ftl__round_context *context, const struct redisReply *reply)
 {
     for (size_t i = 0; i + 1 < reply->elements; i += 2) {
@@ -83,7 +99,9 @@ static int compare(const struct ftl__round_context *context, const struct redisR
             !parse(context->queues, seq->str, value->str, &record) ||
             ftl__ledger_find(context->ledger, record.seq) != NULL)
             continue;
-        int code = return_batch(context, &record);
+        int code = ftl__ledger_succeeded(context->ledger, record.seq)
+                       ? ack_again(context, &record)
+                       : return_batch(context, &record);
         if (code != 0)
             return code;
     }

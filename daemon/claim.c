@@ -13,7 +13,7 @@
  * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for
  * a claim. The task owns both rounds; everything else it uses is shared with tasks that never run
  * in parallel to it. After an error it pauses; a claim that may have been executed without an
- * answer is found by the audit that follows every reconnection. */
+ * answer is found by the audit that follows every reconnection, and comes twice a minute anyway. */
 #include "daemon/claim.h"
 
 #include <stdlib.h>
@@ -28,6 +28,7 @@
 #define PAUSE_ERROR FTL_S
 #define PAUSE_FENCED (100 * FTL_MS)
 #define AUDIT_AGAIN (5 * FTL_S) /* what the server had still unread of the old connection */
+#define AUDIT_PERIOD (30 * FTL_S)
 
 struct ftl__claim {
     struct ftl__claim_options options;
@@ -39,7 +40,7 @@ struct ftl__claim {
     bool hungry, held_back, quiet;
     bool audit_due;
     bool unsure; /* a claim without an answer may have been executed: the next audit tells */
-    int64_t audit_again; /* a second look; 0 = none */
+    int64_t audit_again; /* the next look, if nothing happens before */
     int64_t next_tick;
     int64_t room_since; /* when room for less than half was first seen; 0 = not */
 };
@@ -167,6 +168,20 @@ static bool is_lost(int code)
     return code == FTL_ECONN || code == FTL_ETIMEDOUT || code == FTL_EPROTO;
 }
 
+static void look_at_clock(struct ftl__claim *claim)
+{
+    int64_t now = ftl_now();
+
+    if (now >= claim->audit_again) {
+        claim->audit_again = now + AUDIT_PERIOD;
+        claim->audit_due = true;
+    }
+    if (now >= claim->next_tick) {
+        claim->next_tick = now + TICK;
+        claim->hungry = true;
+    }
+}
+
 static int finish(struct ftl__claim *claim)
 {
     struct ftl__round *round = &claim->rounds[claim->oldest];
@@ -183,6 +198,7 @@ static int finish(struct ftl__claim *claim)
         claim->hungry |= round->reply == NULL || result.more;
         claim->unsure |= round->reply == NULL && is_lost(code);
     }
+    look_at_clock(claim);
     if (code == 0)
         begin(claim, &until);
     if (ftl__round_deliver(round) != 0) {
@@ -195,20 +211,6 @@ static int finish(struct ftl__claim *claim)
 }
 
 /* ---- the task -------------------------------------------------------------------------------- */
-
-static void look_at_clock(struct ftl__claim *claim)
-{
-    int64_t now = ftl_now();
-
-    if (claim->audit_again != 0 && now >= claim->audit_again) {
-        claim->audit_again = 0;
-        claim->audit_due = true;
-    }
-    if (now >= claim->next_tick) {
-        claim->next_tick = now + TICK;
-        claim->hungry = true;
-    }
-}
 
 static int audit(struct ftl__claim *claim)
 {
@@ -265,6 +267,7 @@ int ftl__claim_open(const struct ftl__claim_options *options, struct ftl__claim 
     claim->options = *options;
     claim->context = &claim->options.context;
     claim->hungry = true;
+    claim->audit_again = ftl_deadline(AUDIT_PERIOD);
     for (unsigned i = 0; i < ROUNDS; i++)
         ftl__round_init(&claim->rounds[i], claim->context);
     claim->wake = ftl_notify_new();

@@ -8,8 +8,8 @@
  * The claim hands jobs in, in its own task. The bound of the process is counted here, by what is in
  * flight and what is promised to claims. Bounds of queues and handlers are semaphores: a job gets
  * the permits of both or none; they travel with the task and are back before its outcome is seen.
- * A job that was in flight at two deaths is a suspect: it runs alone (look_at_suspect), and until its
- * end is told everything else goes back to its queue.
+ * A job that was in flight at two deaths is a suspect: it runs alone (look_at_suspect), and until
+ * its end is told everything else goes back to its queue.
  *
  * Spawns and joins of the set come from different tasks of control, which never run in parallel. A
  * slot is in exactly one list: `running`, `cut_off` (its run was aborted by a shutdown and has
@@ -193,12 +193,13 @@ static void give_parked_back(struct ftl__dispatch *dispatch, int64_t before)
 
 static void start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
 {
+    bool may_park = slot->bound != NULL && ftl__dispatch_park_room(dispatch) > 0;
     bool stopped = dispatch->quiet || dispatch->alone;
     int code = stopped ? FTL_EAGAIN : start(dispatch, slot, now);
 
     if (code == 0)
         return;
-    if (!dispatch->alone && code == FTL_EAGAIN && slot->bound != NULL && ftl__dispatch_park_room(dispatch) > 0) {
+    if (code == FTL_EAGAIN && !stopped && may_park) {
         ftl__park_add(&dispatch->park, slot, now);
         wake_keeper(dispatch, now + FTL__PARK_TIME);
     } else {
@@ -396,8 +397,8 @@ static void abort_late(struct ftl__dispatch *dispatch, int64_t now)
     dispatch->next_deadline = next;
 }
 
-/* A job that was in flight at two deaths already runs when nothing else is held here, neither in a run
- * nor in Redis: then its third death is its own. Its end must be told before anything else begins. */
+/* A suspect begins when nothing else is held here, neither in a run nor in Redis: then its third
+ * death is its own. Its end must be told before anything else begins. */
 static void look_at_suspect(struct ftl__dispatch *dispatch, int64_t now)
 {
     struct ftl__slot *slot = dispatch->suspect;

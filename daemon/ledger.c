@@ -66,6 +66,7 @@ void ftl__ledger_registered(struct ftl__ledger *ledger, const char *id)
     memcpy(ledger->id, id, size + 1);
     ledger->epoch++;
     ledger->next_seq = 1;
+    memset(ledger->succeeded, 0, sizeof ledger->succeeded);
 }
 
 void ftl__ledger_fenced(struct ftl__ledger *ledger)
@@ -119,6 +120,33 @@ void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch)
     tell_less(ledger);
 }
 
+static uint8_t *byte_of(struct ftl__ledger *ledger, uint64_t seq)
+{
+    return &ledger->succeeded[seq % FTL__LEDGER_MEMORY / 8];
+}
+
+uint64_t ftl__ledger_next_seq(struct ftl__ledger *ledger)
+{
+    uint64_t seq = ledger->next_seq++;
+
+    *byte_of(ledger, seq) &= (uint8_t)~(1U << seq % 8);
+    return seq;
+}
+
+bool ftl__ledger_succeeded(const struct ftl__ledger *ledger, uint64_t seq)
+{
+    return seq < ledger->next_seq && ledger->next_seq - seq <= FTL__LEDGER_MEMORY &&
+           (ledger->succeeded[seq % FTL__LEDGER_MEMORY / 8] >> seq % 8 & 1) != 0;
+}
+
+void ftl__ledger_acked(struct ftl__ledger *ledger, struct ftl__batch *batch)
+{
+    if (!batch->mixed && ftl__ledger_owns(ledger, batch) &&
+        ledger->next_seq - batch->seq <= FTL__LEDGER_MEMORY)
+        *byte_of(ledger, batch->seq) |= (uint8_t)(1U << batch->seq % 8);
+    ftl__ledger_remove(ledger, batch);
+}
+
 static struct ftl__batch *find_in(struct ftl__list *list, uint32_t epoch, uint64_t seq)
 {
     for (struct ftl__list *node = list->next; node != list; node = node->next) {
@@ -170,6 +198,7 @@ bool ftl__ledger_done(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
 void ftl__ledger_open(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index)
 {
     ftl_assert(batch->place != FTL__BATCH_READY);
+    batch->mixed |= batch->entry[index] == FTL__ENTRY_LIVE;
     move(batch, index, FTL__ENTRY_OPEN);
     if (batch->place == FTL__BATCH_HELD && batch->count[FTL__ENTRY_DONE] == 0)
         place(ledger, batch, FTL__BATCH_WORKING);
@@ -194,7 +223,7 @@ bool ftl__ledger_gone(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
     ftl_assert(batch->entry[index] == FTL__ENTRY_OPEN);
     move(batch, index, FTL__ENTRY_GONE);
     if (deleted && batch->count[FTL__ENTRY_GONE] == batch->size) {
-        ftl__ledger_remove(ledger, batch);
+        ftl__ledger_acked(ledger, batch);
         return false;
     }
     tell_less(ledger);

@@ -19,6 +19,7 @@
 
 struct ftl__queue;
 
+#define FTL__LEDGER_MEMORY 65536 /* SEQs back to which it is known what has succeeded */
 #define FTL__LEDGER_PATIENCE (5 * INT64_C(1000000)) /* ns a success waits for its batch */
 
 enum ftl__entry {
@@ -46,6 +47,7 @@ struct ftl__batch {
     uint32_t count[FTL__ENTRY_COUNT]; /* sums up to size */
     int64_t claimed_at;
     int64_t held_until;
+    bool mixed;     /* not all that has ended in it was a success */
     bool resent;    /* an ack or a settle of it may have been executed without our knowing */
     uint32_t call, place_in_call, in_call; /* scratch of the settle that is being built */
     uint8_t entry[];
@@ -57,6 +59,7 @@ struct ftl__ledger {
     uint64_t next_seq;
     size_t batches;
     struct ftl__list working, held, ready;
+    uint8_t succeeded[FTL__LEDGER_MEMORY / 8]; /* a bit for each SEQ */
     void (*on_less)(void *arg); /* an entry, or a batch, has gone; may be NULL */
     void *arg;
 };
@@ -78,9 +81,17 @@ bool ftl__ledger_holds_one(const struct ftl__ledger *ledger, const struct ftl__b
 /* Entries that are not gone, those of batches that are being acked left out. */
 uint64_t ftl__ledger_left(const struct ftl__ledger *ledger);
 
+/* The SEQ of the next batch. */
+uint64_t ftl__ledger_next_seq(struct ftl__ledger *ledger);
+/* Was this a batch all of whose jobs have succeeded, as Redis has confirmed? One that stands in
+ * Redis nevertheless was brought back, by a failover or from a backup. */
+bool ftl__ledger_succeeded(const struct ftl__ledger *ledger, uint64_t seq);
+
 /* A batch as the claim has brought it. NULL: out of memory. */
 struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue,
                                    uint64_t seq, uint64_t token, uint32_t size, int64_t now);
+/* An ack has told Redis of all of it. Frees it. */
+void ftl__ledger_acked(struct ftl__ledger *ledger, struct ftl__batch *batch);
 /* Takes it out and frees it, whatever its state. */
 void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch);
 struct ftl__batch *ftl__ledger_find(struct ftl__ledger *ledger, uint64_t seq);

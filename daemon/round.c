@@ -75,7 +75,7 @@ static void choose_queues(struct ftl__round *round, uint32_t jobs, bool *ret_hel
         }
         round->queues[round->queue_count++] = (struct ftl__round_queue){
             .queue = queue,
-            .seq = context->ledger->next_seq++,
+            .seq = ftl__ledger_next_seq(context->ledger),
             .limit = room < jobs ? room : jobs,
             .bounded = room < jobs,
         };

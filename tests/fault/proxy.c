@@ -8,8 +8,8 @@
  *
  *     pass                        no fault any more; what was held goes on
  *     delay MS                    everything comes so much later
- *     stall up|down|both          nothing goes that way any more; new connections are taken, but not
- *                                 led on
+ *     stall up|down|both          nothing goes that way any more; new connections are not led
+ *                                 on
  *     slice                       a byte for each write
  *     reset                       all connections are closed
  *     refuse                      the same, and nobody listens any more (until `pass`)

@@ -24,18 +24,20 @@ CONCURRENCY, DAEMONS = 4, 6
 LONGEST = 10000 if FULL else 512  # bytes; what is longer repeats itself
 ENOUGH = 20  # messages that are all shorter than the cursor: longer ones were an exception
 
-SCRIPTS = ("absolve", "ack", "beat", "claim", "due", "fence", "promote", "reap", "register", "retire",
-           "settle", "trim")
+SCRIPTS = ("absolve", "ack", "beat", "claim", "due", "fence", "promote", "reap", "register",
+           "retire", "settle", "trim")
 USED = {"LOAD " + name for name in SCRIPTS} | set(SCRIPTS) | {
     "BLMOVE", "CLIENT", "DEL", "DEL fettle:promoter", "EXEC", "EXISTS", "EXISTS fettle:batches",
     "EXPIRE", "GET fettle:promoter", "HDEL fettle:fenced", "HEXISTS fettle:fenced",
-    "HGETALL fettle:batches", "HGETALL fettle:beat", "HGETALL fettle:fenced", "HGETALL fettle:owners",
+    "HGETALL fettle:batches", "HGETALL fettle:beat", "HGETALL fettle:fenced",
+    "HGETALL fettle:owners",
     "HSCAN fettle:recoveries", "HSET", "INCRBY", "MULTI", "PING", "RPOP", "SADD", "SET", "SMEMBERS",
     "SREM"}
-RECOVERY = {"absolve", "reap", "EXISTS fettle:batches", "HDEL fettle:fenced", "HEXISTS fettle:fenced",
-            "HGETALL fettle:fenced", "HSCAN fettle:recoveries"}
+RECOVERY = {"absolve", "reap", "EXISTS fettle:batches", "HDEL fettle:fenced",
+            "HEXISTS fettle:fenced", "HGETALL fettle:fenced", "HSCAN fettle:recoveries"}
 PRUNING = {"EXISTS", "SET", "SMEMBERS"}
-LEAVING = {"CLIENT", "PING", "register", "retire", "DEL", "DEL fettle:promoter", "GET fettle:promoter", "SREM"}
+LEAVING = {"CLIENT", "PING", "register", "retire", "DEL", "DEL fettle:promoter",
+           "GET fettle:promoter", "SREM"}
 
 ERRORS = (
     "-NOSCRIPT No matching script. Please use EVAL.",
@@ -55,8 +57,8 @@ class Crew:
     """Daemons behind one proxy that come and go in all ways there are."""
 
     def __init__(self, t, redisd, proxy, probe):
-        settings = dict(probe.settings(), lease_ttl=1, concurrency=CONCURRENCY, shutdown_timeout=0.5,
-                        dead={"max_jobs": 0, "max_age": 1000000},
+        settings = dict(probe.settings(), lease_ttl=1, concurrency=CONCURRENCY,
+                        shutdown_timeout=0.5, dead={"max_jobs": 0, "max_age": 1000000},
                         log={"level": "error", "format": "json", "jobs": "none"})
         settings["environment"]["LD_PRELOAD"] = HURRY
         self._random, self._client = t.random, redisd.client
@@ -158,7 +160,7 @@ def uncut(report):
 
 @limit(36000 if FULL else 200)
 def test_every_offset(t):
-    """Each seventh byte of each command and each reply, the first chosen by the seed; in full: each."""
+    """Each seventh byte of each command and each reply, the first chosen by the seed; or each."""
     redisd, proxy, load, crew = stage(t, 200000)
     step = amount(7, 1) if amount(7, 1) in (1, 7) else 101
     proxy.order("cut %d %d %d" % (t.random.randrange(step), step, LONGEST))

@@ -31,8 +31,8 @@ def stage(t, cells, daemons, log=QUIET, **options):
 
 @limit(360000 if FULL else 90)
 def test_killed(t):
-    """SIGKILL at random instants: nothing is lost, at most what was in flight runs again, and all of it
-    is done lease_ttl + 5 s after the last one."""
+    """SIGKILL at random instants: nothing is lost, at most what was in flight runs again, and
+    all of it is done lease_ttl + 5 s after the last one."""
     kills = amount(100, 10000)
     redisd, load, crew = stage(t, 2000000 if FULL else 200000, 3)
     with load.pushing(rate=3000):
@@ -51,7 +51,7 @@ def test_killed(t):
 
 @limit(36000 if FULL else 90)
 def test_stopped(t):
-    """SIGTERM under load: each ends within its timeout and a second; nothing is lost or repeated."""
+    """SIGTERM under load: each ends within its timeout and a second; nothing is repeated."""
     stops = amount(20, 1000)
     redisd, load, crew = stage(t, 200000, 2)
     longest = 0
@@ -71,8 +71,8 @@ def test_stopped(t):
 
 @limit(36000 if FULL else 90)
 def test_paused(t):
-    """SIGSTOP past the lease, then SIGCONT: what the paused one held is run by the other; the paused one
-    settles none of it."""
+    """SIGSTOP past the lease, then SIGCONT: what the paused one held is run by the other; the
+    paused one settles none of it."""
     pauses = amount(5, 500)
     redisd, load, crew = stage(t, 200000, 2, log={"level": "info", "format": "json",
                                                   "jobs": "failures"}, linger=0.3, fails=20)
@@ -98,8 +98,8 @@ def test_paused(t):
 
 @limit(3600 if FULL else 90)
 def test_killer(t):
-    """Jobs that kill their process, among innocent ones: each is in `dead` after three runs, and the
-    innocent are all done."""
+    """Jobs that kill their process, among innocent ones: each is in `dead` after three runs, and
+    the innocent are all done."""
     killers = amount(3, 30)
     redisd, load, crew = stage(t, 200000, 2)
     probe, client = load.probe, redisd.client
@@ -111,13 +111,12 @@ def test_killer(t):
                 equal(daemon.wait_exit(), -signal.SIGKILL, "exit")
                 daemon.start()
     with load.pushing(rate=1000):
-        for i in mine:
+        for count, i in enumerate(mine, 1):
             pause(0.1)
             client.call("LPUSH", "queue:default", job("Kill", [i], jid=jid(i)))
             load.acknowledged.add(i)
-        until(lambda: revive() or client.call("ZCARD", "dead") >= killers, 60 * killers,
-              "the killers in dead", pause=0.05)
-        pause(0.5)
+            until(lambda: revive() or client.call("ZCARD", "dead") >= count, 30,
+                  "the killer in dead", pause=0.05)
     revive()
     until(lambda: revive() or not load.busy(), 60, "all jobs to end", pause=0.1)
     equal([probe[i] for i in mine], [3] * killers, "runs of the killers")

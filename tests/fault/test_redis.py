@@ -7,8 +7,9 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import Fettled
+from fettled import Fettled, command, job
 from load import FULL, Load, amount, pause
+from places import batches, places
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, limit, main
@@ -49,8 +50,8 @@ def test_killed_and_restarted(t):
 
 @limit(3600 if FULL else 60)
 def test_older_snapshot(t):
-    """Redis comes back as it was a while ago, its token counter and records too: what was pushed since
-    is gone, what is there is done, no settle hits a job that it does not mean."""
+    """Redis comes back as it was a while ago, its token counter and records too: what was pushed
+    since is gone, what is there is done, no settle hits a job that it does not mean."""
     redisd, load, _ = stage(t, 400000, 2, fails=10)
     again = 0
     for _ in range(amount(1, 20)):
@@ -66,9 +67,34 @@ def test_older_snapshot(t):
         load.check(repeats=again)
 
 
+@limit(60)
+def test_brought_back(t):
+    """A failover that brings back what is settled: a success is settled again, and not run; a
+    failure, whose entry in `retry` is gone with it, is run again, and not lost."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    client = redisd.client
+    fails = command("Slow", ["/bin/sh", "-c", "sleep 0.5; exit 1"])
+    daemon = t.use(Fettled(redisd, **probe.settings(fails)))
+    owner = daemon.wait_ready()["id"]
+    for text, runs in (job("Hold", [0, 0.5]), 1), (job("Slow", jid="slow"), 2):
+        mark = daemon.mark()
+        client.call("LPUSH", "queue:default", text)
+        kept = until(lambda: batches(client), what="a job in flight")
+        (key, jobs), = kept.items()
+        record = client.call("HGETALL", "fettle:batches:" + owner)
+        until(lambda: not batches(client), what="its end")
+        client.pipeline([["DEL", "retry"], ["HSET", "fettle:batches:" + owner] + record,
+                         ["RPUSH", key] + jobs])
+        client.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        until(lambda: not batches(client), 20, "what was brought back to go")
+        until(lambda: len(daemon.find("job.start", since=mark)) == runs, what="runs")
+        until(lambda: list(places(client)) == ["retry"][:runs - 1], what="nothing in flight")
+    equal(probe.slot(0).started, 1, "runs of the success")
+
+
 @limit(3600 if FULL else 60)
 def test_forgetful(t):
-    """SCRIPT FLUSH and a dashboard that prunes `processes`: nothing is lost, repeated or refused."""
+    """SCRIPT FLUSH, and a dashboard that prunes `processes`: nothing is lost or repeated."""
     redisd, load, crew = stage(t, 1000000 if FULL else 100000, 2)
     with load.pushing(rate=2000):
         for _ in range(amount(20, 1000)):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Jobs under faults, in the manner of Jepsen's set test: a producer that knows which of its pushes Redis
-has acknowledged, runs that are counted outside fettle, and the sum at the end.
+"""Jobs under faults, in the manner of Jepsen's set test: a producer that knows which of its pushes
+Redis has acknowledged, runs that are counted outside fettle, and the sum at the end.
 
     load = t.use(Load(t, redisd, probe))
     load.push(1000)                    # or: with load.pushing(rate=2000): …
@@ -111,7 +111,7 @@ class Load:
 
     @contextlib.contextmanager
     def pushing(self, rate=2000):
-        """Pushes about so many a second from a thread, through outages, as long as there are cells."""
+        """Pushes about so many a second from a thread, through outages, while there are cells."""
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, args=(rate,), daemon=True)
         self._thread.start()
@@ -158,11 +158,12 @@ class Load:
             raise Timeout("%s: %s" % (error, self.busy()[:5])) from None
 
     def check(self, repeats=0, dead=0):
-        """Nothing is lost, nothing is there twice, at most `repeats` runs were repeated, at most `dead`
-        jobs are in `dead`."""
+        """Nothing is lost, nothing is there twice, at most `repeats` runs were repeated, at most
+        `dead` jobs are in `dead`."""
         client, cells, held = self._redisd.client, self.probe.cells(), self._held()
         alive = {id.decode() for id in client.call("HKEYS", "fettle:owners")}
-        stray = [key for key in batches(client) if key.split(":", 2)[2].rsplit(":", 1)[0] not in alive]
+        stray = [key for key in batches(client)
+                 if key.split(":", 2)[2].rsplit(":", 1)[0] not in alive]
         lost = [i for i in sorted(self.acknowledged) if not held.get(i) and not cells[i]]
         twice = {i: where for i, where in held.items() if len(where) > 1}
         wrong = {i: where for i, where in held.items()

@@ -17,7 +17,8 @@ from fettled import BUILDDIR
 PROGRAM = os.path.join(BUILDDIR, "tests", "fault", "proxy")
 HURRY = os.path.join(BUILDDIR, "tests", "fault", "hurry.so")
 
-Kind = collections.namedtuple("Kind", "seen up up_size up_passed down down_size down_passed answered")
+Kind = collections.namedtuple(
+    "Kind", "seen up up_size up_passed down down_size down_passed answered")
 Report = collections.namedtuple("Report", "cuts answers kinds")
 
 

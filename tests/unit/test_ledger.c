@@ -149,6 +149,36 @@ START_TEST(another_registration_owns_nothing_of_the_last)
 END_TEST
 
 /* Any order of ends: each batch goes exactly once, and only when all of it is settled. */
+START_TEST(what_has_succeeded_is_known_for_a_while)
+{
+    setup();
+    for (int i = 0; i < 3; i++)
+        ck_assert_uint_eq(ftl__ledger_next_seq(&ledger), (uint64_t)i + 1);
+    struct ftl__batch *good = ftl__ledger_add(&ledger, NULL, 1, 1000, 1, 0);
+    struct ftl__batch *bad = ftl__ledger_add(&ledger, NULL, 2, 2000, 2, 0);
+    ck_assert(good != NULL && bad != NULL);
+    ftl__ledger_done(&ledger, good, 0, 1);
+    ck_assert(!ftl__ledger_succeeded(&ledger, 1));
+    ftl__ledger_acked(&ledger, take_one());
+    ftl__ledger_done(&ledger, bad, 0, 1);
+    ftl__ledger_open(&ledger, bad, 1);
+    ftl__ledger_gone(&ledger, bad, 1, false);
+    ftl__ledger_acked(&ledger, take_one());
+    ck_assert(ftl__ledger_succeeded(&ledger, 1));
+    ck_assert(!ftl__ledger_succeeded(&ledger, 2));
+    ck_assert(!ftl__ledger_succeeded(&ledger, 3));
+    ck_assert(!ftl__ledger_succeeded(&ledger, 1 + FTL__LEDGER_MEMORY));
+    while (ledger.next_seq <= FTL__LEDGER_MEMORY)
+        (void)ftl__ledger_next_seq(&ledger);
+    ck_assert(ftl__ledger_succeeded(&ledger, 1));
+    (void)ftl__ledger_next_seq(&ledger);
+    ck_assert(!ftl__ledger_succeeded(&ledger, 1));
+    ck_assert(!ftl__ledger_succeeded(&ledger, 1 + FTL__LEDGER_MEMORY));
+    ftl__ledger_registered(&ledger, "host:1:def");
+    ck_assert(!ftl__ledger_succeeded(&ledger, 1));
+}
+END_TEST
+
 START_TEST(random_walks_lose_nothing)
 {
     enum { BATCHES = 40, SIZE = 9 };
@@ -193,6 +223,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_refused_operation_is_done_again);
     UNIT_CASE(suite, a_failed_ack_is_repeated);
     UNIT_CASE(suite, another_registration_owns_nothing_of_the_last);
+    UNIT_CASE(suite, what_has_succeeded_is_known_for_a_while);
     UNIT_CASE(suite, random_walks_lose_nothing);
 }
 
