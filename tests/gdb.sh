@@ -42,7 +42,8 @@ ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}" $gdb \
     -ex 'echo PART 5\n' -ex 'fettle bt' \
     -ex 'echo PART 6\n' -ex 'bt' \
     -ex 'echo PART 7\n' -ex 'fettle bt 99' \
-    -ex 'echo PART 8\n' -ex kill \
+    -ex 'echo PART 8\n' -ex 'fettle bt 3' \
+    -ex 'echo PART 9\n' -ex kill \
     "$BUILDDIR/tests/gdb_tasks" >"$out" 2>&1
 grep -q 'no debug information' "$out" && skip_all 'built without debug information'
 
@@ -62,12 +63,34 @@ frames 3 $waiting
 ok $? 'the backtrace of a waiting task'
 frames 4 $running
 ok $? 'the backtrace of a running task'
-[ "$(part 5 | grep -c '^[0-9]')" = 2 ] && [ "$(part 5 | grep -c ftl__context_start)" = 2 ]
+[ "$(part 5 | grep -c '^[0-9]')" = 3 ] && [ "$(part 5 | grep -c ftl__context_start)" = 3 ]
 ok $? 'the backtraces of all that have begun'
 [ "$(part 6)" = "$(part 1)" ]
 ok $? "gdb's own backtrace is what it was before"
 grep -q '^no task 99$' "$out"
 ok $? 'a task that is not there'
+part 2 | grep -q '^runtime gdb: 3 tasks$' && part 2 | grep -q '^runtime other: 1 tasks$' &&
+    part 2 | grep -q '^3 *waiting *elsewhere *waits$'
+ok $? 'a task of another runtime is listed'
+frames 8 $waiting
+ok $? 'the backtrace of a task of another runtime'
+
+# A core file of the kernel's, where it leaves one in the current folder.
+folder=$(mktemp -d)
+trap 'rm -rf "$out" "$folder"' EXIT
+name='a core file shows the tasks too'
+program=$BUILDDIR/tests/.libs/gdb_tasks
+[ -x "$program" ] || program=$BUILDDIR/tests/gdb_tasks
+(cd "$folder" && ulimit -c unlimited && timeout 60 "$BUILDDIR/tests/gdb_tasks" core) >/dev/null 2>&1
+core=$(find "$folder" -name 'core*')
+if [ -f "$core" ]; then
+    $gdb -ex "source $SRCDIR/tools/gdb/fettle.py" -ex 'echo PART 1\n' -ex 'fettle bt 0' \
+        -ex 'echo PART 2\n' -ex 'fettle tasks' "$program" "$core" >"$out" 2>&1
+    frames 1 $waiting && part 2 | grep -q '^1 *running *runner *spawns_and_runs on thread [0-9]*$'
+    ok $? "$name"
+else
+    skip "$name" 'the kernel leaves no core file here'
+fi
 
 [ "$tap_failed" = 0 ] || diag <"$out"
 done_testing

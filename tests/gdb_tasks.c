@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What tests/gdb.sh looks at: when stop_here() is called, one task waits, one runs, and one has
- * not begun. */
+ * not begun; in another runtime one waits. With an argument the process dumps core there. */
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include <fettle/channel.h>
@@ -9,8 +10,12 @@
 #include <fettle/task.h>
 #include <fettle/time.h>
 
+static bool dump_core;
+
 __attribute__((noinline)) static void stop_here(void)
 {
+    if (dump_core)
+        abort();
     __asm__ volatile("");
 }
 
@@ -46,8 +51,35 @@ static void *spawns_and_runs(void *arg)
     return arg;
 }
 
-int main(void)
+static void *ends(void *arg)
 {
+    return arg;
+}
+
+/* A runtime where a task with the number 3 waits. */
+static void start_other(void)
+{
+    const struct ftl_runtime_options options = {.name = "other", .workers = 1};
+    struct ftl_runtime *runtime;
+    struct ftl_outcome outcome;
+    struct ftl_oneshot started;
+    void *nothing;
+    if (ftl_runtime_start(&options, &runtime) != 0)
+        abort();
+    for (int i = 0; i < 3; i++)
+        if (ftl_task_join(spawn(runtime, ends, NULL, "brief"), FTL_FOREVER, &outcome) != 0)
+            abort();
+    ftl_oneshot_init(&started);
+    ftl_task_detach(spawn(runtime, waits, &started, "elsewhere"));
+    if (ftl_oneshot_recv(&started, FTL_FOREVER, &nothing) != 0)
+        abort();
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
+    dump_core = argc > 1;
+    start_other();
     const struct ftl_runtime_options options = {.name = "gdb", .workers = 1};
     struct ftl_runtime *runtime;
     struct ftl_oneshot started;
