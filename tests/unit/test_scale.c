@@ -239,6 +239,7 @@ END_TEST
 
 static void add_cases(Suite *suite)
 {
+    (void)suite;
 #if !defined FTL__ASAN && !defined FTL__TSAN
     FIXTURE_CASE(suite, a_waiting_task_costs_little_and_gives_it_back);
     UNIT_CASE(suite, a_queued_task_costs_a_control_block);
