@@ -246,7 +246,8 @@ static void *monitor_main(void *arg)
     int quiet = 0;
     while (atomic_load(&monitor->state) != FTL__MONITOR_STOP) {
         ftl__futex_wait(&monitor->state, FTL__MONITOR_AWAKE, ftl_deadline(every));
-        quiet = all_parked(runtime) ? quiet + 1 : 0;
+        bool wanting = ftl__blocking_retry(runtime);
+        quiet = all_parked(runtime) && !wanting ? quiet + 1 : 0;
         if (quiet < LINGER) {
             look(runtime);
             continue;

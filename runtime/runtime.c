@@ -66,10 +66,16 @@ struct ftl__worker *ftl__worker_new(struct ftl_runtime *runtime, uint32_t index)
     worker->runtime = runtime;
     worker->index = index;
     worker->random = 2463534242u + index * 2654435761u;
+    worker->home = index == UINT32_MAX ? NULL : runtime;
     worker->member = index < runtime->worker_count;
     atomic_init(&worker->needed, worker->member);
     ftl__queue_init(&worker->queue);
     return worker;
+}
+
+void ftl__worker_delete(struct ftl__worker *worker)
+{
+    free(worker);
 }
 
 static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, uint32_t workers)
@@ -90,6 +96,7 @@ static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, u
     runtime->on_unguarded = options->on_unguarded ? options->on_unguarded : ignore_unguarded;
     runtime->on_stall = options->on_stall;
     runtime->hook_arg = options->hook_arg;
+    ftl__blocking_init(&runtime->blocking, options);
     ftl__idle_init(&runtime->idle, workers);
     ftl__stack_pool_init(&runtime->stacks, true);
     for (uint32_t i = 0; i < workers; i++) {
@@ -103,7 +110,7 @@ static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, u
 static void deallocate(struct ftl_runtime *runtime)
 {
     for (uint32_t i = 0; i < runtime->worker_max; i++)
-        free(runtime->workers[i]);
+        ftl__worker_delete(runtime->workers[i]);
     ftl__driver_destroy(&runtime->driver);
     ftl__stack_pool_destroy(&runtime->stacks);
     ftl__tcb_pool_destroy(&runtime->tcbs);
@@ -114,6 +121,7 @@ static void stop_threads(struct ftl_runtime *runtime, uint32_t count)
 {
     atomic_store_explicit(&runtime->stop, true, memory_order_release);
     ftl__monitor_stop(runtime); /* first: it makes workers */
+    ftl__blocking_stop(runtime);
     if (count == runtime->worker_count)
         count = ftl__worker_top(runtime);
     for (uint32_t i = 0; i < count; i++)
@@ -226,6 +234,11 @@ void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_runtime_sta
     ret->cancelled = SUM(runtime, cancelled);
     ret->stolen = SUM(runtime, stolen);
     ret->parked = SUM(runtime, parked);
+    ftl__lock_take(&mutable->blocking.lock);
+    ret->blocking_threads = runtime->blocking.threads;
+    ret->blocking_idle = runtime->blocking.idle;
+    ret->blocking_queued = runtime->blocking.queued;
+    ftl__lock_drop(&mutable->blocking.lock);
     ret->stalls = atomic_load(&runtime->monitor.stalls);
     ret->extra_used = atomic_load(&runtime->monitor.extra_used);
     ret->extra_now = atomic_load(&runtime->monitor.extra_now);

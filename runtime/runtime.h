@@ -38,6 +38,10 @@ struct ftl_runtime_options {
     /* Told once of each task that keeps its worker for so long. Runs on the monitor's thread, which
      * does nothing else meanwhile; must neither wait nor panic. NULL: nobody is told. */
     void (*on_stall)(void *arg, const struct ftl_stall *stall);
+
+    /* The blocking pool: threads for tasks that are spawned with `blocking`. */
+    unsigned blocking_max; /* threads; 0 = 512 */
+    int64_t blocking_keep; /* ns that an idle one waits for the next task; 0 = 10 s */
 };
 
 /* A task that does not return to its worker. */
@@ -78,6 +82,7 @@ struct ftl_runtime_stats {
     uint64_t stalls;         /* tasks that kept their worker for stall_after */
     uint64_t extra_used;     /* how often an extra worker was sent to help */
     uint32_t extra_now;      /* extra workers that help now */
+    uint32_t blocking_threads, blocking_idle, blocking_queued;
 };
 FTL_API void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_runtime_stats *ret);
 

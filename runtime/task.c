@@ -16,7 +16,7 @@ _Static_assert(sizeof(struct ftl_task) <= 256 || sizeof(struct ftl__shadow) > 0,
 static struct ftl__worker *own_worker(const struct ftl_runtime *runtime)
 {
     struct ftl__worker *worker = ftl__worker_current();
-    return worker && worker->runtime == runtime ? worker : NULL;
+    return worker && worker->home == runtime ? worker : NULL;
 }
 
 /* ---- counting ---- */
@@ -81,7 +81,7 @@ static void fill(struct ftl_task *task, const struct ftl_spawn_options *options)
     task->arg_free = options->arg_free;
     task->value_free = options->value_free;
     task->name = options->name;
-    task->migratable = options->migratable;
+    task->migratable = options->migratable && !options->blocking;
     task->root.defers = options->held;
     if (options->held)
         options->held->link = &task->root.defers;
@@ -89,13 +89,38 @@ static void fill(struct ftl_task *task, const struct ftl_spawn_options *options)
         ftl__permit_into_task(options->permit, task);
 }
 
+static void schedule_first(struct ftl_task *task, bool blocking)
+{
+    if (blocking)
+        ftl__blocking_push(task);
+    else
+        ftl__schedule(task);
+}
+
 /* The runtime is closing: it is aborted at once. */
-static void schedule_late(struct ftl_task *task)
+static void schedule_late(struct ftl_task *task, bool blocking)
 {
     ftl_task_ref(task); /* as soon as it is scheduled it may end */
-    ftl__schedule(task);
+    schedule_first(task, blocking);
     ftl_abort(task, 0);
     ftl__task_unref(task);
+}
+
+/* A control block, and a thread for it if it needs one of its own. */
+static int reserve(struct ftl_runtime *runtime, struct ftl__worker *worker, bool blocking,
+                   struct ftl_task **ret_task)
+{
+    if (is_closing(runtime))
+        return FTL_ESHUTDOWN;
+    int rc = blocking ? ftl__blocking_prepare(runtime) : 0;
+    if (rc != 0)
+        return rc;
+    *ret_task = ftl__tcb_take(&runtime->tcbs, worker ? &worker->tcbs : NULL);
+    if (*ret_task)
+        return 0;
+    if (blocking)
+        ftl__blocking_cancel(runtime);
+    return FTL_ENOMEM;
 }
 
 int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
@@ -110,12 +135,11 @@ int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
         return FTL_EINVAL;
     struct ftl__worker *worker = own_worker(runtime);
     COUNT(runtime, worker, spawned); /* first: a shutdown does not end before this has */
-    bool closing = is_closing(runtime);
-    struct ftl_task *task =
-        closing ? NULL : ftl__tcb_take(&runtime->tcbs, worker ? &worker->tcbs : NULL);
-    if (!task) {
+    struct ftl_task *task;
+    int rc = reserve(runtime, worker, options->blocking, &task);
+    if (rc != 0) {
         uncount_spawn(runtime, worker);
-        return closing ? FTL_ESHUTDOWN : FTL_ENOMEM;
+        return rc;
     }
 
     fill(task, options);
@@ -138,9 +162,9 @@ int ftl__task_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
 
     /* A shutdown that began meanwhile may have walked past this block before it was alive. */
     if (is_closing(runtime))
-        schedule_late(task);
+        schedule_late(task, options->blocking);
     else
-        ftl__schedule(task);
+        schedule_first(task, options->blocking);
     return 0;
 }
 

@@ -70,6 +70,13 @@ struct ftl_spawn_options {
     bool migratable;                 /* may be resumed on another worker than the one it started
                                         on. Only for code whose compiler-cached thread-local
                                         addresses do no harm. Default: pinned at first run.      */
+    bool blocking;                   /* runs on a thread of the runtime's blocking pool, which runs
+                                        nothing else till it has ended: for calls that block, for
+                                        long computations. All else is as with any pinned task:
+                                        waits, abort (at its waits; at once while it is queued),
+                                        panics, defers, joins. Beyond the bound of the pool tasks
+                                        queue, first in, first out. What it spawns runs on the
+                                        ordinary workers. `migratable` is ignored.           */
     struct ftl_defer *held;          /* resources moved into the task (ftl_permit_move() makes
                                         such a list): released when it ends, before arg_free.
                                         Their storage must live until then; arg may hold it.     */
@@ -81,8 +88,9 @@ struct ftl_spawn_options {
  * thread, or from a task of any runtime. `options` may be NULL; it is copied.
  * On success the task owns `arg`, `*permit` and what `held` lists, and *ret_task (if not NULL, written
  * before the task runs) is a join handle; with NULL the task is detached at once.
- * FTL_ENOMEM, FTL_ESHUTDOWN, FTL_EINVAL (the stack is too large): nothing happened, `arg`, `held`
- * and `permit` are still the caller's. */
+ * FTL_ENOMEM, FTL_ESHUTDOWN, FTL_EINVAL (the stack is too large), FTL_ESYS (errno tells: the
+ * blocking pool has no thread and could not start one): nothing happened, `arg`, `held` and
+ * `permit` are still the caller's. */
 FTL_API int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                       const struct ftl_spawn_options *options, struct ftl_task **ret_task);
 

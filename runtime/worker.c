@@ -198,7 +198,7 @@ static void set_corked(struct ftl__worker *worker, bool yes)
 FTL__UNSEEN void ftl_cork(void)
 {
     struct ftl__worker *worker = ftl__worker_current();
-    if (worker)
+    if (worker && worker->home) /* not one that may block for long with the cork in */
         set_corked(worker, true);
 }
 
@@ -223,8 +223,10 @@ void ftl__schedule(struct ftl_task *task)
     ftl__shadow_pause();
     if (task->worker && task->worker != worker) {
         push_inbox(task->worker, task);
-    } else if (worker && worker->runtime == runtime) {
+    } else if (worker && worker->home == runtime) {
         push_lifo(worker, task);
+    } else if (task->worker) {
+        push_inbox(worker, task);
     } else if (worker && corked(worker)) {
         hold_back(worker, task);
     } else {
@@ -522,15 +524,18 @@ static void leave_strand(struct ftl__worker *worker)
         ftl__futex_wait(&worker->seized, 1, FTL_FOREVER);
 }
 
-static void run(struct ftl__worker *worker, struct ftl_task *task)
+/* True: the task is not at its end. Part of its callers: as a function it cost a tenth of a
+ * spawn. */
+__attribute__((always_inline)) static inline bool run(struct ftl__worker *worker,
+                                                      struct ftl_task *task)
 {
     struct ftl__strand *strand = &task->root;
     if (!ftl__task_begin(task))
-        return;
+        return false;
     bool first = !strand->stack;
     if (first && !give_stack(worker, task)) {
         end_stackless(task);
-        return;
+        return false;
     }
     const void *low;
     size_t size;
@@ -557,17 +562,18 @@ static void run(struct ftl__worker *worker, struct ftl_task *task)
     switch (worker->why) {
     case FTL__SWITCH_WAIT:
         if (!ftl__task_idle(task))
-            return;
+            return true;
         break;
     case FTL__SWITCH_YIELD:
         task->yielded = true;
         break;
     case FTL__SWITCH_END:
         end(worker, task);
-        return;
+        return false;
     }
     if (push_back(worker, task))
         ftl__runtime_notify(worker->runtime);
+    return true;
 }
 
 FTL__UNTRACKED void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why)
@@ -667,17 +673,42 @@ static void loop(struct ftl__worker *worker)
             if (ftl__idle_found(&runtime->idle))
                 ftl__runtime_notify(runtime);
         }
-        run(worker, task);
+        (void)run(worker, task);
     }
+}
+
+void ftl__worker_enter(struct ftl__worker *worker)
+{
+    ftl__worker_set_current(worker);
+    ftl__shadow_thread(&worker->shadow);
+}
+
+void ftl__worker_exit(struct ftl__worker *worker)
+{
+    ftl__stack_cache_flush(&worker->runtime->stacks, &worker->stacks);
+    ftl__worker_set_current(NULL);
 }
 
 void *ftl__worker_main(void *arg)
 {
     struct ftl__worker *worker = arg;
-    ftl__worker_set_current(worker);
-    ftl__shadow_thread(&worker->shadow);
+    ftl__worker_enter(worker);
     loop(worker);
-    ftl__stack_cache_flush(&worker->runtime->stacks, &worker->stacks);
-    ftl__worker_set_current(NULL);
+    ftl__worker_exit(worker);
     return NULL;
+}
+
+void ftl__worker_serve(struct ftl__worker *worker, struct ftl_task *task)
+{
+    bool alive = run(worker, task);
+    while (alive) {
+        empty_inbox(worker);
+        task = local_pop(&worker->pinned);
+        if (task) {
+            alive = run(worker, task);
+        } else {
+            sleep_on_futex(worker);
+            atomic_exchange(&worker->park, FTL__PARK_EMPTY);
+        }
+    }
 }

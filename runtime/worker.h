@@ -8,6 +8,7 @@
 
 #include <fettle/runtime.h>
 
+#include "runtime/blocking.h"
 #include "runtime/driver.h"
 #include "runtime/idle.h"
 #include "runtime/inject.h"
@@ -39,6 +40,7 @@ struct ftl__worker_stats {
 
 struct ftl__worker {
     struct ftl_runtime *runtime;
+    struct ftl_runtime *home; /* whose ready tasks it runs; NULL: a thread of the blocking pool */
     uint32_t index;
     pthread_t thread;
 
@@ -70,8 +72,8 @@ struct ftl__worker {
     struct ftl__tcb_cache tcbs;
     uint64_t next_id, id_end;  /* what is left of its block of task ids */
 
-    /* The monitor's. */
-    struct ftl__watch watch;
+    struct ftl__watch watch;        /* the monitor's */
+    struct ftl__worker *spare_next; /* the blocking pool's */
 
     /* Everybody's. */
     struct ftl__queue queue;
@@ -90,6 +92,7 @@ struct ftl_runtime {
     struct ftl__idle idle;
     struct ftl__inject inject;
     struct ftl__monitor monitor;
+    struct ftl__blocking blocking;
     struct ftl__stack_pool stacks;
     struct ftl__tcb_pool tcbs;
     struct ftl__worker_stats foreign; /* what threads that are no workers of ours did */
@@ -124,8 +127,17 @@ FTL__UNSEEN static inline void *ftl__task_turn(struct ftl_task *task)
 /* The thread function. */
 void *ftl__worker_main(void *worker);
 
-/* Allocates a worker that has no thread yet; NULL: no memory. In runtime.c. */
+/* Around what a worker's thread does. */
+void ftl__worker_enter(struct ftl__worker *worker);
+void ftl__worker_exit(struct ftl__worker *worker);
+
+/* Runs one task from its beginning to its end, and nothing else; it is pinned to this worker. */
+void ftl__worker_serve(struct ftl__worker *worker, struct ftl_task *task);
+
+/* Allocates a worker that has no thread yet; NULL: no memory. `index`: UINT32_MAX for one of the
+ * blocking pool. In runtime.c. */
 struct ftl__worker *ftl__worker_new(struct ftl_runtime *runtime, uint32_t index);
+void ftl__worker_delete(struct ftl__worker *worker);
 
 /* Starts a thread, named and with asynchronous signals blocked: those are for others. 0 or an
  * errno value. In runtime.c. */

@@ -317,12 +317,12 @@ START_TEST(timers_fire_while_all_workers_are_stuck)
 {
     const struct ftl_runtime_options options = {.workers = 2};
     struct ftl_task *spinners[2];
-    int64_t worst = 0;
+    int64_t worst[2] = {0};
     start(&options);
-    struct ftl_task *sleeper = spawn(sleep_often, &worst); /* migrates nowhere: its worker is one of
+    struct ftl_task *sleeper = spawn(sleep_often, &worst[0]); /* migrates nowhere: its worker is one of
                                                               the two, or the extra one */
     spin_on(2, spinners);
-    struct ftl_task *second = spawn(sleep_often, &worst);
+    struct ftl_task *second = spawn(sleep_often, &worst[1]);
     join(second);
     atomic_store(&released, true);
     join(sleeper);
