@@ -11,8 +11,8 @@
  *
  * The list and the dispositions are the process's, as dispositions are. They change under a lock
  * that the handler does not take; it counts itself while it is in the list instead, and who takes a
- * listener out of it waits until nobody is. In a forked child (whose runtimes are
- * dead) the marks are the child's own; the parent, which shares the eventfd, looks and finds none. */
+ * listener out of it waits until nobody is. In a forked child (whose runtimes are dead) the marks
+ * are the child's own; the parent, which shares the eventfd, looks and finds none. */
 #include <fettle/signal.h>
 
 #include <errno.h>
@@ -36,8 +36,8 @@ struct ftl_signal {
     _Atomic uint32_t users;  /* the listener itself, and a wait in progress */
 };
 
-/* Of the process. The handler reads `first`, `next` and `inside`, seq_cst: the pair of unlinking and
- * looking whether someone is inside, and of going inside and looking at what is linked, is Dekker's. */
+/* Of the process. The handler reads `first`, `next` and `inside`, all seq_cst: to unlink and look
+ * who is inside, and to go inside and look what is linked, is Dekker's pair. */
 static _Atomic(struct ftl_signal *) first;
 static _Atomic uint32_t inside;
 

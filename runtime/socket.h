@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Stream sockets, TCP and unix: connecting, listening, accepting. What they make is an ftl_fd: read,
- * written and closed as io.h says.
+ * Stream sockets, TCP and unix: connecting, listening, accepting. What they make is an ftl_fd,
+ * which is read, written and closed as io.h says.
  *
- * Names are not looked up here, since getaddrinfo(3) blocks its thread: resolve them elsewhere (in a
- * blocking task), and hand the addresses over.
+ * Names are not looked up here, since getaddrinfo(3) blocks its thread: resolve them elsewhere, in
+ * a blocking task, and hand the addresses over.
  *
  * Common to all: `deadline` is a time of ftl_now(), FTL_FOREVER for none; FTL_ESYS comes with
  * *ret_errno (ret_errno may be NULL); FTL_ETIMEDOUT, FTL_ECANCELED, FTL_ENOMEM as everywhere; on
@@ -41,8 +41,8 @@ FTL_API int ftl_socket_listen(struct ftl_runtime *runtime, const struct sockaddr
 
 /* Waits for a connection, which is driven by the listener's runtime. One that was broken off while
  * it stood in line is passed over. FTL_ESYS with EMFILE, ENFILE, ENOBUFS or ENOMEM: the connection
- * stays in line; to keep a loop of accepts from spinning, this is told after a pause of 50 ms (or at
- * the deadline). FTL_ECLOSED: the listener was closed meanwhile. */
+ * stays in line; to keep a loop of accepts from spinning, this is told after a pause of 50 ms, or
+ * at the deadline. FTL_ECLOSED: the listener was closed meanwhile. */
 FTL_API int ftl_socket_accept(struct ftl_fd *listener, int64_t deadline, struct ftl_fd **ret_fd,
                               int *ret_errno);
 

@@ -69,13 +69,13 @@ static int connect_to(const struct place *place, int64_t deadline, struct ftl_fd
                               ret_errno);
 }
 
-/* Nobody listens there: the listener that had the port has gone. */
-static struct place nobody(void)
+/* An address at which nobody listens, nor will: *ret_holder, to be closed, keeps the port. */
+static struct place nobody(int *ret_holder)
 {
     struct place place = loopback();
-    struct ftl_fd *listener;
-    ftl_assert(listen_at(&place, 1, &listener) == 0);
-    ftl_fd_close(listener);
+    *ret_holder = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ftl_assert(*ret_holder >= 0 && bind(*ret_holder, &place.address.any, place.size) == 0);
+    ftl_assert(getsockname(*ret_holder, &place.address.any, &place.size) == 0);
     return place;
 }
 
@@ -177,11 +177,13 @@ END_TEST
 
 static void *connect_to_nobody(void *arg)
 {
-    struct place place = nobody(), strange = {.size = sizeof place.address.in};
+    int holder;
+    struct place place = nobody(&holder), strange = {.size = sizeof place.address.in};
     struct ftl_fd *fd = (struct ftl_fd *)&place;
     int error = 0;
     ftl_assert(connect_to(&place, FTL_FOREVER, &fd, &error) == FTL_ESYS);
     ftl_assert(error == ECONNREFUSED);
+    close(holder);
     place = unix_place();
     ftl_assert(connect_to(&place, FTL_FOREVER, &fd, &error) == FTL_ESYS);
     ftl_assert(error == ECONNREFUSED);
@@ -288,7 +290,8 @@ static void chain(struct addrinfo *list, struct place *places, int count)
 static void *try_several(void *arg)
 {
     struct hole *hole = arg;
-    struct place places[3] = {nobody(), hole->place, loopback()};
+    int holder;
+    struct place places[3] = {nobody(&holder), hole->place, loopback()};
     struct addrinfo list[3];
     struct ftl_fd *fd = NULL;
     int error = 0;
@@ -307,6 +310,7 @@ static void *try_several(void *arg)
     ftl_assert(ftl_socket_connect_any(fixture_runtime, list, ftl_deadline(20 * FTL_MS), &fd,
                                       NULL) == FTL_ETIMEDOUT);
     ftl_assert(ftl_socket_connect_any(fixture_runtime, NULL, FTL_FOREVER, &fd, NULL) == FTL_EINVAL);
+    close(holder);
     return NULL;
 }
 

@@ -317,7 +317,8 @@ END_TEST
 
 static _Atomic int running, awake;
 
-/* Two of them run on the two workers. The one that wakes first keeps its worker until the other is awake. */
+/* Two of them run on the two workers. The one that wakes first keeps its worker until the other is
+ * awake. */
 static void *sleep_and_burn(void *arg)
 {
     atomic_fetch_add(&running, 1);
