@@ -338,38 +338,6 @@ START_TEST(errors_are_told_with_their_errno)
 }
 END_TEST
 
-static _Atomic bool sibling_ran;
-
-static void *say_so(void *arg)
-{
-    atomic_store(&sibling_ran, true);
-    return arg;
-}
-
-/* Reads what is always there, and never has to wait. */
-static void *read_without_end(void *arg)
-{
-    char byte;
-    (void)arg;
-    FTL_FD(from);
-    FTL_FD(to);
-    ftl_assert(ftl_pipe(ftl_runtime_current(), &from, &to) == 0);
-    ftl_assert(ftl_spawn(ftl_runtime_current(), say_so, NULL, NULL, NULL) == 0);
-    for (int i = 0; !atomic_load(&sibling_ran); i++) {
-        ftl_assert(i < 1000);
-        ftl_assert(ftl_fd_write_all(to, "x", 1, FTL_FOREVER, NULL) == 0);
-        ftl_assert(ftl_fd_read(from, &byte, 1, FTL_FOREVER, NULL) == 1);
-    }
-    return NULL;
-}
-
-START_TEST(who_never_has_to_wait_lets_others_run_all_the_same)
-{
-    atomic_store(&sibling_ran, false);
-    run_on_one_worker(read_without_end);
-}
-END_TEST
-
 /* ---- the driver ---- */
 
 static _Atomic int arrivals;
@@ -529,7 +497,6 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_reader_that_yields_sees_the_close);
     FIXTURE_CASE(suite, release_gives_the_descriptor_back);
     FIXTURE_CASE(suite, errors_are_told_with_their_errno);
-    UNIT_CASE(suite, who_never_has_to_wait_lets_others_run_all_the_same);
     FIXTURE_CASE(suite, a_task_that_keeps_its_worker_keeps_no_descriptor_of_others);
     FIXTURE_CASE(suite, a_close_at_any_instant_lets_no_call_touch_anothers_descriptor);
     UNIT_CASE(suite, idle_costs_nothing_where_epoll_pwait2_is_forbidden);
