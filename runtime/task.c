@@ -176,12 +176,18 @@ int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
 
 /* ---- transitions ---- */
 
+FTL__UNSEEN static bool has_yielded(struct ftl_task *task)
+{
+    bool yielded = task->yielded;
+    if (yielded)
+        task->yielded = false;
+    return yielded;
+}
+
 bool ftl__task_begin(struct ftl_task *task)
 {
-    if (task->yielded) {
-        task->yielded = false;
+    if (has_yielded(task))
         return true;
-    }
     uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
     do {
         if (state & (FTL__RUNNING | FTL__COMPLETE)) { /* ended by an aborter: a ghost */

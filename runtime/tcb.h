@@ -46,7 +46,10 @@ struct ftl__worker;
 struct ftl_task {
     _Atomic uint64_t state;
     struct ftl_task *queue_next; /* whichever queue holds it */
-    struct ftl_runtime *runtime;
+    union {
+        struct ftl_runtime *runtime;
+        struct ftl_task *batch_next; /* of a free block: tcb.c */
+    };
     struct ftl__worker *worker; /* pinned to it; written at the first run */
     ftl_task_fn fn;
     void *arg;
@@ -77,10 +80,11 @@ struct ftl_task {
 
 /* ---- allocation: tcb.c ------------------------------------------------------------------ */
 
-/* A worker's own free control blocks. Owner thread only. */
+/* A worker's own free control blocks, linked by queue_next. Owner thread only. */
 struct ftl__tcb_cache {
     struct ftl_task *free;
-    unsigned count;
+    unsigned count;         /* of them */
+    struct ftl_task *batch; /* a full batch in reserve, or NULL */
 };
 
 struct ftl__tcb_chunk;
@@ -88,7 +92,9 @@ struct ftl__tcb_chunk;
 struct ftl__tcb_pool {
     struct ftl__lock lock; /* guards all below */
     struct ftl__tcb_chunk *chunks;
-    struct ftl_task *free;
+    struct ftl_task *batches; /* the first of each, linked by batch_next */
+    struct ftl_task *loose;   /* free ones that are no batch yet */
+    unsigned loose_count;
 };
 
 void ftl__tcb_pool_destroy(struct ftl__tcb_pool *pool);
