@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Are the second looks needed, and would the scenarios notice? Each is taken out of a copy of its
+# source; the explorer, linked with the copy, must fail. Run by `make check-model`, which says how to
+# compile (COMPILE) and to link (LINK), in a build tree.
+set -u
+. "${SRCDIR:?}/tests/lib/tap.sh"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# without WHAT FILE SED SCENARIO…: the sed script changes the file; one of the scenarios notices.
+without()
+{
+    what=$1 file=$2 change=$3
+    shift 3
+    sed -e "$change" "$SRCDIR/runtime/$file" >"$work/$file"
+    if cmp -s "$SRCDIR/runtime/$file" "$work/$file"; then
+        ok 1 "$what: the place is gone, mend this test"
+        return
+    fi
+    object=runtime/tests_model_libruntime_a-${file%.c}.o
+    cp tests/model/libruntime.a "$work/libruntime.a"
+    # shellcheck disable=SC2086 # words
+    $COMPILE -w -c "$work/$file" -o "$work/$(basename "$object")" &&
+        ar r "$work/libruntime.a" "$work/$(basename "$object")" &&
+        $LINK -o "$work/model" tests/model/model-explore.o tests/model/model-main.o \
+            tests/model/model-memory.o tests/model/model-race.o tests/model/model-system.o \
+            tests/model/model-weaken.o tests/model/libscenarios.a "$work/libruntime.a" || exit 1
+    ! "$work/model" "$@" >"$work/log" 2>&1 && grep -q '^not ok' "$work/log"
+    ok $? "without $what: $(sed -n 's/^not ok [0-9]* - \([a-z_0-9]*\):.*/\1/p' "$work/log" | head -1) notices"
+}
+
+without 'a look at all queues after going to sleep' worker.c \
+    's/if (look && ftl__runtime_has_work(runtime))/if (look \&\& false)/' worker_spawn worker_sleep
+without 'a look at the own inbox after the sleep' worker.c \
+    's/if (has_work(worker) || called_away(worker)) {/if (called_away(worker)) {/' worker_inbox
+without 'a look at NOTIFIED after a wait' task.c \
+    's/return atomic_fetch_and_explicit(&task->state, ~FTL__RUNNING, memory_order_acq_rel) &/return atomic_fetch_and_explicit(\&task->state, ~FTL__RUNNING, memory_order_acq_rel) \& 0 \&/' \
+    task_wake_abort
+without 'the high half that keeps the owner away from what a thief copies' queue.c \
+    's/if (tail - steal_of(head) >= FTL__QUEUE_SIZE)/if (tail - real_of(head) >= FTL__QUEUE_SIZE)/' \
+    queue_around_4 queue_overflow_4
+without 'passing a wake-up on that came too late' notify.c \
+    's/if (!standing && waiter.count)/if (false)/' notify
+without 'giving back a message that came too late' channel.c \
+    's/put_head(channel, waiter->item);/(void)0;/' channel
+
+done_testing
