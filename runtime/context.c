@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <ucontext.h>
 
 void ftl__context_start(void); /* in the assembly: never called from C */
 
@@ -90,4 +91,20 @@ ftl__context_frames(const void *sp, const void *low, const void *high, void **fr
 size_t ftl__context_frames_here(const void *low, const void *high, void **frames, size_t max)
 {
     return walk((uintptr_t)__builtin_frame_address(0), low, high, frames, 0, max);
+}
+
+__attribute__((no_sanitize("address", "thread"))) size_t
+ftl__context_frames_interrupted(const void *ucontext, const void *low, const void *high,
+                                void **frames, size_t max)
+{
+    const ucontext_t *context = ucontext;
+    if (max == 0)
+        return 0;
+#if defined __x86_64__
+    frames[0] = (void *)context->uc_mcontext.gregs[REG_RIP];
+    return walk((uintptr_t)context->uc_mcontext.gregs[REG_RBP], low, high, frames, 1, max);
+#else
+    frames[0] = (void *)context->uc_mcontext.pc;
+    return walk(context->uc_mcontext.regs[29], low, high, frames, 1, max);
+#endif
 }

@@ -69,6 +69,10 @@ ftl__context_begin(void **save, void *top, ftl__context_entry *entry, void *arg)
  * stay inside [low, high). */
 size_t ftl__context_frames(const void *sp, const void *low, const void *high, void **frames,
                            size_t max);
+/* The same from where a signal (whose handler got `ucontext`) has interrupted the strand, and that
+ * place first. Async-signal-safe. */
+size_t ftl__context_frames_interrupted(const void *ucontext, const void *low, const void *high,
+                                       void **frames, size_t max);
 size_t ftl__context_frames_here(const void *low, const void *high, void **frames, size_t max);
 
 #endif

@@ -98,6 +98,7 @@ static void report(struct ftl__worker *worker, int64_t duration)
     if (!runtime->on_stall)
         return;
     struct ftl_stall stall = {.worker = worker->index, .duration = duration};
+    ftl__sample_take(worker, &stall);
     runtime->on_stall(runtime->hook_arg, &stall);
 }
 
@@ -268,7 +269,10 @@ int ftl__monitor_start(struct ftl_runtime *runtime, const struct ftl_runtime_opt
         return 0;
     monitor->stall_after = options->stall_after > 0 ? options->stall_after : 100 * FTL_MS;
     snprintf(name, sizeof name, "%.10s/mon", runtime->name);
-    int error = ftl__thread_start(&monitor->thread, monitor_main, runtime, name);
+    int error = ftl__sample_install();
+    if (error != 0)
+        return error;
+    error = ftl__thread_start(&monitor->thread, monitor_main, runtime, name);
     monitor->running = error == 0;
     return error;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "runtime/futex.h"
+#include "runtime/sample.h"
 
 struct ftl_runtime;
 struct ftl_runtime_options;
@@ -30,7 +31,7 @@ struct ftl__monitor {
     bool running;           /* there is a thread; written before there is one */
     pthread_t thread;
     int64_t stall_after;    /* ns */
-    int64_t looked;         /* when it last looked; its thread only */
+    struct ftl__sample sample;
     /* Figures. */
     _Atomic uint64_t stalls, extra_used;
     _Atomic uint32_t extra_now;

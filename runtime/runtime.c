@@ -137,6 +137,7 @@ static void worker_signals(sigset_t *set)
     static const int synchronous[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     for (size_t i = 0; i < sizeof synchronous / sizeof synchronous[0]; i++)
         sigdelset(set, synchronous[i]);
+    sigdelset(set, ftl__sample_signal());
 }
 
 int ftl__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name)

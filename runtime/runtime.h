@@ -50,6 +50,10 @@ struct ftl_stall {
     uint64_t task_id;
     int64_t duration; /* ns so far, at least */
     unsigned worker;  /* "NAME/worker" is the thread's name */
+    /* Innermost first, the place itself and then return addresses. One if it stands in a system
+     * call, which is not disturbed; none where they cannot be had (ThreadSanitizer). Functions
+     * without a frame pointer are missing. For a thread that computes they are taken by SIGURG, whose
+     * handler passes what is not ours on to the one that was there at the first start. */
     uint32_t frame_count;
     void *frames[FTL_PANIC_FRAMES];
 };

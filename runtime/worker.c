@@ -680,12 +680,14 @@ static void loop(struct ftl__worker *worker)
 void ftl__worker_enter(struct ftl__worker *worker)
 {
     ftl__worker_set_current(worker);
+    ftl__sample_enter(worker);
     ftl__shadow_thread(&worker->shadow);
 }
 
 void ftl__worker_exit(struct ftl__worker *worker)
 {
     ftl__stack_cache_flush(&worker->runtime->stacks, &worker->stacks);
+    ftl__sample_exit(worker);
     ftl__worker_set_current(NULL);
 }
 

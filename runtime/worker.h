@@ -43,6 +43,8 @@ struct ftl__worker {
     struct ftl_runtime *home; /* whose ready tasks it runs; NULL: a thread of the blocking pool */
     uint32_t index;
     pthread_t thread;
+    _Atomic int tid;
+    void *signal_stack; /* sample.c */
 
     /* The owner's; `lifo` and `outbox` also the monitor's, when it has seized them: monitor.h. */
     _Atomic(struct ftl_task *) lifo; /* what was woken or spawned last: runs next, its data are

@@ -14,6 +14,7 @@
 #include <fettle/task.h>
 #include <fettle/time.h>
 
+#include "runtime/sanitizer.h"
 #include "tests/unit/unit.h"
 
 static struct ftl_runtime *runtime;
@@ -464,6 +465,44 @@ static void *spin_until_reported(void *arg)
     return arg;
 }
 
+/* Among the frames is a place in `fn`, a function of this file. */
+static void ck_assert_frames(const struct ftl_stall *stall, void *(*fn)(void *))
+{
+#ifndef FTL__TSAN
+    bool found = false;
+    uintptr_t from = (uintptr_t)fn;
+    for (uint32_t i = 0; i < stall->frame_count; i++)
+        found |= (uintptr_t)stall->frames[i] - from < 4096;
+    ck_assert(found);
+#else
+    ck_assert_uint_eq(stall->frame_count, 0);
+    (void)fn;
+#endif
+}
+
+/* In calls that a signal would end early. */
+static void *sleep_until_reported(void *arg)
+{
+    int64_t deadline = ftl_deadline(60 * FTL_S);
+    while (atomic_load(&stall_count) == 0 && ftl_now() < deadline)
+        ftl_assert(usleep(300 * 1000) == 0);
+    return arg;
+}
+
+START_TEST(one_that_blocks_is_reported_undisturbed)
+{
+    const struct ftl_runtime_options options = {
+        .workers = 1, .stall_after = 20 * FTL_MS, .on_stall = on_stall};
+    atomic_store(&stall_count, 0);
+    start(&options);
+    struct ftl_task *task = spawn(sleep_until_reported, NULL);
+    join(task);
+    ck_assert_int_eq(atomic_load(&stall_count), 1);
+    ck_assert_uint_eq(stalls[0].frame_count, 1);
+    stop();
+}
+END_TEST
+
 START_TEST(a_stall_is_reported_once)
 {
     const struct ftl_runtime_options options = {
@@ -477,6 +516,8 @@ START_TEST(a_stall_is_reported_once)
     ck_assert_int_eq(atomic_load(&stall_count), 1);
     ck_assert_int_ge(stalls[0].duration, 20 * FTL_MS);
     ck_assert_uint_eq(stalls[0].worker, 0);
+    ck_assert_str_eq(stalls[0].task_name, "spinner");
+    ck_assert_frames(&stalls[0], spin_until_reported);
     ck_assert_uint_eq(stats().stalls, 1);
     stop();
 }
@@ -612,6 +653,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, what_started_on_an_extra_worker_goes_on_there);
     UNIT_CASE(suite, long_tasks_in_numbers);
     UNIT_CASE(suite, a_stall_is_reported_once);
+    UNIT_CASE(suite, one_that_blocks_is_reported_undisturbed);
     UNIT_CASE(suite, without_a_monitor_nothing_is_said_and_nobody_helps);
     UNIT_CASE(suite, threads_are_named_and_counted);
     UNIT_CASE(suite, an_idle_runtime_sleeps);
