@@ -22,6 +22,7 @@
 #include <fettle/time.h>
 
 #include "runtime/context.h"
+#include "runtime/fork.h"
 #include "runtime/wait.h"
 #include "runtime/worker.h"
 
@@ -201,6 +202,13 @@ int ftl_runtime_start(const struct ftl_runtime_options *options, struct ftl_runt
         errno = error;
         return rc;
     }
+    int forks = ftl__fork_begin();
+    if (forks != 0) {
+        stop_threads(runtime, runtime->worker_count);
+        deallocate(runtime);
+        errno = forks;
+        return FTL_ESYS;
+    }
     *ret_runtime = runtime;
     return 0;
 }
@@ -333,6 +341,7 @@ void ftl_runtime_free(struct ftl_runtime *runtime)
     ftl_assert(tasks_left(runtime) == 0);
     stop_threads(runtime, runtime->worker_count);
     deallocate(runtime);
+    ftl__fork_end();
 }
 
 /* ---- dump ---- */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * A runtime: a pool of worker threads, their queues, one driver for time and I/O. Any number of
- * them may live in a process; nothing here is process-global. */
+ * them may live in a process; nothing here is process-global but the disposition of SIGURG (ftl_stall)
+ * and a fork handler: in a child forked while there is a runtime, a call that spawns, waits or wakes,
+ * ftl_runtime_start() and the return of the task's function are _exit(127). */
 #ifndef FETTLE_RUNTIME_H
 #define FETTLE_RUNTIME_H
 

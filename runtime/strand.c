@@ -14,6 +14,7 @@
 
 #include <fettle/time.h>
 
+#include "runtime/fork.h"
 #include "runtime/worker.h"
 
 FTL__UNSEEN struct ftl__strand *ftl__strand_current(void)
@@ -53,6 +54,7 @@ FTL__UNTRACKED void *ftl__strand_main(void *arg)
     ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
     ftl__shadow_take(ftl__task_turn(task));
     task->value = task->fn(task->arg);
+    ftl__fork_check();
     end(strand); /* only what was moved into the task is still armed */
     return ftl__worker_leave();
 }

@@ -6,6 +6,7 @@
  * reached only through these functions, which are never inlined, each time anew. Must not be built
  * with LTO. TSan does not look: it takes the start of a thread whose memory was another's for a
  * write that races with the strands which run there. */
+#include "runtime/fork.h"
 #include "runtime/worker.h"
 
 #define LOCAL static __thread __attribute__((tls_model("initial-exec")))
@@ -17,6 +18,8 @@ FTL__UNSEEN __attribute__((noinline)) struct ftl__worker *ftl__worker_current(vo
 {
     struct ftl__worker *worker = current;
     __asm__ volatile("" : "+r"(worker)); /* not a pure function */
+    if (!worker)
+        ftl__fork_check();
     return worker;
 }
 
