@@ -18,7 +18,6 @@ enum { PAGES = 20, AT_A_TIME = 3 };
 
 struct page {
     int number;
-    struct ftl_permit permit; /* lives as long as the task that has it */
 };
 
 static _Atomic int under_way, most, fetched;
@@ -43,14 +42,6 @@ static void *fetch(void *arg)
     return NULL;
 }
 
-static int spawn_fetch(struct ftl_task_set *set, struct page *page)
-{
-    struct ftl_defer *held = NULL;
-    ftl_permit_move(&page->permit, &held);
-    const struct ftl_spawn_options options = {.name = "fetch", .held = held};
-    return ftl_task_set_spawn(set, ftl_runtime_current(), fetch, page, &options, page, NULL);
-}
-
 static void *fetch_all(void *arg)
 {
     struct ftl_semaphore *slots = ftl_semaphore_new(AT_A_TIME);
@@ -60,9 +51,12 @@ static void *fetch_all(void *arg)
     void *page;
     ftl_assert(slots && set);
     for (int i = 0; i < PAGES; i++) {
+        FTL_PERMIT(slot);
         pages[i].number = i;
-        ftl_assert(ftl_semaphore_acquire(slots, 1, FTL_FOREVER, &pages[i].permit) == 0);
-        ftl_assert(spawn_fetch(set, &pages[i]) == 0);
+        ftl_assert(ftl_semaphore_acquire(slots, 1, FTL_FOREVER, &slot) == 0);
+        const struct ftl_spawn_options options = {.name = "fetch", .permit = &slot};
+        ftl_assert(ftl_task_set_spawn(set, ftl_runtime_current(), fetch, &pages[i], &options,
+                                      &pages[i], NULL) == 0);
     }
     while (ftl_task_set_join_next(set, FTL_FOREVER, &outcome, &page) == 0) {
         if (outcome.kind == FTL_PANICKED)
