@@ -37,6 +37,7 @@ static const struct bench {
     {"ping_pong", bench_ping_pong, 1000, TIME, INSIDE},
     {"chained_spawn", bench_chained_spawn, 1000, TIME, INSIDE},
     {"task_set_semaphore", bench_task_set_semaphore, 500000, TIME, INSIDE},
+    {"timeout", bench_timeout, 100000, TIME, INSIDE},
     {"mpsc", bench_mpsc, 1000000, TIME, INSIDE},
     {"skynet", bench_skynet, 1000000, TIME, INSIDE},
     {"cpu_fanout", bench_cpu_fanout, 2000, TIME, INSIDE},

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Benches that wait and wake: yields, pairs over oneshots, a channel; and the bare switch
- * of contexts below all of them, without a runtime. */
+ * DESIGN. Benches that wait and wake: yields, pairs over oneshots, a channel, a timeout; and the
+ * bare switch of contexts below all of them, without a runtime. */
 #include <stdatomic.h>
 
 #include <fettle/channel.h>
+#include <fettle/join.h>
 
 #include "bench/runtime.h"
 #include "runtime/context.h"
@@ -105,6 +106,26 @@ int64_t bench_mpsc(struct ftl_runtime *runtime, uint32_t operations)
     int64_t elapsed = ftl_now() - start;
     ftl_channel_unref(stream.channel);
     return elapsed;
+}
+
+/* ---- a timeout ---------------------------------------------------------------------------- */
+
+static int yield_once(void *arg)
+{
+    (void)arg;
+    return ftl_yield();
+}
+
+int64_t bench_timeout(struct ftl_runtime *runtime, uint32_t operations)
+{
+    (void)runtime;
+    int64_t start = ftl_now();
+    for (uint32_t i = 0; i < operations; i++) {
+        int result;
+        bench_must(ftl_timeout(yield_once, NULL, ftl_deadline(10 * FTL_S), &result));
+        bench_must(result);
+    }
+    return ftl_now() - start;
 }
 
 /* ---- the switch --------------------------------------------------------------------------- */

@@ -21,6 +21,21 @@ void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)
     *list = node;
 }
 
+void ftl__defers_move(struct ftl_defer **from, struct ftl_defer **to)
+{
+    struct ftl_defer *first = *from, *last = first;
+    if (!first)
+        return;
+    while (last->next)
+        last = last->next;
+    last->next = *to;
+    if (*to)
+        (*to)->link = &last->next;
+    *to = first;
+    first->link = to;
+    *from = NULL;
+}
+
 void ftl_defer_arm(struct ftl_defer *node, void (*fn)(void *arg),
                      void *arg)
 {

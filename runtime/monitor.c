@@ -50,7 +50,7 @@ static bool seize(struct ftl__worker *worker)
         return false;
     atomic_store_explicit(&worker->seized, 1, memory_order_relaxed);
     (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-    /* acquire: pairs with drop_hands() and with the store of `strand` in run() */
+    /* acquire: pairs with drop_hands() and with the store of `strand` in resume() */
     if (!atomic_load_explicit(&worker->hands, memory_order_acquire) &&
         atomic_load_explicit(&worker->strand, memory_order_acquire))
         return true;

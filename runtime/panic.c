@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "runtime/context.h"
+#include "runtime/strands.h"
 #include "runtime/worker.h"
 
 static struct ftl_panic no_memory = {.message = "out of memory"};
@@ -30,9 +31,12 @@ static struct ftl_panic *record(const struct ftl__strand *strand, const char *fo
     panic->signal = 0;
     vsnprintf(panic->message, sizeof panic->message, format, args);
     ftl__shadow_pause();
-    panic->frame_count =
-        (uint32_t)ftl__context_frames_here(strand->stack->low, strand->stack->top, panic->frames,
-                                           FTL_PANIC_FRAMES);
+    size_t count = ftl__context_frames_here(strand->stack->low, strand->stack->top, panic->frames,
+                                            FTL_PANIC_FRAMES);
+    while ((strand = ftl__branch_parent(strand)) != NULL) /* as if it had called the branch */
+        count += ftl__context_frames(strand->sp, strand->stack->low, strand->stack->top,
+                                     panic->frames + count, FTL_PANIC_FRAMES - count);
+    panic->frame_count = (uint32_t)count;
     ftl__shadow_resume();
     return panic;
 }
@@ -51,6 +55,7 @@ void ftl_panic(const char *format, ...)
     if (!strand->task->panic)
         strand->task->panic = record(strand, format, args);
     va_end(args);
+    strand->unwound = strand->panicked = true;
     ftl__strand_unwind(strand);
 }
 

@@ -23,6 +23,7 @@
 
 #include "runtime/context.h"
 #include "runtime/fork.h"
+#include "runtime/strands.h"
 #include "runtime/wait.h"
 #include "runtime/worker.h"
 
@@ -363,15 +364,31 @@ static bool freeze(struct ftl_task *task)
     return true;
 }
 
+static void dump_strand(const struct dump *dump, const struct ftl__strand *strand)
+{
+    const struct ftl_task *task = strand->task;
+    const struct ftl__stack *stack = strand->stack;
+    void *frames[FTL_PANIC_FRAMES];
+    size_t count = ftl__context_frames(strand->sp, stack->low, stack->top, frames, FTL_PANIC_FRAMES);
+    dump->each(dump->arg, task->name, task->id, frames, count);
+}
+
+/* Its branches and their callers; those at the end began last. */
+static void dump_strands(const struct dump *dump, const struct ftl__strands *strands)
+{
+    for (struct ftl__list *node = strands->all.prev; node != &strands->all; node = node->prev)
+        dump_strand(dump, ftl__container(node, struct ftl__place, all)->strand);
+}
+
 static void dump_one(void *arg, struct ftl_task *task)
 {
     struct dump *dump = arg;
-    void *frames[FTL_PANIC_FRAMES];
     if (freeze(task)) {
-        struct ftl__stack *stack = task->root.stack;
-        size_t count = ftl__context_frames(task->root.sp, stack->low, stack->top, frames,
-                                           FTL_PANIC_FRAMES);
-        dump->each(dump->arg, task->name, task->id, frames, count);
+        ftl__shadow_take(ftl__task_turn(task));
+        if (task->root.place)
+            dump_strands(dump, task->root.place->strands);
+        else
+            dump_strand(dump, &task->root);
         if (ftl__task_idle(task))
             ftl__schedule(task);
         return;

@@ -15,6 +15,7 @@
 #include <fettle/time.h>
 
 #include "runtime/fork.h"
+#include "runtime/strands.h"
 #include "runtime/worker.h"
 
 FTL__UNSEEN struct ftl__strand *ftl__strand_current(void)
@@ -24,14 +25,18 @@ FTL__UNSEEN struct ftl__strand *ftl__strand_current(void)
     return strand ? strand : ftl__thread_strand();
 }
 
-/* The last thing on the strand's stack, but for the switch. A panic of arg_free comes back here with
+static void run_defers(struct ftl__strand *strand)
+{
+    strand->mask++;
+    ftl__defers_run(&strand->defers);
+}
+
+/* The last thing on a root's stack, but for the switch. A panic of arg_free comes back here with
  * arg_free gone. */
 FTL__UNTRACKED static void end(struct ftl__strand *strand)
 {
     struct ftl_task *task = strand->task;
-    strand->ending = true;
-    strand->mask++;
-    ftl__defers_run(&strand->defers);
+    run_defers(strand);
     ftl__permit_of_task(task);
     void (*arg_free)(void *) = task->arg_free;
     task->arg_free = NULL;
@@ -41,7 +46,12 @@ FTL__UNTRACKED static void end(struct ftl__strand *strand)
 
 FTL__UNTRACKED void ftl__strand_unwind(struct ftl__strand *strand)
 {
-    end(strand);
+    if (strand == &strand->task->root) {
+        end(strand);
+    } else {
+        run_defers(strand);
+        ftl__branch_end(strand);
+    }
     ftl__worker_switch_out(strand, FTL__SWITCH_END);
     __builtin_unreachable();
 }
@@ -64,36 +74,50 @@ void ftl__strand_suspend(struct ftl__strand *strand)
     ftl__worker_switch_out(strand, FTL__SWITCH_WAIT);
 }
 
-bool ftl__abort_pending(const struct ftl__strand *strand)
+static inline bool is_aborted(const struct ftl__strand *strand)
 {
     const _Atomic uint64_t *state = &strand->task->state;
-    if (!(atomic_load_explicit(state, memory_order_relaxed) & FTL__CANCELLED) || strand->mask > 0)
+    bool asked = atomic_load_explicit(state, memory_order_relaxed) & FTL__CANCELLED;
+    if ((!asked && !strand->aborted) || strand->mask > 0)
         return false;
+    if (strand->aborted || strand->shielded)
+        return strand->aborted;
     /* acquire: pairs with the release in ftl_abort(), so that abort_at is seen */
     return atomic_load_explicit(state, memory_order_acquire) & FTL__CANCELLED;
+}
+
+bool ftl__abort_pending(const struct ftl__strand *strand)
+{
+    return is_aborted(strand);
 }
 
 int ftl__wait_result(struct ftl__strand *strand, int rc)
 {
     if (rc != FTL_ECANCELED)
         return rc;
-    if (ftl_now() < atomic_load_explicit(&strand->task->abort_at, memory_order_relaxed))
+    if (!strand->aborted &&
+        ftl_now() < atomic_load_explicit(&strand->task->abort_at, memory_order_relaxed))
         return rc;
-    strand->task->cancelled = true;
+    strand->unwound = true;
+    if (strand == &strand->task->root)
+        strand->task->cancelled = true;
     ftl__strand_unwind(strand);
 }
 
-static int yield_only(struct ftl__strand *strand)
+static inline int yield_only(struct ftl__strand *strand)
 {
-    if (ftl__abort_pending(strand))
+    if (is_aborted(strand))
         return FTL_ECANCELED;
+    if (strand->place)
+        ftl__place_wake(strand->place);
     ftl__worker_switch_out(strand, FTL__SWITCH_YIELD);
-    return ftl__abort_pending(strand) ? FTL_ECANCELED : 0;
+    return is_aborted(strand) ? FTL_ECANCELED : 0;
 }
 
-static int yield(struct ftl__strand *strand)
+static inline int yield(struct ftl__strand *strand)
 {
-    return ftl__wait_result(strand, yield_only(strand));
+    int rc = yield_only(strand);
+    return rc == 0 ? 0 : ftl__wait_result(strand, rc);
 }
 
 /* One operation less. True: that was the last one. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A strand: one flow of control with a stack of its own. A task begins as one strand, embedded in
- * it. A foreign thread that waits on our primitives is represented by a strand without a task. */
+ * it, its root; the branches of a join (join.h) are further ones. A foreign thread that waits on
+ * our primitives is represented by a strand without a task. */
 #ifndef FETTLE_RUNTIME_STRAND_H
 #define FETTLE_RUNTIME_STRAND_H
 
@@ -20,9 +21,13 @@ struct ftl__strand {
     struct ftl_task *task;         /* NULL: a foreign thread */
     struct ftl_defer *defers;      /* armed, newest first; touched by the strand itself only */
     struct ftl__strand *wake_next; /* in a list of claimed strands (wait.h) */
+    struct ftl__place *place;      /* among those of its task (strands.h); NULL: it is alone */
     _Atomic uint32_t parked;       /* threads only: futex word, 1 = woken */
     uint16_t mask;                 /* > 0: abort waits */
-    bool ending;                   /* panicked or aborted: the defers are being run */
+    bool shielded : 1;             /* a branch of a masked strand: the task's abort waits */
+    bool aborted : 1;              /* a branch that its join does not want any more */
+    bool unwound : 1;              /* a panic or an abort has taken effect */
+    bool panicked : 1;
     struct ftl__shadow shadow;
 };
 
@@ -32,13 +37,15 @@ struct ftl__strand *ftl__strand_current(void);
 /* Arms a node on top of *list, which must not move while it stands there. */
 void ftl__defer_push(struct ftl_defer **list, struct ftl_defer *node, void (*fn)(void *arg),
                      void *arg);
+/* Puts all of one list on top of another. */
+void ftl__defers_move(struct ftl_defer **from, struct ftl_defer **to);
 /* Runs all of a list, newest first. */
 void ftl__defers_run(struct ftl_defer **list);
 
 /* The record of a panic for which there is no memory: static. */
 struct ftl_panic *ftl__panic_no_memory(void);
 
-/* First function of every strand's stack (ftl__context_entry). */
+/* First function of a root's stack (ftl__context_entry). */
 void *ftl__strand_main(void *strand);
 
 /* Runs the open defers, masked, newest first, then ends the strand: does not return. For panics and
@@ -51,11 +58,12 @@ void ftl__strand_suspend(struct ftl__strand *strand);
 /* Blocks a foreign thread until it is granted something or `deadline` has passed. */
 void ftl__thread_park(struct ftl__strand *strand, int64_t deadline);
 
-/* An abort has come, is not masked, and must be honoured by the wait that is about to begin. */
+/* An abort of the task, or of this branch, has come, is not masked, and must be honoured by the
+ * wait that is about to begin. */
 bool ftl__abort_pending(const struct ftl__strand *strand);
 
 /* What a waiting function returns: 0 and errors as they are; FTL_ECANCELED only during the grace of
- * the abort, after it this does not return. */
+ * the abort, after it this does not return. A branch has no grace. */
 int ftl__wait_result(struct ftl__strand *strand, int rc);
 
 /* At the start of each operation that may wait: uses up one unit of the budget and yields when

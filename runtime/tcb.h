@@ -70,6 +70,7 @@ struct ftl_task {
     uint64_t id;
     _Atomic int64_t abort_at; /* end of the grace; INT64_MAX: no abort */
     uint32_t permit_count;
+    uint16_t selects; /* how many there were: where the next one begins */
     uint8_t stack_class;
     bool migratable;
     bool taken; /* the outcome was moved to a joiner */

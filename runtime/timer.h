@@ -38,6 +38,12 @@ bool ftl__wheel_arm(struct ftl__wheel *wheel, struct ftl__timer *timer, int64_t 
 /* Takes it out if it has not fired; when it returns the wheel does not touch it any more. */
 void ftl__wheel_cancel(struct ftl__wheel *wheel, struct ftl__timer *timer);
 
+/* A timer of a task's strand, in the wheel of its runtime: in wait.c. */
+void ftl__timer_arm(struct ftl__timer *timer, struct ftl__strand *strand, int64_t deadline);
+/* Whether `deadline`, for which it was armed, has passed. */
+bool ftl__timer_is_due(struct ftl__timer *timer, int64_t deadline);
+void ftl__timer_cancel(struct ftl__timer *timer);
+
 /* Grants all timers that are due. Returns the number. Nobody sleeps in the driver: this is its
  * holder's first act after a sleep. */
 uint32_t ftl__wheel_advance(struct ftl__wheel *wheel, int64_t now, struct ftl__wakes *wakes);

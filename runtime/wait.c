@@ -9,6 +9,7 @@
 
 #include <fettle/time.h>
 
+#include "runtime/strands.h"
 #include "runtime/worker.h"
 
 void ftl__waiter_settle(struct ftl__waiter *waiter)
@@ -55,12 +56,27 @@ static int wait_task(struct ftl__waiter *waiter)
     }
 }
 
-static void arm(struct ftl__timer *timer, struct ftl__strand *strand, int64_t deadline)
+void ftl__timer_arm(struct ftl__timer *timer, struct ftl__strand *strand, int64_t deadline)
 {
     struct ftl__driver *driver = &strand->task->runtime->driver;
     ftl__waiter_init(&timer->waiter, strand);
     if (ftl__wheel_arm(&driver->wheel, timer, deadline))
         ftl__driver_wake(driver);
+}
+
+bool ftl__timer_is_due(struct ftl__timer *timer, int64_t deadline)
+{
+    if (!granted(&timer->waiter))
+        return false;
+    if (ftl_now() >= deadline)
+        return true;
+    ftl__timer_arm(timer, timer->waiter.strand, deadline); /* the wheel did not reach so far */
+    return false;
+}
+
+void ftl__timer_cancel(struct ftl__timer *timer)
+{
+    ftl__wheel_cancel(&timer->waiter.strand->task->runtime->driver.wheel, timer);
 }
 
 static int wait_task_until(struct ftl__waiter *waiter, int64_t deadline)
@@ -70,7 +86,7 @@ static int wait_task_until(struct ftl__waiter *waiter, int64_t deadline)
     int rc = 0;
     if (granted(waiter))
         return 0;
-    arm(&timer, strand, deadline);
+    ftl__timer_arm(&timer, strand, deadline);
     for (;;) {
         if (ftl__abort_pending(strand)) {
             rc = FTL_ECANCELED;
@@ -78,16 +94,13 @@ static int wait_task_until(struct ftl__waiter *waiter, int64_t deadline)
         }
         if (granted(waiter))
             break;
-        if (granted(&timer.waiter)) {
-            if (ftl_now() >= deadline) {
-                rc = FTL_ETIMEDOUT;
-                break;
-            }
-            arm(&timer, strand, deadline); /* it was farther away than the wheel reaches */
+        if (ftl__timer_is_due(&timer, deadline)) {
+            rc = FTL_ETIMEDOUT;
+            break;
         }
         ftl__strand_suspend(strand);
     }
-    ftl__wheel_cancel(&strand->task->runtime->driver.wheel, &timer);
+    ftl__timer_cancel(&timer);
     return rc;
 }
 
@@ -112,6 +125,18 @@ static void grant_thread(struct ftl__waiter *waiter)
         ftl__futex_wake(parked, 1);
 }
 
+/* True: it was claimed, and is to be scheduled. */
+static bool wake_strand(struct ftl__strand *strand)
+{
+    if (strand->place && ftl_task_current() == strand->task) { /* by a sibling */
+        ftl__place_wake(strand->place);
+        return false;
+    }
+    if (strand->place)
+        ftl__place_post(strand->place);
+    return ftl__task_notify(strand->task);
+}
+
 void ftl__waiter_grant(struct ftl__waiter *waiter, struct ftl__wakes *wakes)
 {
     struct ftl__strand *strand = waiter->strand;
@@ -120,7 +145,7 @@ void ftl__waiter_grant(struct ftl__waiter *waiter, struct ftl__wakes *wakes)
         grant_thread(waiter);
         return;
     }
-    if (ftl__task_notify(strand->task)) {
+    if (wake_strand(strand)) {
         strand->wake_next = NULL;
         *wakes->last = strand;
         wakes->last = &strand->wake_next;

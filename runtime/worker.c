@@ -22,6 +22,7 @@
 #include <fettle/time.h>
 
 #include "runtime/context.h"
+#include "runtime/strands.h"
 
 enum { OUTSIDE_EVERY = 61, LIFO_MAX = 3, BUDGET = 128, OUTBOX_MAX = 64 };
 
@@ -490,18 +491,18 @@ static void end_stackless(struct ftl_task *task)
     ftl__task_complete(task);
 }
 
-static void end(struct ftl__worker *worker, struct ftl_task *task)
+/* Of a strand that has ended; one of a branch lies on it. */
+static void take_stack_back(struct ftl__worker *worker, struct ftl__strand *strand)
 {
-    struct ftl__strand *strand = &task->root;
-    ftl__shadow_take(ftl__task_turn(task));
-    ftl__shadow_end(strand->stack->low, (size_t)(strand->stack->top - strand->stack->low));
-    if (task->panic || task->cancelled) { /* its calls have not returned: the fiber is spent */
-        ftl__shadow_forget(strand->stack->fiber);
-        strand->stack->fiber = NULL;
-    }
-    ftl__stack_give(&worker->runtime->stacks, &worker->stacks, strand->stack);
+    struct ftl__stack *stack = strand->stack;
+    ftl__shadow_take(ftl__task_turn(strand->task));
     strand->stack = NULL;
-    ftl__task_complete(task);
+    ftl__shadow_end(stack->low, (size_t)(stack->top - stack->low));
+    if (strand->unwound) { /* its calls have not returned: the fiber is spent */
+        ftl__shadow_forget(stack->fiber);
+        stack->fiber = NULL;
+    }
+    ftl__stack_give(&worker->runtime->stacks, &worker->stacks, stack);
 }
 
 /* What lay below the stack may be anybody's: nothing that is done from here on can be trusted. */
@@ -524,42 +525,98 @@ static void leave_strand(struct ftl__worker *worker)
         ftl__futex_wait(&worker->seized, 1, FTL_FOREVER);
 }
 
-/* True: the task is not at its end. Part of its callers: as a function it cost a tenth of a
- * spawn. */
-__attribute__((always_inline)) static inline bool run(struct ftl__worker *worker,
-                                                      struct ftl_task *task)
+/* Inlined: see context.h. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE enum ftl__switch resume(struct ftl__worker *worker, struct ftl__strand *strand)
 {
-    struct ftl__strand *strand = &task->root;
-    if (!ftl__task_begin(task))
-        return false;
-    bool first = !strand->stack;
-    if (first && !give_stack(worker, task)) {
-        end_stackless(task);
-        return false;
-    }
     const void *low;
     size_t size;
     /* Read first: between leave and arrive the sanitizers take this for the strand. */
     void *sp = strand->sp, *top = strand->stack->top;
-    worker->budget = BUDGET;
-    worker->slice_end = 0;
+    bool root = strand == &strand->task->root;
     /* release: a monitor that sees a task running sees what the scheduler did before */
     atomic_store_explicit(&worker->strand, strand, memory_order_release);
     ftl__shadow_leave(&worker->shadow, &strand->shadow, strand->stack->low,
                       (size_t)(strand->stack->top - strand->stack->low));
-    if (first)
-        ftl__context_begin(&worker->sp, top, ftl__strand_main, strand);
-    else
+    if (sp)
         ftl__context_resume(&worker->sp, sp);
+    else if (root)
+        ftl__context_begin(&worker->sp, top, ftl__strand_main, strand);
+    else /* the strand lies on top of its stack */
+        ftl__context_begin(&worker->sp, strand, ftl__branch_main, strand);
     ftl__shadow_arrive(&worker->shadow, &low, &size);
     leave_strand(worker);
     if (!ftl__stack_intact(strand->stack))
-        overrun(task);
+        overrun(strand->task);
     if (corked(worker)) { /* by a task that did not get to uncork */
         set_corked(worker, false);
         flush(worker);
     }
-    switch (worker->why) {
+    return worker->why;
+}
+
+/* The strands' own, looked at for them. */
+INLINE bool has_branches(const struct ftl_task *task)
+{
+    ftl__shadow_pause();
+    bool has = task->root.place != NULL;
+    ftl__shadow_resume();
+    return has;
+}
+
+INLINE struct ftl__strand *next_strand(const struct ftl_task *task)
+{
+    ftl__shadow_pause();
+    struct ftl__strand *strand = ftl__strands_next(task->root.place->strands);
+    if (strand && !strand->stack->guarded)
+        say_unguarded(task->runtime);
+    ftl__shadow_resume();
+    return strand;
+}
+
+/* One strand after the other, until none is ready, one yields, or the root, alone again, switches
+ * out. */
+INLINE enum ftl__switch run_strands(struct ftl__worker *worker, struct ftl_task *task)
+{
+    do {
+        struct ftl__strand *strand = next_strand(task);
+        if (!strand)
+            return FTL__SWITCH_WAIT;
+        enum ftl__switch why = resume(worker, strand);
+        if (why == FTL__SWITCH_END && strand != &task->root) {
+            ftl__shadow_pause();
+            take_stack_back(worker, strand);
+            ftl__shadow_resume();
+        } else if (why != FTL__SWITCH_WAIT) {
+            return why;
+        }
+    } while (has_branches(task));
+    return FTL__SWITCH_WAIT;
+}
+
+INLINE enum ftl__switch run_task(struct ftl__worker *worker, struct ftl_task *task)
+{
+    enum ftl__switch why = FTL__SWITCH_WAIT;
+    if (!has_branches(task))
+        why = resume(worker, &task->root);
+    if (why == FTL__SWITCH_WAIT && has_branches(task))
+        why = run_strands(worker, task);
+    return why;
+}
+
+/* True: the task is not at its end. Inlined also since as a function it cost a tenth of a spawn. */
+INLINE bool run(struct ftl__worker *worker, struct ftl_task *task)
+{
+    if (!ftl__task_begin(task))
+        return false;
+    if (!task->root.stack && !give_stack(worker, task)) {
+        end_stackless(task);
+        return false;
+    }
+    worker->budget = BUDGET;
+    worker->slice_end = 0;
+    switch (run_task(worker, task)) {
     case FTL__SWITCH_WAIT:
         if (!ftl__task_idle(task))
             return true;
@@ -568,7 +625,8 @@ __attribute__((always_inline)) static inline bool run(struct ftl__worker *worker
         task->yielded = true;
         break;
     case FTL__SWITCH_END:
-        end(worker, task);
+        take_stack_back(worker, &task->root);
+        ftl__task_complete(task);
         return false;
     }
     if (push_back(worker, task))

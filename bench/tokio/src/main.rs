@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, Semaphore};
 use tokio::task::{yield_now, JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const ROUNDS_LEAST: usize = 5;
 const ROUNDS_MOST: usize = 1000;
@@ -73,6 +73,7 @@ static BENCHES: &[Bench] = &[
         Time,
         Inside
     ),
+    bench!("timeout", timeout_of_a_yield, 100_000, Time, Inside),
     bench!("mpsc", mpsc_stream, 1_000_000, Time, Inside),
     bench!("skynet", skynet, 1_000_000, Time, Inside),
     bench!("cpu_fanout", cpu_fanout, 2_000, Time, Inside),
@@ -230,6 +231,14 @@ async fn ping_pong(operations: u32) -> i64 {
         });
     }
     end.await.unwrap();
+    nanoseconds(start)
+}
+
+async fn timeout_of_a_yield(operations: u32) -> i64 {
+    let start = Instant::now();
+    for _ in 0..operations {
+        timeout(Duration::from_secs(10), yield_now()).await.unwrap();
+    }
     nanoseconds(start)
 }
 
