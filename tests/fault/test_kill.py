@@ -81,11 +81,11 @@ def test_paused(t):
             pause(t.random.uniform(0.1, 0.4))
             victim = t.random.choice(crew)
             mark = victim.mark()
+            owner = victim.find("lease.registered")[-1]["id"]
             victim.signal(signal.SIGSTOP)
-            other = crew[0] if victim is crew[1] else crew[1]
-            since = other.mark()
             try:
-                other.wait_event("lease.reaped", TTL + 5, since=since)
+                until(lambda: redisd.client.call("HEXISTS", "fettle:owners", owner) == 0, TTL + 5,
+                      "the paused one to be fenced")
             finally:
                 victim.signal(signal.SIGCONT)
             victim.wait_event("lease.fenced", since=mark)
