@@ -31,7 +31,6 @@ static void install(void)
 int ftl__fork_begin(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    ftl__fork_check();
     pthread_once(&once, install);
     if (install_error == 0)
         atomic_fetch_add_explicit(&runtimes, 1, memory_order_relaxed);

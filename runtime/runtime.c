@@ -178,6 +178,7 @@ static int start_threads(struct ftl_runtime *runtime, const struct ftl_runtime_o
 int ftl_runtime_start(const struct ftl_runtime_options *options, struct ftl_runtime **ret_runtime)
 {
     static const struct ftl_runtime_options defaults = {0};
+    ftl__fork_check();
     if (!options)
         options = &defaults;
     unsigned workers = options->workers   ? options->workers

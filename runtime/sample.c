@@ -27,7 +27,7 @@
 #include "runtime/worker.h"
 
 enum { IDLE, ASKED, TAKING, TAKEN };
-static const int64_t patience = 50 * FTL_MS;
+#define PATIENCE (50 * FTL_MS)
 
 static struct sigaction previous; /* written once, before the handler is there */
 
@@ -129,7 +129,7 @@ static uint32_t ask(struct ftl__worker *worker, void **frames)
     return 0;
 #else
     struct ftl__sample *sample = &worker->runtime->monitor.sample;
-    int64_t deadline = ftl_deadline(patience);
+    int64_t deadline = ftl_deadline(PATIENCE);
     uint32_t asked = ASKED, state;
     sample->worker = worker;
     atomic_store_explicit(&sample->state, ASKED, memory_order_release);
@@ -142,7 +142,7 @@ static uint32_t ask(struct ftl__worker *worker, void **frames)
         else if (atomic_compare_exchange_strong(&sample->state, &asked, IDLE))
             return 0;
         else if (asked == TAKING)
-            deadline = ftl_deadline(patience), asked = ASKED; /* it is at it */
+            deadline = ftl_deadline(PATIENCE), asked = ASKED; /* it is at it */
         else
             asked = ASKED;
     }
