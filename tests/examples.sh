@@ -43,6 +43,13 @@ with a mutex: 1000
 with an owner: 1000
 END
 
+run join_or_spawn && grep -qx 'join: 3000 turns' "$work/out"
+ok $? 'join_or_spawn: branches count without atomics'
+[ "$(awk '/^join: branch/ { print $NF }' "$work/out" | uniq | wc -l)" = 1 ]
+ok $? 'join_or_spawn: all branches on one thread'
+[ "$(awk '/^spawn: task/ { print $NF }' "$work/out" | sort -u | wc -l)" = 2 ]
+ok $? 'join_or_spawn: two tasks on two threads'
+
 prints abort 'at once, with a grace, before it started' <<END
 at once
   at once: lock file removed
@@ -74,5 +81,15 @@ still there
 END
 grep -q '^#0 0x' "$work/frames" && grep -q '^#1 0x' "$work/frames"
 ok $? 'panic: it has a backtrace'
+
+prints timeout 'what is late is cut off, and the first answer counts' <<END
+fast: connection closed
+fast: 42
+slow: connection closed
+slow: the deadline has passed
+near: connection closed
+far: connection closed
+first: near
+END
 
 done_testing
