@@ -74,8 +74,9 @@ FTL_API int ftl_runtime_start(const struct ftl_runtime_options *options,
 FTL_API size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadline);
 
 /* Joins the worker threads and frees the runtime. Only after a shutdown that returned 0, when every
- * handle to its tasks has been given up, and when every call on another thread that woke one of
- * them (a send, a release, an abort) has returned. From a foreign thread. NULL-safe. */
+ * handle to its tasks has been given up (and sets with members of it are freed), and when every
+ * call on another thread that woke one of them (a send, a release, an abort) has returned. From a
+ * foreign thread. NULL-safe. */
 FTL_API void ftl_runtime_free(struct ftl_runtime *runtime);
 
 FTL_API unsigned ftl_runtime_workers(const struct ftl_runtime *runtime);
