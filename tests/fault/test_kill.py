@@ -89,6 +89,7 @@ def test_paused(t):
             finally:
                 victim.signal(signal.SIGCONT)
             victim.wait_event("lease.fenced", since=mark)
+            victim.wait_event("lease.registered", since=mark)
     load.settle()
     load.check(repeats=pauses * CONCURRENCY)
     for daemon in crew:
