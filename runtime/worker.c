@@ -122,7 +122,9 @@ static void drop_hands(struct ftl__worker *worker)
 
 static struct ftl_task *lifo_of(const struct ftl__worker *worker)
 {
-    return atomic_load_explicit(&worker->lifo, memory_order_relaxed);
+    /* acquire: pairs with set_lifo(), also between a task and the scheduler of its own thread,
+     * which are two to ThreadSanitizer */
+    return atomic_load_explicit(&worker->lifo, memory_order_acquire);
 }
 
 static void set_lifo(struct ftl__worker *worker, struct ftl_task *task)
