@@ -47,14 +47,20 @@ struct ftl_channel *ftl_channel_ref(struct ftl_channel *channel)
     return channel;
 }
 
+/* Of a position less than twice the slots: a division would take as long as all the rest. */
+static size_t slot(const struct ftl_channel *channel, size_t position)
+{
+    return position < channel->slots ? position : position - channel->slots;
+}
+
 static void put_tail(struct ftl_channel *channel, void *message)
 {
-    channel->ring[(channel->head + channel->len++) % channel->slots] = message;
+    channel->ring[slot(channel, channel->head + channel->len++)] = message;
 }
 
 static void put_head(struct ftl_channel *channel, void *message)
 {
-    channel->head = (channel->head + channel->slots - 1) % channel->slots;
+    channel->head = slot(channel, channel->head + channel->slots - 1);
     channel->ring[channel->head] = message;
     channel->len++;
 }
@@ -62,7 +68,7 @@ static void put_head(struct ftl_channel *channel, void *message)
 static void *get_head(struct ftl_channel *channel)
 {
     void *message = channel->ring[channel->head];
-    channel->head = (channel->head + 1) % channel->slots;
+    channel->head = slot(channel, channel->head + 1);
     channel->len--;
     return message;
 }
