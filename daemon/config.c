@@ -103,6 +103,7 @@ static const struct ftl__handler_config new_handler = {.kill_after = 5};
 
 static const struct ftl__key config_keys[] = {
     {"redis", FTL__KEY_GROUP, .keys = redis_keys},
+    {"require_durable", FTL__KEY_BOOL, MEMBER(ftl__config, require_durable)},
     {"concurrency", FTL__KEY_UINT, MEMBER(ftl__config, concurrency), .min = 1, .max = 65536},
     {"workers", FTL__KEY_UINT, MEMBER(ftl__config, workers), .min = 0, .max = 1024},
     {"order", FTL__KEY_WORD, MEMBER(ftl__config, order), .words = orders},
@@ -379,12 +380,19 @@ static int read_redis(const struct ftl__settings *settings, const config_setting
     return rc != 0 ? rc : check_prefix(settings, prefix, draft->config.prefix);
 }
 
+static void note_line(const config_setting_t *root, struct ftl__config *config)
+{
+    const config_setting_t *at = config_setting_get_member(root, "require_durable");
+    config->require_durable_line = at != NULL ? config_setting_source_line(at) : 0;
+}
+
 /* ---- reading ----------------------------------------------------------------------------- */
 
 static int read_root(const struct ftl__settings *settings, const config_setting_t *root,
                      struct draft *draft)
 {
     int rc = ftl__settings_read(settings, root, config_keys, draft);
+    note_line(root, &draft->config);
     if (rc == 0)
         rc = check_queues(settings, root, &draft->config);
     if (rc == 0)
@@ -485,6 +493,8 @@ const char *ftl__config_fixed_difference(const struct ftl__config *old,
         return "redis.url";
     if (strcmp(old->prefix, new->prefix) != 0)
         return "redis.prefix";
+    if (old->require_durable != new->require_durable)
+        return "require_durable";
     if (old->workers != new->workers)
         return "workers";
     if (old->lease_ttl != new->lease_ttl)

@@ -53,6 +53,8 @@ struct ftl__handler_config {
 struct ftl__config {
     char *file; /* as given, or "--dev" */
     struct ftl__address redis;
+    bool require_durable;
+    unsigned require_durable_line; /* 0: not said */
     char *prefix; /* "" by default; ends with nothing: keys are prefix + name */
     uint32_t concurrency;
     uint32_t workers; /* 0 = one per core */

@@ -69,10 +69,10 @@ static void serve_dump(struct ftl__daemon *daemon)
     ftl__dump(daemon->jobs, "jobs");
 }
 
-/* False: told to stop before. */
+/* False: told to stop before, or Redis may lose jobs and must not. */
 static bool wait_up(struct ftl__daemon *daemon)
 {
-    while (!is_up(daemon) && daemon->stop_reason == NULL) {
+    while (!is_up(daemon) && daemon->stop_reason == NULL && daemon->refused[0] == '\0') {
         ftl__notify_status("Waiting for Redis at %s", daemon->config->redis.shown);
         ftl__notify_extend();
         if (daemon->ledger.id[0] == '\0')
@@ -81,7 +81,7 @@ static bool wait_up(struct ftl__daemon *daemon)
             (void)ftl__link_wait_up(daemon->work, ftl_deadline(FTL_S));
         serve_dump(daemon);
     }
-    return daemon->stop_reason == NULL;
+    return daemon->stop_reason == NULL && daemon->refused[0] == '\0';
 }
 
 void ftl__daemon_show_status(const struct ftl__daemon *daemon)
@@ -128,6 +128,16 @@ static void serve(struct ftl__daemon *daemon)
         ftl__dispatch_unpark(daemon->dispatch);
 }
 
+/* What was registered is given up again. */
+static int refuse(struct ftl__daemon *daemon)
+{
+    const struct ftl__config *config = daemon->started;
+
+    fprintf(stderr, "%s:%u: require_durable: Redis at %s may lose jobs: %s\n", config->file,
+            config->require_durable_line, config->redis.shown, daemon->refused);
+    return ftl__daemon_drain(daemon, "require_durable");
+}
+
 static int run(struct ftl__daemon *daemon)
 {
     int code = ftl__daemon_open_parts(daemon);
@@ -139,6 +149,8 @@ static int run(struct ftl__daemon *daemon)
     report_start(daemon);
     if (wait_up(daemon))
         say_ready(daemon);
+    else if (daemon->refused[0] != '\0' && daemon->stop_reason == NULL)
+        return refuse(daemon);
     while (daemon->stop_reason == NULL) {
         serve(daemon);
         if (daemon->stop_reason == NULL)

@@ -8,6 +8,7 @@
 #include "daemon/claim.h"
 #include "daemon/config.h"
 #include "daemon/dev.h"
+#include "daemon/durability.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/promote.h"
@@ -43,6 +44,9 @@ struct ftl__daemon {
     struct ftl__claim *claim;
     struct ftl__promote *promote;
     struct ftl__roster *roster;
+
+    struct ftl__durability durability; /* as it was told last */
+    char refused[512]; /* why require_durable refuses this Redis; "" if it does not */
 
     /* What the main task is told. */
     struct ftl_notify *changed;

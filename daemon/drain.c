@@ -156,7 +156,8 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     if (ftl__dispatch_running(daemon->dispatch) > 0)
         report_stuck(daemon);
     leave(daemon, end, &left);
-    exit_code = left > 0 ? FTL__EXIT_LEFT : FTL__EXIT_OK;
+    exit_code = daemon->refused[0] != '\0' ? FTL__EXIT_CONFIG : FTL__EXIT_OK;
+    exit_code = left > 0 ? FTL__EXIT_LEFT : exit_code;
     report_stopped(daemon, exit_code, left, began);
     return exit_code;
 }

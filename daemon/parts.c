@@ -11,14 +11,43 @@
 
 #include "daemon/log.h"
 
+#define DURABILITY_TIMEOUT (5 * FTL_S)
 #define LEASE_STALLS (20 * FTL_S) /* its task turns at least every 6 s */
 
 /* ---- what parts tell each other -------------------------------------------------------------- */
+
+/* Told again only when it is different: on another server, or after a change of its settings.
+ * With require_durable nothing is claimed from a server that does not pass at the start. */
+static int look_at_durability(struct ftl__daemon *daemon, struct ftl__link *link)
+{
+    struct ftl__durability durability;
+    int code;
+
+    if (daemon->dev != NULL)
+        return 0;
+    code = ftl__durability_read(link, ftl_deadline(DURABILITY_TIMEOUT), &durability);
+    if (code != 0)
+        return code;
+    if (!ftl__durability_equal(&durability, &daemon->durability))
+        ftl__durability_tell(&durability);
+    daemon->durability = durability;
+    if (!daemon->started->require_durable || daemon->ready)
+        return 0;
+    ftl__durability_explain(&durability, daemon->refused, sizeof daemon->refused);
+    if (daemon->refused[0] == '\0')
+        return 0;
+    ftl__link_break(link, "require_durable");
+    ftl_notify_one(daemon->changed);
+    return FTL_EINVAL;
+}
 
 static int on_work_up(void *arg, struct ftl__link *link)
 {
     struct ftl__daemon *daemon = arg;
     int code = ftl__scripts_on_up(daemon->scripts, link);
+
+    if (code == 0)
+        code = look_at_durability(daemon, link);
 
     if (code == 0 && daemon->claim != NULL)
         ftl__claim_reconnected(daemon->claim);

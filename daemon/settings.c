@@ -183,6 +183,14 @@ static int read_seconds(const struct ftl__settings *settings, const config_setti
     return rc;
 }
 
+static int read_bool(const struct ftl__settings *settings, const config_setting_t *at, void *member)
+{
+    if (config_setting_type(at) != CONFIG_TYPE_BOOL)
+        return wrong_type(settings, at, "true or false");
+    *(bool *)member = config_setting_get_bool(at) != 0;
+    return 0;
+}
+
 static int read_word(const struct ftl__settings *settings, const config_setting_t *at,
                      const struct ftl__key *key, void *member)
 {
@@ -319,6 +327,8 @@ static int read_key(const struct ftl__settings *settings, const config_setting_t
         return read_size(settings, at, key, member);
     case FTL__KEY_SECONDS:
         return read_seconds(settings, at, key, member);
+    case FTL__KEY_BOOL:
+        return read_bool(settings, at, member);
     case FTL__KEY_WORD:
         return read_word(settings, at, key, member);
     case FTL__KEY_TEXT:

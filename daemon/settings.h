@@ -16,6 +16,7 @@ enum ftl__key_kind {
     FTL__KEY_UINT,    /* uint32_t: an integer in [min, max]                                     */
     FTL__KEY_SIZE,    /* size_t, likewise                                                       */
     FTL__KEY_SECONDS, /* double: an integer or a float in [min, max]                            */
+    FTL__KEY_BOOL,    /* bool                                                                   */
     FTL__KEY_WORD,    /* an enum: one of `words`, its index is the value                        */
     FTL__KEY_TEXT,    /* char *: min to max bytes; NULL where the key is absent                 */
     FTL__KEY_TEXTS,   /* char **, NULL-terminated: an array or list of min to max strings       */

@@ -27,16 +27,16 @@ ENOUGH = 20  # messages that are all shorter than the cursor: longer ones were a
 SCRIPTS = ("absolve", "ack", "beat", "claim", "due", "fence", "promote", "reap", "register",
            "retire", "settle", "trim")
 USED = {"LOAD " + name for name in SCRIPTS} | set(SCRIPTS) | {
-    "BLMOVE", "CLIENT", "DEL", "DEL fettle:promoter", "EXEC", "EXISTS", "EXISTS fettle:batches",
+    "BLMOVE", "CLIENT", "CONFIG", "DEL", "DEL fettle:promoter", "EXEC", "EXISTS", "EXISTS fettle:batches",
     "EXPIRE", "GET fettle:promoter", "HDEL fettle:fenced", "HEXISTS fettle:fenced",
     "HGETALL fettle:batches", "HGETALL fettle:beat", "HGETALL fettle:fenced",
     "HGETALL fettle:owners",
-    "HSCAN fettle:recoveries", "HSET", "INCRBY", "MULTI", "PING", "RPOP", "SADD", "SET", "SMEMBERS",
+    "HSCAN fettle:recoveries", "HSET", "INCRBY", "MULTI", "PING", "ROLE", "RPOP", "SADD", "SET", "SMEMBERS",
     "SREM"}
 RECOVERY = {"absolve", "reap", "EXISTS fettle:batches", "HDEL fettle:fenced",
             "HEXISTS fettle:fenced", "HGETALL fettle:fenced", "HSCAN fettle:recoveries"}
 PRUNING = {"EXISTS", "SET", "SMEMBERS"}
-LEAVING = {"CLIENT", "PING", "register", "retire", "DEL", "DEL fettle:promoter",
+LEAVING = {"CLIENT", "CONFIG", "PING", "ROLE", "register", "retire", "DEL", "DEL fettle:promoter",
            "GET fettle:promoter", "SREM"}
 
 ERRORS = (

@@ -286,6 +286,8 @@ static const struct {
     {"redis = { url = \"unix:///s?db=x\"; };",
      "f:1: redis.url: db must be the number of a database"},
     {"order = \"a\nb\";", "f:1: order: \"a?b\" is none of \"strict\", \"weighted\""},
+    {"require_durable = 1;",
+     "f:1: require_durable: expected true or false, got an integer"},
     {"redis = { prefix = \"a b\"; };",
      "f:1: redis.prefix: must be printable ASCII without spaces"},
     {"redis = { url = \"redis://:x@h\";\n password_file = \"/p\"; };",
@@ -508,6 +510,7 @@ START_TEST(a_reload_may_not_change_everything)
     ck_assert_str_eq(difference("", "redis = { url = \"redis://:x@127.0.0.1\"; };"), "redis.url");
     ck_assert_ptr_null(difference("", "redis = { url = \"redis://127.0.0.1:6379\"; };"));
     ck_assert_str_eq(difference("", "redis = { prefix = \"x:\"; };"), "redis.prefix");
+    ck_assert_str_eq(difference("", "require_durable = true;"), "require_durable");
     ck_assert_str_eq(difference("", "workers = 2;"), "workers");
     ck_assert_str_eq(difference("", "lease_ttl = 2;"), "lease_ttl");
 }
