@@ -16,6 +16,7 @@
  * begins any more. */
 #include <fettle/join.h>
 
+#include "runtime/fork.h"
 #include "runtime/strands.h"
 #include "runtime/timer.h"
 #include "runtime/worker.h"
@@ -117,6 +118,7 @@ static void wake_parent_at_the_end(struct join *join)
 static void returned(struct limb *limb, int result)
 {
     struct join *join = limb->join;
+    ftl__fork_check();
     ftl__list_unlink(&limb->sibling);
     ftl__defers_move(&limb->strand.defers, &join->parent->defers);
     limb->branch->result = result;

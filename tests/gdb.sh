@@ -38,12 +38,13 @@ ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}" $gdb \
     -ex 'echo PART 1\n' -ex 'bt' \
     -ex 'echo PART 2\n' -ex 'fettle tasks' \
     -ex 'echo PART 3\n' -ex 'fettle bt 0' \
-    -ex 'echo PART 4\n' -ex 'fettle bt 1' \
+    -ex 'echo PART 4\n' -ex 'fettle bt 2' \
     -ex 'echo PART 5\n' -ex 'fettle bt' \
     -ex 'echo PART 6\n' -ex 'bt' \
     -ex 'echo PART 7\n' -ex 'fettle bt 99' \
-    -ex 'echo PART 8\n' -ex 'fettle bt 3' \
-    -ex 'echo PART 9\n' -ex kill \
+    -ex 'echo PART 8\n' -ex 'fettle bt 4' \
+    -ex 'echo PART 9\n' -ex 'fettle bt 1' \
+    -ex 'echo PART 10\n' -ex kill \
     "$BUILDDIR/tests/gdb_tasks" >"$out" 2>&1
 grep -q 'no debug information' "$out" && skip_all 'built without debug information'
 
@@ -55,25 +56,29 @@ frames 1 $running
 ok $? "gdb's own backtrace of a running task ends at its bottom"
 part 2 | grep -q '^0 *waiting *sleeper *waits$'
 ok $? 'a waiting task is listed'
-part 2 | grep -q '^1 *running *runner *spawns_and_runs on thread [0-9]*$'
+part 2 | grep -q '^2 *running *runner *spawns_and_runs on thread [0-9]*$'
 ok $? 'a running task is listed with its thread'
-part 2 | grep -q '^2 *new *fresh *waits$'
+part 2 | grep -q '^3 *new *fresh *waits$'
 ok $? 'a task that has not begun is listed'
 frames 3 $waiting
 ok $? 'the backtrace of a waiting task'
 frames 4 $running
 ok $? 'the backtrace of a running task'
-[ "$(part 5 | grep -c '^[0-9]')" = 3 ] && [ "$(part 5 | grep -c ftl__context_start)" = 3 ]
+[ "$(part 5 | grep -c '^[0-9]')" = 4 ] && [ "$(part 5 | grep -c ftl__context_start)" = 6 ]
 ok $? 'the backtraces of all that have begun'
 [ "$(part 6)" = "$(part 1)" ]
 ok $? "gdb's own backtrace is what it was before"
 grep -q '^no task 99$' "$out"
 ok $? 'a task that is not there'
-part 2 | grep -q '^runtime gdb: 3 tasks$' && part 2 | grep -q '^runtime other: 1 tasks$' &&
-    part 2 | grep -q '^3 *waiting *elsewhere *waits$'
+part 2 | grep -q '^runtime gdb: 4 tasks$' && part 2 | grep -q '^runtime other: 1 tasks$' &&
+    part 2 | grep -q '^4 *waiting *elsewhere *waits$'
 ok $? 'a task of another runtime is listed'
 frames 8 $waiting
 ok $? 'the backtrace of a task of another runtime'
+frames 9 wait_inside branch ftl__branch_main ftl__context_start \
+    wait_inside second_branch ftl__branch_main ftl__context_start \
+    ftl_join joins ftl__strand_main ftl__context_start
+ok $? 'the backtraces of the strands of a task'
 
 # A core file of the kernel's, where it leaves one in the current folder.
 folder=$(mktemp -d)
@@ -86,7 +91,7 @@ core=$(find "$folder" -name 'core*')
 if [ -f "$core" ]; then
     $gdb -ex "source $SRCDIR/tools/gdb/fettle.py" -ex 'echo PART 1\n' -ex 'fettle bt 0' \
         -ex 'echo PART 2\n' -ex 'fettle tasks' "$program" "$core" >"$out" 2>&1
-    frames 1 $waiting && part 2 | grep -q '^1 *running *runner *spawns_and_runs on thread [0-9]*$'
+    frames 1 $waiting && part 2 | grep -q '^2 *running *runner *spawns_and_runs on thread [0-9]*$'
     ok $? "$name"
 else
     skip "$name" 'the kernel leaves no core file here'

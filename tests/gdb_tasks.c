@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What tests/gdb.sh looks at: when stop_here() is called, one task waits, one runs, and one has
- * not begun; in another runtime one waits. With an argument the process dumps core there. */
+ * What tests/gdb.sh looks at: when stop_here() is called, one task waits, one waits in two
+ * branches, one runs, and one has not begun; in another runtime one waits. With an argument the
+ * process dumps core there. */
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include <fettle/channel.h>
+#include <fettle/join.h>
 #include <fettle/runtime.h>
 #include <fettle/task.h>
 #include <fettle/time.h>
@@ -33,6 +35,28 @@ static void *waits(void *arg)
     return arg;
 }
 
+__attribute__((noinline)) static int branch(void *arg)
+{
+    waits(arg);
+    return 0;
+}
+
+__attribute__((noinline)) static int second_branch(void *arg)
+{
+    waits(arg);
+    return 0;
+}
+
+static void *joins(void *arg)
+{
+    struct ftl_oneshot other;
+    struct ftl_branch branches[2] = {{.fn = second_branch, .arg = &other},
+                                     {.fn = branch, .arg = arg}};
+    ftl_oneshot_init(&other);
+    ftl_join(branches, 2);
+    return arg;
+}
+
 static struct ftl_task *spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
                               const char *name)
 {
@@ -56,7 +80,7 @@ static void *ends(void *arg)
     return arg;
 }
 
-/* A runtime where a task with the number 3 waits. */
+/* A runtime where a task with the number 4 waits. */
 static void start_other(void)
 {
     const struct ftl_runtime_options options = {.name = "other", .workers = 1};
@@ -66,7 +90,7 @@ static void start_other(void)
     void *nothing;
     if (ftl_runtime_start(&options, &runtime) != 0)
         abort();
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         if (ftl_task_join(spawn(runtime, ends, NULL, "brief"), FTL_FOREVER, &outcome) != 0)
             abort();
     ftl_oneshot_init(&started);
@@ -89,6 +113,10 @@ int main(int argc, char **argv)
         return 1;
     ftl_oneshot_init(&started);
     ftl_task_detach(spawn(runtime, waits, &started, "sleeper"));
+    if (ftl_oneshot_recv(&started, FTL_FOREVER, &nothing) != 0)
+        return 1;
+    ftl_oneshot_init(&started);
+    ftl_task_detach(spawn(runtime, joins, &started, "joiner"));
     if (ftl_oneshot_recv(&started, FTL_FOREVER, &nothing) != 0)
         return 1;
     struct ftl_task *runner = spawn(runtime, spawns_and_runs, NULL, "runner");

@@ -48,7 +48,8 @@ class Worker:
     def __init__(self, thread, value):
         self.thread = thread
         self.value = value
-        self.strand = int(value["strand"])
+        self.strand = value["strand"].cast(gdb.lookup_type("struct ftl__strand").pointer())
+        self.task = int(self.strand["task"]) if self.strand else 0
 
 
 def workers():
@@ -96,18 +97,32 @@ class Task:
         thread = " on thread %d" % self.on.thread.num if self.on else ""
         return "%-6d %-8s %s  %s%s" % (self.id, self.state_name(), name, function, thread)
 
+    def strands(self):
+        """Its strands, those that began last first: branches of joins, then the root."""
+        place = self.value["root"]["place"]
+        if not place:
+            return [self.value["root"]]
+        found = []
+        head = place["strands"]["all"]
+        node = head["prev"]
+        kind = gdb.lookup_type("struct ftl__place")
+        offset = next(field.bitpos // 8 for field in kind.fields() if field.name == "all")
+        while node != head.address:
+            address = int(node) - offset
+            found.append(gdb.Value(address).cast(kind.pointer())["strand"].dereference())
+            node = node["prev"]
+        return found
+
     def suspended(self):
-        """Its stack pointer, or None if its registers are not on its stack."""
-        if self.state_name().split("+")[0] not in ("ready", "waiting"):
-            return None
-        return int(self.value["root"]["sp"]) or None
+        """Whether its strands' registers are on their stacks, but for the one that runs."""
+        return bool(self.on) or self.state_name().split("+")[0] in ("ready", "waiting")
 
 
 def tasks():
     """All tasks, runtime by runtime: a list of pairs (name of the runtime, its tasks by id)."""
     found = {}
     everyone = workers()
-    running = {worker.strand: worker for worker in everyone if worker.strand}
+    running = {worker.task: worker for worker in everyone if worker.task}
     for worker in everyone:
         runtime = worker.value["runtime"]
         if int(runtime) not in found:
@@ -122,7 +137,7 @@ def tasks_of(runtime, running):
         array = chunk["tasks"]
         for i in range(array.type.range()[1] + 1):
             if atomic(array[i]["state"]) >= REF:  # alive: it has references
-                on = running.get(int(array[i]["root"].address))
+                on = running.get(int(array[i].address))
                 found.append(Task(array[i], on))
         chunk = chunk["next"]
     return sorted(found, key=lambda task: task.id)
@@ -193,16 +208,28 @@ def describe(frame):
 UNWINDER = TaskUnwinder()
 
 
+def backtrace_on(thread):
+    selected = gdb.selected_thread()
+    thread.switch()
+    try:
+        return describe(gdb.newest_frame())
+    finally:
+        selected.switch()
+
+
 def backtrace(task):
-    if task.on:
-        selected = gdb.selected_thread()
-        task.on.thread.switch()
-        try:
-            return describe(gdb.newest_frame())
-        finally:
-            selected.switch()
-    sp = task.suspended()
-    return UNWINDER.frames(sp) if sp else ["no stack to show"]
+    """Of one strand after the other, with a line above each if there are several."""
+    lines = []
+    strands = task.strands() if task.suspended() else []
+    for number, strand in enumerate(strands, 1):
+        runs = task.on and strand.address == task.on.strand
+        if len(strands) > 1:
+            lines.append("strand %d of %d%s" % (number, len(strands), ", runs" if runs else ""))
+        if runs:
+            lines += backtrace_on(task.on.thread)
+        elif int(strand["sp"]):
+            lines += UNWINDER.frames(int(strand["sp"]))
+    return lines or ["no stack to show"]
 
 
 class Fettle(gdb.Command):
@@ -238,7 +265,7 @@ class Backtrace(gdb.Command):
             if not chosen:
                 raise gdb.GdbError("no task %s" % arg)
         else:
-            chosen = [task for task in every if task.on or task.suspended()]
+            chosen = [task for task in every if task.suspended()]
         for task in chosen:
             gdb.write(task.line() + "\n")
             for line in backtrace(task):
