@@ -348,11 +348,11 @@ void ftl_abort(struct ftl_task *task, int64_t grace)
 static bool set_joiner(struct ftl_task *task, struct ftl__waiter *waiter)
 {
     uint64_t state = atomic_load_explicit(&task->state, memory_order_acquire);
-    task->joiner = waiter;
     do {
         if (state & FTL__COMPLETE)
             return false;
-        ftl_assert(!(state & FTL__JOINING)); /* one joiner at a time */
+        ftl_assert(!(state & FTL__JOINING)); /* one at a time: `joiner` is the other's */
+        task->joiner = waiter;
         /* release: publishes `joiner` to the completer */
     } while (!atomic_compare_exchange_weak_explicit(&task->state, &state, state | FTL__JOINING,
                                                     memory_order_acq_rel, memory_order_acquire));

@@ -107,7 +107,8 @@ FTL_API void ftl_uncork(void);
 
 /* Waits until the task has ended, moves its outcome to *ret_outcome and consumes the handle.
  * `deadline`: ftl_now() clock, FTL_FOREVER for none. From a task it suspends, from a foreign thread
- * it blocks the thread. One joiner at a time.
+ * it blocks the thread. One joiner at a time: to join while another waits is a panic. A task that
+ * joins itself waits in vain.
  * FTL_ETIMEDOUT, FTL_ECANCELED: the handle is still the caller's, *ret_outcome is untouched. */
 FTL_API int ftl_task_join(struct ftl_task *task, int64_t deadline, struct ftl_outcome *ret_outcome);
 
@@ -140,8 +141,8 @@ FTL_API int ftl_yield(void);
  * its turn) is used up, and honours an abort. Cheap otherwise. */
 FTL_API int ftl_checkpoint(void);
 
-/* Between the two, abort waits: calls behave as if it had not come. They nest. No-ops on a foreign
- * thread. */
+/* Between the two, abort waits: calls behave as if it had not come. They nest; an unmask without its
+ * mask is a panic. On a foreign thread, which nobody aborts, they change nothing. */
 FTL_API void ftl_mask(void);
 FTL_API void ftl_unmask(void);
 

@@ -42,6 +42,58 @@ START_TEST(join_times_out_and_the_handle_remains)
 }
 END_TEST
 
+struct joined {
+    struct ftl_task *task;
+    struct ftl_oneshot begun;
+};
+
+static void *join_it(void *arg)
+{
+    struct joined *joined = arg;
+    struct ftl_outcome outcome;
+    ftl_oneshot_send(&joined->begun, NULL);
+    ftl_assert(ftl_task_join(joined->task, FTL_FOREVER, &outcome) == 0);
+    return outcome.value;
+}
+
+static void *join_too(void *arg)
+{
+    struct ftl_outcome outcome;
+    ftl_task_join(arg, FTL_FOREVER, &outcome);
+    return NULL;
+}
+
+static void *wait_for_a_value(void *arg)
+{
+    void *value;
+    ftl_assert(ftl_oneshot_recv(arg, FTL_FOREVER, &value) == 0);
+    return value;
+}
+
+START_TEST(a_second_joiner_panics_and_the_first_has_the_outcome)
+{
+    const struct ftl_runtime_options options = {.serial = true};
+    struct ftl_runtime *runtime;
+    struct ftl_oneshot value = {0};
+    struct joined joined = {0};
+    struct ftl_task *first, *second, *other;
+    void *nothing;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, wait_for_a_value, &value, NULL, &joined.task), 0);
+    other = ftl_task_ref(joined.task);
+    ck_assert_int_eq(ftl_spawn(runtime, join_it, &joined, NULL, &first), 0);
+    ck_assert_int_eq(ftl_oneshot_recv(&joined.begun, FTL_FOREVER, &nothing), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, join_too, other, NULL, &second), 0); /* its turn comes when
+                                                                                the first waits */
+    ck_assert_int_eq(fixture_join(second), FTL_PANICKED);
+    ftl_oneshot_send(&value, &value);
+    ck_assert_ptr_eq(join(first).value, &value);
+    ftl_task_detach(other);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ftl_runtime_free(runtime);
+}
+END_TEST
+
 /* Of this thread, ns: what the machine does otherwise does not count. */
 static int64_t cpu_time(void)
 {
@@ -412,6 +464,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, the_joiner_gets_the_value_and_the_argument_is_freed_once);
     FIXTURE_CASE(suite, a_detached_tasks_value_goes_to_its_destructor);
     FIXTURE_CASE(suite, join_times_out_and_the_handle_remains);
+    UNIT_CASE(suite, a_second_joiner_panics_and_the_first_has_the_outcome);
     FIXTURE_CASE(suite, two_tasks_from_outside_run_on_two_workers);
     UNIT_CASE(suite, the_budget_makes_a_busy_task_yield);
     UNIT_CASE(suite, checkpoints_share_the_worker_in_slices);
