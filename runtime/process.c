@@ -45,6 +45,7 @@ struct ftl_process {
 /* What a start needs for as long as it lasts. */
 struct start {
     const struct ftl_process_options *options;
+    const char *const *envp;
     int child_end[3]; /* of the pipes; -1 = none */
     int our_end[3];
     char file[PATH_MAX];
@@ -159,14 +160,19 @@ static int fill_attributes(posix_spawnattr_t *attributes)
 }
 
 /* posix_spawn() wants pointers to char that it does not write through. */
+union strings {
+    const char *const *in;
+    char *const *out;
+};
+
 static char *const *unconst(const char *const *strings)
 {
-    union {
-        const char *const *in;
-        char *const *out;
-    } cast = {.in = strings};
+    return ((union strings){.in = strings}).out;
+}
 
-    return cast.out;
+static const char *const *our_environment(void)
+{
+    return ((union strings){.out = environ}).in;
 }
 
 /* 0 and *ret_pid, or an errno value. Takes the thread for as long as the child needs to exec. */
@@ -190,7 +196,7 @@ static int spawn_child(const struct start *start, pid_t *ret_pid)
     }
     if (rc == 0) {
         rc = posix_spawn(ret_pid, start->file, &actions, &attributes, unconst(start->options->argv),
-                         unconst(start->options->envp));
+                         unconst(start->envp));
     }
     posix_spawnattr_destroy(&attributes);
 out_actions:
@@ -209,7 +215,7 @@ static bool ends_are_lost(void)
 
 static int find_program(struct start *start)
 {
-    const char *path = ftl__environment_get(start->options->envp, "PATH");
+    const char *path = ftl__environment_get(start->envp, "PATH");
 
     return ftl__program_find(start->options->argv[0], path != NULL ? path : FTL__PROGRAM_PATH,
                              start->file, sizeof(start->file));
@@ -300,13 +306,20 @@ static int start_in(struct ftl_runtime *runtime, struct start *start, struct ftl
 int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_options *options,
                       struct ftl_process **ret_process, int *ret_errno)
 {
-    struct ftl_process *process = calloc(1, sizeof(*process));
-    struct start *start = malloc(sizeof(*start)); /* too large for a small stack */
+    struct ftl_process *process;
+    struct start *start; /* too large for a small stack */
     int rc = FTL_ENOMEM, error = ENOMEM;
 
+    if (options->argv == NULL || options->argv[0] == NULL) {
+        return FTL_EINVAL;
+    }
+    process = calloc(1, sizeof(*process));
+    start = malloc(sizeof(*start));
     if (process != NULL && start != NULL) {
-        *start =
-            (struct start){.options = options, .child_end = {-1, -1, -1}, .our_end = {-1, -1, -1}};
+        *start = (struct start){.options = options,
+                                .envp = options->envp != NULL ? options->envp : our_environment(),
+                                .child_end = {-1, -1, -1},
+                                .our_end = {-1, -1, -1}};
         rc = start_in(runtime, start, process, &error);
         close_ends(start->child_end);
         close_ends(start->our_end);

@@ -17,7 +17,8 @@ enum ftl_stdio { FTL_STDIO_NULL, FTL_STDIO_PIPE, FTL_STDIO_INHERIT };
 struct ftl_process_options {
     const char *const *argv; /* argv[0] without a slash is looked up in the PATH of `envp`;
                                 NULL-terminated                                                   */
-    const char *const *envp; /* the whole environment; NULL-terminated                            */
+    const char *const *envp; /* the whole environment; NULL-terminated. NULL = ours (environ(7),
+                                which nobody may change meanwhile)                                */
     const char *cwd;         /* NULL = ours                                                       */
     enum ftl_stdio in, out, err;
 };
@@ -26,7 +27,8 @@ struct ftl_process_options {
  * process group of its own. `runtime` drives its pipes and its pidfd. Takes the calling thread
  * until the child executes its program (a millisecond or so). FTL_ESYS with *ret_errno (ENOENT: no
  * such program or cwd; ECHILD: this program ignores SIGCHLD; ENOSYS: Linux before 5.3, or a filter
- * of system calls, has no pidfds), FTL_ENOMEM: nothing is left running. ret_errno may be NULL. */
+ * of system calls, has no pidfds), FTL_ENOMEM, FTL_EINVAL (there is no argv[0]): nothing is left
+ * running. ret_errno may be NULL. */
 FTL_API int ftl_process_start(struct ftl_runtime *runtime,
                               const struct ftl_process_options *options,
                               struct ftl_process **ret_process, int *ret_errno);

@@ -289,6 +289,45 @@ static void *attempt_with_pipes(void *arg)
     return NULL;
 }
 
+static void *look_into_our_environment(void *arg)
+{
+    const char *const argv[] = {"sh", "-c", "exec test \"$OURS\" = here", NULL};
+    const struct ftl_process_options options = {.argv = argv};
+    struct ftl_process *process;
+
+    ftl_assert(ftl_process_start(fixture_runtime, &options, &process, NULL) == 0);
+    ftl_assert(ftl_process_wait(process, FTL_FOREVER, arg) == 0);
+    ftl_process_free(process);
+    return NULL;
+}
+
+START_TEST(without_an_environment_it_gets_ours)
+{
+    struct ftl_exit exit = {.code = -2};
+    ck_assert_int_eq(setenv("OURS", "here", 1), 0);
+    fixture_run(look_into_our_environment, &exit);
+    ck_assert_int_eq(exit.code, 0);
+}
+END_TEST
+
+static void *start_nothing(void *arg)
+{
+    const char *const nothing[] = {NULL};
+    struct ftl_process_options options = {.envp = plain_env};
+    struct ftl_process *process;
+
+    ftl_assert(ftl_process_start(fixture_runtime, &options, &process, NULL) == FTL_EINVAL);
+    options.argv = nothing;
+    ftl_assert(ftl_process_start(fixture_runtime, &options, &process, NULL) == FTL_EINVAL);
+    return arg;
+}
+
+START_TEST(without_a_program_there_is_no_child)
+{
+    fixture_run(start_nothing, NULL);
+}
+END_TEST
+
 static void expect_refusal(const char *argv0, const char *cwd, int error)
 {
     struct attempt tried = {.argv0 = argv0, .cwd = cwd};
@@ -541,6 +580,8 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, signals_are_reset);
     FIXTURE_CASE(suite, group_of_its_own);
     UNIT_CASE(suite, starts_without_stdio);
+    FIXTURE_CASE(suite, without_an_environment_it_gets_ours);
+    FIXTURE_CASE(suite, without_a_program_there_is_no_child);
     FIXTURE_CASE(suite, refusals_name_their_reason);
     FIXTURE_CASE(suite, without_descriptors_nothing_is_left);
     FIXTURE_CASE(suite, free_kills_the_group);
