@@ -23,7 +23,7 @@ struct ftl__queue {
     _Alignas(128) _Atomic uint64_t head;
     /* The next free slot. Written by the owner only. */
     _Alignas(128) _Atomic uint32_t tail;
-    _Atomic(struct ftl_task *) slots[FTL__QUEUE_SIZE];
+    struct ftl_task *slots[FTL__QUEUE_SIZE];
 };
 
 void ftl__queue_init(struct ftl__queue *queue);

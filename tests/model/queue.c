@@ -17,7 +17,7 @@
 enum { TASKS = 8, THIEVES = 2, SIZE = FTL__QUEUE_SIZE };
 
 static struct state {
-    struct ftl__queue ring, own[THIEVES];
+    struct ftl__queue ring, own[THIEVES], full;
     struct ftl_task tasks[TASKS];
     int taken[TASKS];
     int pushed;
@@ -165,6 +165,52 @@ const struct model_scenario MODEL_RING(model_queue_around) = {
     .setup = setup_around,
     .finish = finish,
     .preemptions = 3,
+    .stale = 2,
+    .sum = 3,
+};
+
+/* ---- the owner steals, too ---- */
+
+static void *use_up_and_steal(void *arg)
+{
+    for (int i = 0; i < SIZE; i++)
+        push();
+    for (int i = 0; i < SIZE; i++)
+        pop();
+    uint32_t moved = 0;
+    struct ftl_task *task = ftl__queue_steal(&state->full, &state->ring, &moved);
+    if (task)
+        take(task);
+    return arg;
+}
+
+static void setup_exchange(void)
+{
+    prepare(use_up_and_steal, steal_once);
+    ftl__queue_init(&state->full);
+    for (int i = SIZE; i < 2 * SIZE; i++) {
+        state->tasks[i].arg = &state->tasks[i];
+        ftl__queue_push(&state->full, &state->tasks[i]);
+    }
+}
+
+static void finish_exchange(void)
+{
+    struct ftl_task *task;
+    while ((task = ftl__queue_pop(&state->full)) != NULL)
+        take(task);
+    finish();
+    for (int i = SIZE; i < 2 * SIZE; i++)
+        model_check(state->taken[i] == 1);
+}
+
+extern const struct model_scenario MODEL_RING(model_queue_exchange);
+const struct model_scenario MODEL_RING(model_queue_exchange) = {
+    .name = SIZE == 2 ? "queue_exchange_2" : "queue_exchange_4",
+    .promise = "an owner steals into slots that were stolen from it",
+    .setup = setup_exchange,
+    .finish = finish_exchange,
+    .preemptions = 2,
     .stale = 2,
     .sum = 3,
 };

@@ -9,7 +9,7 @@ extern const struct model_scenario model_lock, model_inject, model_oneshot, mode
     model_task_set, model_task_set_free, model_task_shutdown, model_worker_spawn,
     model_worker_sleep, model_worker_inbox, model_worker_inbox_2, model_worker_steal,
     model_queue_around_2, model_queue_around_4, model_queue_overflow_2, model_queue_overflow_4,
-    model_queue_pop_2, model_queue_pop_4;
+    model_queue_pop_2, model_queue_pop_4, model_queue_exchange_2, model_queue_exchange_4;
 
 const struct model_scenario *const model_scenarios[] = {
     &model_lock,
@@ -39,5 +39,7 @@ const struct model_scenario *const model_scenarios[] = {
     &model_queue_overflow_4,
     &model_queue_pop_2,
     &model_queue_pop_4,
+    &model_queue_exchange_2,
+    &model_queue_exchange_4,
     NULL,
 };
