@@ -158,14 +158,14 @@ def uncut(report):
     return [name for name in sorted(USED) if not done(name)]
 
 
-@limit(36000 if FULL else 200)
+@limit(36000 if FULL else 300)
 def test_every_offset(t):
     """Each seventh byte of each command and each reply, the first chosen by the seed; or each."""
     redisd, proxy, load, crew = stage(t, 200000)
     step = amount(7, 1)
     proxy.order("cut %d %d %d" % (t.random.randrange(step), step, LONGEST))
     with load.pushing(rate=500):
-        stir_until(crew, load, lambda: uncut(proxy.report()), 18000 if FULL else 150)
+        stir_until(crew, load, lambda: uncut(proxy.report()), 18000 if FULL else 300)
     report = proxy.order("pass")
     t.note("%d cuts, %d lapses" % (report.cuts, crew.lapses))
     equal(sorted(set(report.kinds) - USED), [], "commands that the list lacks")
@@ -173,7 +173,6 @@ def test_every_offset(t):
     load.check(repeats=crew.lapses * CONCURRENCY, dead=crew.lapses)
 
 
-@limit(200)
 def test_every_error(t):
     """Each error reply at each call, in Redis' place."""
     redisd, proxy, load, crew = stage(t, 200000)

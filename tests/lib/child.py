@@ -5,7 +5,7 @@ import ctypes
 import signal
 import subprocess
 
-from wait import Timeout, patient
+from wait import Timeout, patience
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -24,7 +24,7 @@ def start(argv, **options):
 def finish(process, timeout):
     """Waits for its end; returns the exit code (negative: a signal)."""
     try:
-        return process.wait(patient(timeout))
+        return process.wait(patience(timeout))
     except subprocess.TimeoutExpired:
         raise Timeout("pid %d (%s) still runs after %gs"
-                      % (process.pid, process.args[0], patient(timeout))) from None
+                      % (process.pid, process.args[0], patience(timeout))) from None

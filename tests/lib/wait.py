@@ -2,7 +2,7 @@
 """Deadlines of the tests, and waiting for what has no event of its own.
 
 All times are seconds on the monotonic clock. FTL_TEST_SLOW (a factor, set for sanitizer builds)
-stretches every deadline; a test that asserts a deadline skips that where RELAXED is set."""
+stretches every deadline. What is promised in time is asserted by in_time()."""
 
 import os
 import time
@@ -20,8 +20,22 @@ def patient(seconds):
     return seconds * SLOW
 
 
+def patience(seconds):
+    """How long to wait for what must come: a minute at least, for nothing is proven by giving up
+    sooner, and a machine with much else to do is slow."""
+    return patient(max(seconds, 60))
+
+
 def deadline(seconds):
-    return time.monotonic() + patient(seconds)
+    """When a wait gives up."""
+    return time.monotonic() + patience(seconds)
+
+
+def in_time(took, limit, what="it"):
+    """Asserts a promised time; not under a sanitizer. A machine with other work gets more of it."""
+    allowed = limit * (1 + os.getloadavg()[0])
+    assert RELAXED or took < allowed, "%s took %.2f s, allowed here: %.2f s, else %g s" % (
+        what, took, allowed, limit)
 
 
 def until(condition, timeout=10, what=None, pause=0.005):
@@ -33,5 +47,5 @@ def until(condition, timeout=10, what=None, pause=0.005):
         if result:
             return result
         if time.monotonic() > end:
-            raise Timeout("waited %gs for %s" % (patient(timeout), what or condition))
+            raise Timeout("waited %gs for %s" % (patience(timeout), what or condition))
         time.sleep(pause)

@@ -13,7 +13,7 @@ from fettled import Fettled, job
 from places import places
 from probe import Probe
 from redisd import Redisd, available
-from tap import equal, limit, main
+from tap import equal, main
 from wait import RELAXED, until
 
 QUIET = {"level": "info", "format": "json", "jobs": "failures"}
@@ -36,7 +36,6 @@ def check(t, probe, client):
     equal(left, [], "in-flight keys")
 
 
-@limit(120)
 def test_100_000_jobs(t):
     """Pushed while the daemon runs."""
     count = 5000 if RELAXED else 100000
@@ -52,7 +51,6 @@ def test_100_000_jobs(t):
     check(t, probe, redisd.client)
 
 
-@limit(120)
 def test_three_daemons_two_queues(t):
     """Several daemons that come and go in good order change nothing about it."""
     count = 3000 if RELAXED else 30000
@@ -72,7 +70,6 @@ def test_three_daemons_two_queues(t):
     check(t, probe, redisd.client)
 
 
-@limit(120)
 def test_failures_among_them(t):
     """Jobs that fail go to retry, each once; the others run once."""
     count = 1000 if RELAXED else 10000

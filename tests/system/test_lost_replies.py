@@ -12,14 +12,13 @@ from fettled import Fettled, job
 from places import places
 from probe import Probe
 from redisd import Redisd, available
-from tap import equal, limit, main
+from tap import equal, main
 from wait import until
 
 INFO = {"level": "info", "format": "json", "jobs": "failures"}
 CLAIM, SETTLE = b"fettle:token", b"zadd"
 
 
-@limit(120)
 def test_claims(t):
     """A claim without an answer has taken jobs that nobody knows of: the audit puts them back."""
     count = 400
@@ -37,7 +36,6 @@ def test_claims(t):
     equal(daemon.find("job.refused"), [], "refused")
 
 
-@limit(120)
 def test_order_is_kept(t):
     """What the audit puts back stands where it stood."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
@@ -59,7 +57,6 @@ def test_order_is_kept(t):
     until(lambda: not places(redisd.client), what="no job left")
 
 
-@limit(120)
 def test_settles(t):
     """A settle without an answer is sent again under the same tokens: one member each."""
     count = 60

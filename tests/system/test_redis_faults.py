@@ -16,8 +16,8 @@ from places import places
 from probe import Probe
 from redisd import Redisd, available
 from resp import RedisError
-from tap import equal, limit, main
-from wait import RELAXED, until
+from tap import equal, main
+from wait import in_time, until
 
 INFO = {"level": "info", "format": "json", "jobs": "failures"}
 
@@ -64,7 +64,6 @@ def resumed(probe):
     return time.monotonic() - start
 
 
-@limit(90)
 def test_killed_and_restarted_under_load(t):
     """With appendonly, always: work resumes within 2 s of its return, each acknowledged job is run."""
     count = 20000
@@ -80,7 +79,7 @@ def test_killed_and_restarted_under_load(t):
         redisd.start()
         took = resumed(probe)
         t.note("down for %.1f s, resumed %.2f s after its return" % (down, took))
-        assert RELAXED or took < 2, "%.2f s" % took
+        in_time(took, 2)
     producer.stop()
     pushed = producer.acknowledged
     until(lambda: all(probe[i] for i in pushed), 20, "each acknowledged job to run", pause=0.1)
@@ -92,7 +91,6 @@ def test_killed_and_restarted_under_load(t):
     equal(daemon.find("lease.fenced"), [], "fenced")
 
 
-@limit(60)
 def test_long_runs_across_a_restart(t):
     """Runs that began before the outage and ended in it are settled after it, and not repeated."""
     redisd, probe = t.use(Redisd(appendonly="yes")), t.use(Probe())
@@ -109,7 +107,6 @@ def test_long_runs_across_a_restart(t):
     equal(daemon.find("job.refused"), [], "refused settles")
 
 
-@limit(60)
 def test_absent_at_start(t):
     """It says that Redis is not there, keeps trying, and is READY when it comes."""
     redisd = t.use(Redisd(start=False))
@@ -131,14 +128,13 @@ def test_absent_at_start(t):
     daemon.wait_ready()
     took = time.monotonic() - start
     t.note("ready %.2f s after Redis came" % took)
-    assert RELAXED or took < 2.5, "%.2f s" % took
+    in_time(took, 2.5)
     if with_systemd:
         manager.wait("READY", "1")
     redisd.client.call("LPUSH", "queue:default", job("Hello", ["late"]))
     daemon.wait_event("job.log", line="hello, late")
 
 
-@limit(60)
 def test_stop_while_redis_is_absent(t):
     """SIGTERM before Redis ever came: exit 0 at once, there is nothing to settle."""
     redisd = t.use(Redisd(start=False))
@@ -147,10 +143,9 @@ def test_stop_while_redis_is_absent(t):
     start = time.monotonic()
     daemon.stop()
     took = time.monotonic() - start
-    assert RELAXED or took < 2, "%.2f s" % took
+    in_time(took, 2)
 
 
-@limit(60)
 def test_hung_redis(t):
     """A server that accepts and does not answer is noticed by a deadline; work resumes after it."""
     redisd, probe = t.use(Redisd()), t.use(Probe(2))
@@ -163,7 +158,6 @@ def test_hung_redis(t):
     until(lambda: probe[0] == 1, 10, "the job to run")
 
 
-@limit(60)
 def test_connections_killed(t):
     """CLIENT KILL of all its connections, again and again under load: each job is run."""
     count = 2000
@@ -180,7 +174,6 @@ def test_connections_killed(t):
     equal(sum(probe.cells()), count, "runs: a lost connection repeats nothing")
 
 
-@limit(60)
 def test_out_of_memory(t):
     """With maxmemory reached nothing is lost or repeated: a full Redis can be emptied, and what it
     refuses is done when there is room."""
@@ -202,7 +195,6 @@ def test_out_of_memory(t):
     equal(sum(probe.cells()), 50, "runs")
 
 
-@limit(60)
 def test_queue_of_the_wrong_type(t):
     """A key of the wrong type is reported with its queue and stops no other queue."""
     redisd, probe = t.use(Redisd()), t.use(Probe(30))
@@ -218,7 +210,6 @@ def test_queue_of_the_wrong_type(t):
     assert len(daemon.find("redis.error")) < 50, "it repeats itself"
 
 
-@limit(60)
 def test_retry_set_of_the_wrong_type(t):
     """A settle that Redis refuses keeps the job in flight until it can be done."""
     redisd = t.use(Redisd())
@@ -235,7 +226,6 @@ def test_retry_set_of_the_wrong_type(t):
     until(lambda: list(places(redisd.client)) == ["retry"], what="nothing but retry")
 
 
-@limit(60)
 def test_data_lost(t):
     """A Redis that comes back empty: the daemon registers anew and works; nothing is invented."""
     redisd, probe = t.use(Redisd()), t.use(Probe(1))

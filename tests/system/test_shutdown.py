@@ -14,8 +14,8 @@ from fettled import Fettled, command, job, native
 from places import inflight, places
 from probe import Probe
 from redisd import Redisd, available
-from tap import equal, limit, main
-from wait import RELAXED, until
+from tap import equal, main
+from wait import in_time, until
 
 
 def commands(tag):
@@ -62,7 +62,7 @@ def test_eight_commands_of_a_minute(t):
     took = time.monotonic() - start
     t.note("SIGTERM to exit: %.2f s" % took)
     equal(commands(tag), [], "commands that still run")
-    assert RELAXED or took < 3, "%.2f s" % took
+    in_time(took, 3)
     equal(queue(redisd.client), texts, "the queue, next to run first")
     equal(list(places(redisd.client)), ["queue:default"], "places with jobs")
     equal(len(daemon.find("job.returned", reason="shutdown")), 8, "jobs reported as returned")
@@ -83,7 +83,7 @@ def test_running_jobs_may_finish(t):
     start = time.monotonic()
     daemon.stop()
     took = time.monotonic() - start
-    assert RELAXED or took < 2, "%.2f s" % took
+    in_time(took, 2)
     slot = probe.slot(0)
     equal((slot.running, slot.done), (0, slot.started), "runs cut off")
     equal(len(queue(redisd.client)), 20 - slot.done, "jobs left in the queue")
@@ -100,7 +100,7 @@ def test_native_runs_are_cut_off(t):
     start = time.monotonic()
     daemon.stop()
     took = time.monotonic() - start
-    assert RELAXED or took < 1.3, "%.2f s" % took
+    in_time(took, 1.3)
     equal((probe.slot(0).running, probe.slot(0).done), (0, 0), "defers run, jobs done")
     equal(queue(redisd.client), texts, "the queue, next to run first")
 
@@ -139,7 +139,7 @@ def test_second_sigterm(t):
     start = time.monotonic()
     daemon.stop()
     took = time.monotonic() - start
-    assert RELAXED or took < 1.5, "%.2f s" % took
+    in_time(took, 1.5)
     equal(commands(tag), [], "commands that still run")
     equal(queue(redisd.client), texts, "the queue, next to run first")
 
@@ -167,7 +167,7 @@ def test_claim_on_its_way(t):
     start = time.monotonic()
     equal(daemon.wait_exit(), 0, "exit code")
     took = time.monotonic() - start
-    assert RELAXED or took < 1.5, "%.2f s" % took
+    in_time(took, 1.5)
     equal(probe.slot(0).started, 0, "runs begun")
     equal(queue(redisd.client), texts, "the queue, next to run first")
     equal(len(daemon.find("job.returned", reason="quiet")), 5, "jobs reported as returned")
@@ -194,7 +194,7 @@ def test_claim_that_is_not_answered(t):
             daemon.signal(signal.SIGTERM)
         equal(daemon.wait_exit(), 3, "exit code")
         took = time.monotonic() - start
-        assert RELAXED or took < 2.5, "%.2f s" % took
+        in_time(took, 2.5)
         equal(daemon.find("daemon.stopped")[0]["left"], 1, "jobs left")
         equal(daemon.find("daemon.stuck"), [], "runs said to be stuck")
         equal(inflight(redisd.client), before + 1, "jobs in flight")
@@ -246,7 +246,7 @@ def test_interrupt_is_the_same(t):
     daemon.signal(signal.SIGINT)
     equal(daemon.wait_exit(10), 0, "exit code")
     took = time.monotonic() - start
-    assert RELAXED or took < 1, "%.2f s" % took
+    in_time(took, 1)
     equal(redisd.client.call("HLEN", "fettle:owners"), 0, "owners left")
     equal(redisd.client.call("SCARD", "processes"), 0, "processes left")
     stopped = daemon.find("daemon.stopped")
@@ -266,7 +266,7 @@ def test_commands_that_ignore_sigterm(t):
     daemon.stop()
     took = time.monotonic() - start
     t.note("SIGTERM to exit: %.2f s" % took)
-    assert RELAXED or took < 2, "%.2f s" % took
+    in_time(took, 2)
     equal(commands(tag), [], "commands that still run")
     equal(queue(redisd.client), texts, "the queue, next to run first")
 
@@ -312,7 +312,6 @@ def test_dashboard_signals(t):
     equal(daemon.wait_exit(15), 0, "exit code")
 
 
-@limit(60)
 def test_stuck_thread(t):
     """A C handler that never comes back: shutdown says so and leaves its job to the lease (exit 3);
     the others are settled or put back."""
@@ -326,7 +325,7 @@ def test_stuck_thread(t):
     start = time.monotonic()
     daemon.stop(expect=3)
     took = time.monotonic() - start
-    assert RELAXED or took < 3, "%.2f s" % took
+    in_time(took, 3)
     daemon.find("daemon.stuck")[0]
     equal(daemon.find("daemon.stopped")[0]["left"], 1, "jobs left")
     left = places(redisd.client)
@@ -345,7 +344,7 @@ def test_exit_without_redis(t):
     start = time.monotonic()
     daemon.stop(expect=3)
     took = time.monotonic() - start
-    assert RELAXED or took < 3, "%.2f s" % took
+    in_time(took, 3)
 
 
 def test_usage(t):

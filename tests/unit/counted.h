@@ -57,7 +57,7 @@ static inline struct ftl_task *spawn_with(ftl_task_fn fn, void *arg, bool migrat
 static inline struct ftl_outcome join(struct ftl_task *task)
 {
     struct ftl_outcome outcome = {0};
-    ck_assert_int_eq(ftl_task_join(task, ftl_deadline(20 * unit_slow() * FTL_S), &outcome), 0);
+    ck_assert_int_eq(ftl_task_join(task, ftl_deadline(60 * unit_slow() * FTL_S), &outcome), 0);
     return outcome;
 }
 

@@ -30,7 +30,7 @@ static inline void *unit_parts_open_task(void *arg)
                                         .on_up = ftl__scripts_on_up,
                                         .arg = parts->scripts};
     ftl_assert(ftl__link_open(&options, &parts->link) == 0);
-    ftl_assert(ftl__link_wait_up(parts->link, ftl_deadline(10 * FTL_S)) == 0);
+    ftl_assert(ftl__link_wait_up(parts->link, ftl_deadline(60 * FTL_S)) == 0);
     return NULL;
 }
 

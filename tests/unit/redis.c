@@ -79,7 +79,7 @@ void unit_redis_start(struct unit_redis *redis, const char *option)
     ck_assert_int_ge(redis->pid, 0);
     if (redis->pid == 0)
         exec_server(redis, option);
-    int64_t deadline = ftl_deadline(20 * FTL_S);
+    int64_t deadline = ftl_deadline(60 * FTL_S);
     for (;;) {
         redis->context = redisConnectUnix(redis->socket);
         ck_assert_ptr_nonnull(redis->context);
@@ -128,7 +128,7 @@ static int remove_one(const char *path, const struct stat *status, int type, str
 
 void unit_redis_close(struct unit_redis *redis)
 {
-    ck_assert_uint_eq(ftl_runtime_shutdown(redis->control, ftl_deadline(20 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(redis->control, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(redis->control);
     unit_redis_kill(redis);
     running = NULL;
@@ -184,7 +184,7 @@ const char *unit_redis_text(struct unit_redis *redis, const char *format, ...)
 
 void unit_redis_await(struct unit_redis *redis, long long expected, const char *format, ...)
 {
-    int64_t deadline = ftl_deadline(20 * FTL_S);
+    int64_t deadline = ftl_deadline(60 * FTL_S);
     long long value;
     for (;;) {
         va_list args;
@@ -200,7 +200,7 @@ void unit_redis_await(struct unit_redis *redis, long long expected, const char *
 
 void unit_redis_await_text(struct unit_redis *redis, const char *expected, const char *command)
 {
-    int64_t deadline = ftl_deadline(20 * FTL_S);
+    int64_t deadline = ftl_deadline(60 * FTL_S);
     const char *text = unit_redis_text(redis, command);
     while (strstr(text, expected) == NULL && ftl_now() < deadline) {
         pause_ms(5);

@@ -27,7 +27,7 @@ static inline void fixture_start(void)
 
 static inline void fixture_stop(void)
 {
-    ck_assert_uint_eq(ftl_runtime_shutdown(fixture_runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(fixture_runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(fixture_runtime);
     fixture_runtime = NULL;
 }

@@ -67,7 +67,7 @@ START_TEST(a_panic_of_a_destructor_in_the_aborter_leaves_nobody_waiting)
     ck_assert_int_eq(fixture_join(aborter), FTL_PANICKED);
     struct ftl_outcome outcome = join(aborted);
     ck_assert_int_eq(outcome.kind, FTL_CANCELLED);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
 }
 END_TEST
@@ -243,7 +243,7 @@ START_TEST(an_abort_may_come_from_another_runtime)
         ck_assert_int_eq(join(task).kind, FTL_CANCELLED);
         ck_assert_int_eq(atomic_load(&freed), waits + 1);
     }
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
 }
 END_TEST
@@ -373,7 +373,7 @@ static void *abort_a_queued_one(void *arg)
     ftl_abort(task, 0);
     ftl_assert(ftl_task_join(task, FTL_FOREVER, &outcome) == 0);
     ftl_assert(outcome.kind == FTL_CANCELLED);
-    ftl_assert(ftl_notify_wait(notify, ftl_deadline(10 * FTL_S)) == 0); /* it was given back */
+    ftl_assert(ftl_notify_wait(notify, ftl_deadline(60 * FTL_S)) == 0); /* it was given back */
     ftl_notify_free(notify);
     return arg;
 }
@@ -386,7 +386,7 @@ START_TEST(a_task_that_was_woken_and_not_yet_resumed_is_aborted)
     ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
     ck_assert_int_eq(ftl_spawn(runtime, abort_a_queued_one, NULL, NULL, &task), 0);
     ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
 }
 END_TEST

@@ -274,7 +274,7 @@ static void *receive_after_aborted(void *arg)
             ftl_assert(ftl_task_join(first, FTL_FOREVER, &outcome) == 0);
             ftl_assert(outcome.kind == FTL_CANCELLED);
         }
-        ftl_assert(ftl_channel_recv(channel, ftl_deadline(5 * FTL_S), &got) == 0);
+        ftl_assert(ftl_channel_recv(channel, ftl_deadline(60 * FTL_S), &got) == 0);
         ftl_assert(got == &message);
         if (waits)
             ftl_assert(ftl_task_join(first, FTL_FOREVER, &outcome) == 0);
@@ -291,7 +291,7 @@ START_TEST(a_message_that_an_aborted_receiver_was_granted_goes_to_the_next)
     ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
     ck_assert_int_eq(ftl_spawn(runtime, receive_after_aborted, NULL, NULL, &task), 0);
     ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
 }
 END_TEST

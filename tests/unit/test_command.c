@@ -407,8 +407,7 @@ START_TEST(abort_kills_what_ignores_term)
     start = ftl_now();
     ftl_abort(task, 0);
     ck_assert_int_eq(fixture_join(task), FTL_CANCELLED);
-    if (unit_slow() == 1)
-        ck_assert_int_lt(ftl_now() - start, 900 * FTL_MS); /* a drain has no more time */
+    ck_assert_int_lt(ftl_now() - start, unit_limit(900 * FTL_MS)); /* a drain has no more time */
     ck_assert_int_eq(kill(printed_pid(), 0), -1);
     ck_assert_int_eq(errno, ESRCH);
     ftl__run_clear(&run);

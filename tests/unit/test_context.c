@@ -382,7 +382,7 @@ START_TEST(a_waiting_tasks_frames_are_its_callers)
     struct calls calls = {.at_the_end = wait_for_abort};
     struct ftl_outcome outcome;
     struct ftl_task *task = fixture_spawn(run_calls, &calls);
-    int64_t deadline = ftl_deadline(20 * unit_slow() * FTL_S);
+    int64_t deadline = ftl_deadline(60 * unit_slow() * FTL_S);
     while (calls.found < DEPTH && ftl_now() < deadline) { /* it may be on its way into the wait */
         ftl_sleep(FTL_MS);
         ftl_runtime_dump(fixture_runtime, look, &calls);

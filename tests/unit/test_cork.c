@@ -96,7 +96,7 @@ static void run_case(ftl_task_fn fn, enum ftl_outcome_kind expected, int runs)
     ck_assert_int_eq(ftl_spawn(other, fn, NULL, NULL, &task), 0);
     ck_assert_int_eq(fixture_join(task), expected);
     until(runs);
-    ck_assert_uint_eq(ftl_runtime_shutdown(other, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(other, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(other);
 }
 

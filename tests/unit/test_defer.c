@@ -270,7 +270,7 @@ START_TEST(a_detached_panic_is_reported_to_the_hook)
     while (atomic_load(&reported) == 0)
         sched_yield();
     ck_assert_int_eq(atomic_load(&reported), 1);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
 }
 END_TEST

@@ -27,7 +27,7 @@ static void start(void)
 
 static void stop(void)
 {
-    ck_assert_uint_eq(ftl_runtime_shutdown(one, ftl_deadline(10 * unit_slow() * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(one, ftl_deadline(60 * unit_slow() * FTL_S)), 0);
     ftl_runtime_free(one);
 }
 

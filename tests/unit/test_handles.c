@@ -137,7 +137,7 @@ static void let_go(enum state state)
 static void finish(void)
 {
     atomic_store(&release, true);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(20 * unit_slow() * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * unit_slow() * FTL_S)), 0);
     ftl_runtime_free(runtime);
 }
 
@@ -176,7 +176,7 @@ static bool take(struct ftl_outcome *outcome, enum state state, bool aborted)
 
 static int64_t soon(void)
 {
-    return ftl_deadline(20 * unit_slow() * FTL_S);
+    return ftl_deadline(60 * unit_slow() * FTL_S);
 }
 
 /* ---- handles ---- */

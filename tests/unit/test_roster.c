@@ -229,7 +229,7 @@ static void *signal_task(void *arg)
 {
     (void)arg;
     ftl__roster_refresh(roster);
-    ftl_assert(ftl_notify_wait(signalled, ftl_deadline(10 * FTL_S)) == 0);
+    ftl_assert(ftl_notify_wait(signalled, ftl_deadline(60 * FTL_S)) == 0);
     return NULL;
 }
 
@@ -248,7 +248,7 @@ END_TEST
 static void *leave_task(void *arg)
 {
     (void)arg;
-    ftl_assert(ftl__roster_leave(roster, ftl_deadline(5 * FTL_S)) == 0);
+    ftl_assert(ftl__roster_leave(roster, ftl_deadline(60 * FTL_S)) == 0);
     return NULL;
 }
 

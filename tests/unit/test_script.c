@@ -11,7 +11,7 @@
 #include "tests/unit/redis.h"
 #include "tests/unit/unit.h"
 
-#define SOON (10 * FTL_S)
+#define SOON (60 * FTL_S)
 
 static struct unit_redis redis;
 static struct ftl__scripts *scripts;

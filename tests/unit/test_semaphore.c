@@ -288,7 +288,7 @@ START_TEST(an_aborted_waiter_does_not_go_on_with_what_it_was_granted)
         ck_assert(!went_on);
         ck_assert_uint_eq(ftl_semaphore_available(semaphore), 1);
     }
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
     ftl_semaphore_free(semaphore);
 }
@@ -343,7 +343,7 @@ START_TEST(whoever_waits_longest_is_served_first)
     ck_assert_int_eq(ordered, 3);
     ck_assert_mem_eq(order, came, sizeof order);
     ck_assert_uint_eq(ftl_semaphore_available(semaphore), 3);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
     ftl_semaphore_free(semaphore);
 }
@@ -399,7 +399,7 @@ START_TEST(an_abort_comes_before_the_news_of_a_close)
     ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
     ck_assert_int_eq(ftl_spawn(runtime, abort_then_close, &deadline, NULL, &task), 0);
     ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
     ftl_semaphore_free(semaphore);
 }
@@ -494,7 +494,7 @@ START_TEST(a_set_that_is_freed_gives_the_permits_of_its_members_back)
         fixture_run(free_a_set_of_holders, NULL);
         ck_assert_uint_eq(ftl_semaphore_available(semaphore), 10);
     }
-    ck_assert_uint_eq(ftl_runtime_shutdown(fixture_runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(fixture_runtime, ftl_deadline(60 * FTL_S)), 0);
     ck_assert_uint_eq(ftl_semaphore_available(semaphore), 10);
     ftl_semaphore_free(semaphore);
 }

@@ -47,7 +47,7 @@ static struct ftl_runtime *begin(unsigned workers)
 
 static int64_t soon(void)
 {
-    return ftl_deadline(20 * unit_slow() * FTL_S);
+    return ftl_deadline(60 * unit_slow() * FTL_S);
 }
 
 static void finish(struct ftl_runtime *runtime)

@@ -33,7 +33,7 @@ static void send_signal(int number)
 
 static int64_t soon(void)
 {
-    return ftl_deadline(20 * unit_slow() * FTL_S);
+    return ftl_deadline(60 * unit_slow() * FTL_S);
 }
 
 static void expect(struct ftl_signal *listener, int number)

@@ -182,7 +182,7 @@ START_TEST(tasks_beyond_the_guards_run_and_that_is_told_once)
     ck_assert_uint_gt(stats.stacks_unguarded, 0);
     ck_assert_uint_eq(stats.stacks_unguarded, stats.stacks_mapped);
     ck_assert_int_eq(atomic_load(&told), 1);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
 }
 END_TEST

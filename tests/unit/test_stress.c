@@ -190,7 +190,7 @@ static void other_start(void)
 
 static void other_stop(void)
 {
-    ck_assert_uint_eq(ftl_runtime_shutdown(other, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(other, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(other);
 }
 

@@ -27,7 +27,7 @@ static void start(void)
 
 static void stop(void)
 {
-    ck_assert_uint_eq(ftl_runtime_shutdown(other, ftl_deadline(10 * FTL_S)), 0);
+    ck_assert_uint_eq(ftl_runtime_shutdown(other, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(other);
     fixture_stop();
 }
@@ -57,7 +57,7 @@ static void *await_gate(void *arg)
 {
     void *nothing;
     ftl_mask(); /* the shutdown of a test that failed */
-    (void)ftl_oneshot_recv(&gate, ftl_deadline(20 * unit_slow() * FTL_S), &nothing);
+    (void)ftl_oneshot_recv(&gate, ftl_deadline(60 * unit_slow() * FTL_S), &nothing);
     return arg;
 }
 
@@ -337,7 +337,7 @@ static struct ftl_task *waiting(ftl_task_fn fn, const struct primitive *primitiv
 
 static int64_t soon(void)
 {
-    return ftl_deadline(20 * unit_slow() * FTL_S);
+    return ftl_deadline(60 * unit_slow() * FTL_S);
 }
 
 static struct ftl_outcome outcome_of(struct ftl_task *task, const struct primitive *primitive)
