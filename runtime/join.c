@@ -178,9 +178,11 @@ FTL__UNTRACKED void *ftl__branch_main(void *strand)
     struct ftl__worker *worker = ftl__worker_current();
     ftl__shadow_arrive(&limb->strand.shadow, &worker->stack_low, &worker->stack_size);
     ftl__shadow_take(ftl__task_turn(limb->strand.task));
-    do
-        returned(limb, limb->branch->fn(limb->branch->arg));
-    while (go_on(limb));
+    do {
+        int result = limb->branch->fn(limb->branch->arg);
+        ftl__fork_check(); /* before the next one of the join begins */
+        returned(limb, result);
+    } while (go_on(limb));
     leave(limb);
     return ftl__worker_leave();
 }

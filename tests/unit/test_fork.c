@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fettle/join.h>
+
 #include "tests/unit/task_fixture.h"
 
 static pid_t parent;
@@ -24,6 +26,12 @@ static void never(void *arg)
         _exit(1);
 }
 
+static int never_in_branch(void *arg)
+{
+    never(arg);
+    return 0;
+}
+
 static void *fork_and_return(void *arg)
 {
     *(pid_t *)arg = fork();
@@ -35,6 +43,24 @@ static void *fork_and_wait(void *arg)
     FTL_DEFER(never, NULL);
     if ((*(pid_t *)arg = fork()) == 0)
         ftl_sleep(FTL_S);
+    return NULL;
+}
+
+static pid_t child;
+
+static int fork_in_branch(void *arg)
+{
+    (void)arg;
+    child = fork();
+    return 0;
+}
+
+/* The second would begin on the stack of the first. */
+static void *fork_and_join(void *arg)
+{
+    struct ftl_branch branches[] = {{.fn = fork_in_branch}, {.fn = never_in_branch}};
+    ftl_assert(ftl_join(branches, 2) == 0);
+    *(pid_t *)arg = child;
     return NULL;
 }
 
@@ -65,6 +91,12 @@ END_TEST
 START_TEST(a_task_does_not_wait_in_a_child)
 {
     ck_assert_int_eq(run(fork_and_wait), 127);
+}
+END_TEST
+
+START_TEST(a_branch_does_not_return_in_a_child)
+{
+    ck_assert_int_eq(run(fork_and_join), 127);
 }
 END_TEST
 
@@ -106,6 +138,7 @@ static void add_cases(Suite *suite)
 {
     FIXTURE_CASE(suite, a_task_does_not_return_in_a_child);
     FIXTURE_CASE(suite, a_task_does_not_wait_in_a_child);
+    FIXTURE_CASE(suite, a_branch_does_not_return_in_a_child);
     FIXTURE_CASE(suite, a_child_may_go_its_own_way);
     FIXTURE_CASE(suite, a_foreign_thread_does_not_spawn_in_a_child);
     FIXTURE_CASE(suite, a_foreign_thread_starts_no_runtime_in_a_child);
