@@ -167,8 +167,11 @@ int ftl__blocking_prepare(struct ftl_runtime *runtime)
     if (none)
         pool->coming--;
     ftl__lock_drop(&pool->lock);
-    if (!none)
+    if (!none) {
+        if (error != 0) /* the others may be waiting for this one: the monitor tries again */
+            ftl__monitor_wake(&runtime->monitor);
         return 0;
+    }
     errno = error;
     return FTL_ESYS;
 }

@@ -227,7 +227,8 @@ static void go_to_sleep(struct ftl_runtime *runtime)
     /* seq_cst: pairs with the load in ftl__monitor_wake() */
     if (!atomic_compare_exchange_strong(&monitor->state, &awake, FTL__MONITOR_ASLEEP))
         return;
-    if (!all_parked(runtime))
+    /* Its lock orders it with the wake-up in ftl__blocking_prepare(). */
+    if (!all_parked(runtime) || ftl__blocking_retry(runtime))
         ftl__monitor_wake(monitor);
     while (atomic_load(&monitor->state) == FTL__MONITOR_ASLEEP)
         ftl__futex_wait(&monitor->state, FTL__MONITOR_ASLEEP, FTL_FOREVER);

@@ -44,7 +44,8 @@ void ftl__monitor_stop(struct ftl_runtime *runtime);
 
 void ftl__monitor_wake_asleep(struct ftl__monitor *monitor);
 
-/* By a worker that has left its sleep, by a sequentially consistent write. */
+/* By a worker that has left its sleep, by a sequentially consistent write; by a blocking spawn that
+ * has found no thread, after it has dropped the pool's lock. */
 static inline void ftl__monitor_wake(struct ftl__monitor *monitor)
 {
     /* seq_cst: pairs with the store in go_to_sleep(), monitor.c */

@@ -317,6 +317,7 @@ START_TEST(without_a_thread_the_spawn_fails_and_nothing_is_lost)
 
     struct ftl_task *first = spawn(block, NULL); /* now there is one thread, and no second: */
     until(atomic_load(&inside) == 1);
+    usleep(100000); /* the workers sleep, and so does the monitor by now */
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &none), 0);
     rc = ftl_spawn(fixture_runtime, count, NULL, &blocking, &task);
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &unlimited), 0);
