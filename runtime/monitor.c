@@ -89,6 +89,18 @@ static void relieve(struct ftl__worker *worker)
         ftl__runtime_notify(worker->runtime);
 }
 
+/* Of a worker that cannot leave its task meanwhile: else the strand, which lies in the task's block
+ * or on a stack, could be somebody else's by the time it is read. */
+static void name_task(struct ftl__worker *worker, struct ftl_stall *stall)
+{
+    if (!seize(worker))
+        return;
+    const struct ftl_task *task = ftl__worker_strand(worker)->task;
+    stall->task_name = task->name;
+    stall->task_id = task->id;
+    release(worker);
+}
+
 static void report(struct ftl__worker *worker, int64_t duration)
 {
     struct ftl_runtime *runtime = worker->runtime;
@@ -97,8 +109,13 @@ static void report(struct ftl__worker *worker, int64_t duration)
     atomic_fetch_add_explicit(&monitor->stalls, 1, memory_order_relaxed);
     if (!runtime->on_stall)
         return;
-    struct ftl_stall stall = {.worker = worker->index, .duration = duration};
+    const struct ftl_stall unknown = {.worker = worker->index, .duration = duration};
+    struct ftl_stall stall = unknown;
+    name_task(worker, &stall);
     ftl__sample_take(worker, &stall);
+    /* acquire: what was read comes before; a worker that has come back was in something else */
+    if (atomic_load_explicit(&worker->tick, memory_order_acquire) != worker->watch.tick)
+        stall = unknown;
     runtime->on_stall(runtime->hook_arg, &stall);
 }
 

@@ -65,9 +65,9 @@ static void pass_on(int signal, siginfo_t *info, void *context)
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     int saved = errno;
-    struct ftl__worker *worker = ftl__worker_current();
     bool ours = info->si_code == SI_TKILL && info->si_pid == getpid();
-    if (!ours || !worker || !worker->home)
+    struct ftl__worker *worker = ours ? ftl__worker_current() : NULL;
+    if (!worker || !worker->home)
         pass_on(signal, info, context);
     else
         (void)answer(worker, context);
@@ -174,18 +174,11 @@ static int read_place(struct ftl__worker *worker, void **ret_pc)
 
 void ftl__sample_take(struct ftl__worker *worker, struct ftl_stall *stall)
 {
-    uint32_t tick = atomic_load_explicit(&worker->tick, memory_order_relaxed);
-    /* acquire: pairs with the store in run(), after which the task's name is there */
-    struct ftl__strand *strand = atomic_load_explicit(&worker->strand, memory_order_acquire);
-    if (!strand)
+    if (!ftl__worker_strand(worker))
         return;
-    stall->task_name = strand->task->name;
-    stall->task_id = strand->task->id;
     int place = read_place(worker, &stall->frames[0]);
     if (place == 0)
         stall->frame_count = ask(worker, stall->frames);
     else if (place == 1)
         stall->frame_count = 1;
-    if (atomic_load_explicit(&worker->tick, memory_order_acquire) != tick) /* it came back */
-        *stall = (struct ftl_stall){.duration = stall->duration, .worker = stall->worker};
 }

@@ -20,7 +20,7 @@ struct ftl__sample {
     void *frames[FTL_PANIC_FRAMES];
 };
 
-/* Fills in task and frames, as far as they can be known. Monitor's thread only. */
+/* Fills in the frames, as far as they can be known. Monitor's thread only. */
 void ftl__sample_take(struct ftl__worker *worker, struct ftl_stall *stall);
 
 /* Installs the signal's handler, once in the process. 0 or an errno value. */
