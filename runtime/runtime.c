@@ -365,6 +365,30 @@ static bool freeze(struct ftl_task *task)
     return true;
 }
 
+static void let_go(struct ftl_runtime *runtime)
+{
+    /* release: pairs with the acquire in heed_dump(), worker.c */
+    atomic_store_explicit(&runtime->dumped, NULL, memory_order_release);
+}
+
+/* One that is ready to run again may be taken at any time, but whoever takes it sees `dumped`, or
+ * it is seen here that it was taken. */
+static bool hold(struct ftl_task *task)
+{
+    struct ftl_runtime *runtime = task->runtime;
+    if (!runtime->barriers)
+        return false;
+    atomic_store_explicit(&runtime->dumped, task, memory_order_relaxed);
+    (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    /* acquire: pairs with the store of `yielded` in run() / the release in ftl__task_idle() */
+    bool yielded = atomic_load_explicit(&task->yielded, memory_order_acquire);
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+    if ((state & FTL__STARTED) && !(state & FTL__COMPLETE) && (yielded || !(state & FTL__RUNNING)))
+        return true;
+    let_go(runtime);
+    return false;
+}
+
 static void dump_strand(const struct dump *dump, const struct ftl__strand *strand)
 {
     const struct ftl_task *task = strand->task;
@@ -381,22 +405,34 @@ static void dump_strands(const struct dump *dump, const struct ftl__strands *str
         dump_strand(dump, ftl__container(node, struct ftl__place, all)->strand);
 }
 
+static void dump_suspended(const struct dump *dump, struct ftl_task *task)
+{
+    ftl__shadow_take(ftl__task_turn(task));
+    if (task->root.place)
+        dump_strands(dump, task->root.place->strands);
+    else
+        dump_strand(dump, &task->root);
+}
+
+static bool is_alive(const struct ftl_task *task)
+{
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
+    return (state & FTL__STARTED) && !(state & FTL__COMPLETE);
+}
+
 static void dump_one(void *arg, struct ftl_task *task)
 {
     struct dump *dump = arg;
     if (freeze(task)) {
-        ftl__shadow_take(ftl__task_turn(task));
-        if (task->root.place)
-            dump_strands(dump, task->root.place->strands);
-        else
-            dump_strand(dump, &task->root);
+        dump_suspended(dump, task);
         if (ftl__task_idle(task))
             ftl__schedule(task);
-        return;
-    }
-    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
-    if ((state & FTL__STARTED) && !(state & FTL__COMPLETE))
+    } else if (is_alive(task) && hold(task)) {
+        dump_suspended(dump, task);
+        let_go(task->runtime);
+    } else if (is_alive(task)) {
         dump->each(dump->arg, task->name, task->id, NULL, 0);
+    }
 }
 
 void ftl_runtime_dump(struct ftl_runtime *runtime,
@@ -405,5 +441,7 @@ void ftl_runtime_dump(struct ftl_runtime *runtime,
                       void *arg)
 {
     struct dump dump = {each, arg};
+    ftl__lock_take(&runtime->dump_lock);
     ftl__tcb_each(&runtime->tcbs, dump_one, &dump);
+    ftl__lock_drop(&runtime->dump_lock);
 }

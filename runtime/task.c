@@ -178,9 +178,10 @@ int ftl_spawn(struct ftl_runtime *runtime, ftl_task_fn fn, void *arg,
 
 FTL__UNSEEN static bool has_yielded(struct ftl_task *task)
 {
-    bool yielded = task->yielded;
+    /* relaxed: the queue orders it, and a barrier before a dump (runtime.c) looks at it */
+    bool yielded = atomic_load_explicit(&task->yielded, memory_order_relaxed);
     if (yielded)
-        task->yielded = false;
+        atomic_store_explicit(&task->yielded, false, memory_order_relaxed);
     return yielded;
 }
 

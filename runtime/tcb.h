@@ -75,8 +75,8 @@ struct ftl_task {
     bool migratable;
     bool taken; /* the outcome was moved to a joiner */
     bool cancelled; /* how it ended, if not by panic */
-    bool yielded;   /* stands in a queue and is RUNNING; written by who has it, published by the
-                       queue */
+    _Atomic bool yielded; /* stands in a queue and is RUNNING; written by who has it, published by
+                             the queue */
 };
 
 /* ---- allocation: tcb.c ------------------------------------------------------------------ */

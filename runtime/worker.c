@@ -15,6 +15,7 @@
  * A worker is not woken for a task that this one runs next; it is for what others could take. */
 #include "runtime/worker.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -530,6 +531,16 @@ static void leave_strand(struct ftl__worker *worker)
 /* Inlined: see context.h. */
 #define INLINE static inline __attribute__((always_inline))
 
+/* Waits while a dump looks at the task, which has just been taken. The other half is hold() in
+ * runtime.c, which puts a barrier into every thread between its own two. */
+INLINE void heed_dump(struct ftl_runtime *runtime, const struct ftl_task *task)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    /* acquire: pairs with the release in let_go() */
+    while (atomic_load_explicit(&runtime->dumped, memory_order_acquire) == task)
+        sched_yield(); /* it is quick */
+}
+
 INLINE enum ftl__switch resume(struct ftl__worker *worker, struct ftl__strand *strand)
 {
     const void *low;
@@ -612,6 +623,7 @@ INLINE bool run(struct ftl__worker *worker, struct ftl_task *task)
 {
     if (!ftl__task_begin(task))
         return false;
+    heed_dump(worker->runtime, task);
     if (!task->root.stack && !give_stack(worker, task)) {
         end_stackless(task);
         return false;
@@ -624,7 +636,8 @@ INLINE bool run(struct ftl__worker *worker, struct ftl_task *task)
             return true;
         break;
     case FTL__SWITCH_YIELD:
-        task->yielded = true;
+        /* release: a dump that sees it sees the suspended stack */
+        atomic_store_explicit(&task->yielded, true, memory_order_release);
         break;
     case FTL__SWITCH_END:
         take_stack_back(worker, &task->root);

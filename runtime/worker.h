@@ -99,6 +99,8 @@ struct ftl_runtime {
     struct ftl__tcb_pool tcbs;
     struct ftl__worker_stats foreign; /* what threads that are no workers of ours did */
     _Atomic uint64_t next_id;
+    struct ftl__lock dump_lock;       /* guards who writes `dumped` */
+    _Atomic(struct ftl_task *) dumped; /* a dump looks at it: who takes it to run it waits */
     _Atomic bool closing;             /* no new tasks */
     _Atomic bool stop;                /* workers leave */
     struct ftl__lock closer_lock;     /* guards closer */

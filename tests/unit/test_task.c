@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Tasks seen from outside: spawn, join, detach, yield, dump, shutdown of their runtime. */
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
@@ -426,6 +427,101 @@ START_TEST(a_dump_shows_each_waiting_task_with_its_frames)
 }
 END_TEST
 
+struct ready {
+    struct ftl_semaphore *semaphore;
+    _Atomic bool yields, waits, spins, stop;
+};
+
+static void *yield_till_stopped(void *arg)
+{
+    struct ready *ready = arg;
+    atomic_store(&ready->yields, true);
+    while (!atomic_load(&ready->stop))
+        ftl_assert(ftl_yield() == 0);
+    return NULL;
+}
+
+static void *wait_for_unit(void *arg)
+{
+    struct ready *ready = arg;
+    FTL_PERMIT(permit);
+    atomic_store(&ready->waits, true);
+    ftl_assert(ftl_semaphore_acquire(ready->semaphore, 1, FTL_FOREVER, &permit) == 0);
+    return NULL;
+}
+
+static void *keep_the_worker(void *arg)
+{
+    struct ready *ready = arg;
+    while (!atomic_load(&ready->yields) || !atomic_load(&ready->waits))
+        ftl_assert(ftl_yield() == 0);
+    atomic_store(&ready->spins, true);
+    while (!atomic_load(&ready->stop))
+        sched_yield();
+    return NULL;
+}
+
+/* They stand behind one that does not let them on: one has yielded, one has been woken. */
+START_TEST(a_dump_shows_those_that_are_ready_with_their_frames)
+{
+    static const struct ftl_spawn_options named = {.name = "under_test"};
+    const struct ftl_runtime_options one = {.workers = 1, .unmonitored = true};
+    struct ready ready = {.semaphore = ftl_semaphore_new(0)};
+    struct seen seen = {0};
+    struct ftl_task *tasks[3];
+    ck_assert_int_eq(ftl_runtime_start(&one, &fixture_runtime), 0);
+    ck_assert_int_eq(
+        ftl_spawn(fixture_runtime, yield_till_stopped, &ready, &named, &tasks[0]), 0);
+    ck_assert_int_eq(ftl_spawn(fixture_runtime, wait_for_unit, &ready, &named, &tasks[1]), 0);
+    ck_assert_int_eq(ftl_spawn(fixture_runtime, keep_the_worker, &ready, NULL, &tasks[2]), 0);
+    while (!atomic_load(&ready.spins))
+        sched_yield();
+    ftl_semaphore_adjust(ready.semaphore, 1);
+    ftl_runtime_dump(fixture_runtime, look, &seen);
+    ck_assert_int_eq(seen.under_test, 2);
+    ck_assert_int_eq(seen.frames, 2);
+
+    atomic_store(&ready.stop, true); /* and they go on, if looked at or not */
+    while (!ftl_task_is_finished(tasks[0]) || !ftl_task_is_finished(tasks[1]))
+        ftl_runtime_dump(fixture_runtime, look, &seen);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+    ftl_semaphore_free(ready.semaphore);
+    fixture_stop();
+}
+END_TEST
+
+/* Nobody is lost, or runs while it is looked at (a race, to a sanitizer), by two who dump at once. */
+static void *dump_often(void *arg)
+{
+    struct seen *seen = arg;
+    while (seen->frames < 100)
+        ftl_runtime_dump(fixture_runtime, look, seen);
+    return NULL;
+}
+
+START_TEST(dumps_stop_nobody_who_yields)
+{
+    static const struct ftl_spawn_options named = {.name = "under_test", .migratable = true};
+    struct ready ready = {0};
+    struct seen seen[2] = {0};
+    struct ftl_task *tasks[10];
+    pthread_t threads[2];
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(
+            ftl_spawn(fixture_runtime, yield_till_stopped, &ready, &named, &tasks[i]), 0);
+    while (!atomic_load(&ready.yields))
+        sched_yield();
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, dump_often, &seen[i]), 0);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    atomic_store(&ready.stop, true);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+}
+END_TEST
+
 START_TEST(shutdown_aborts_what_is_left_and_refuses_new_tasks)
 {
     struct ftl_runtime *runtime;
@@ -475,6 +571,8 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_spawn_is_never_inline_and_a_task_outlives_its_creator);
     FIXTURE_CASE(suite, a_pinned_task_stays_on_its_worker);
     FIXTURE_CASE(suite, a_dump_shows_each_waiting_task_with_its_frames);
+    UNIT_CASE(suite, a_dump_shows_those_that_are_ready_with_their_frames);
+    FIXTURE_CASE(suite, dumps_stop_nobody_who_yields);
     UNIT_CASE(suite, shutdown_aborts_what_is_left_and_refuses_new_tasks);
     UNIT_CASE(suite, shutdown_says_how_many_do_not_stop);
 }

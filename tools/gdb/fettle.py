@@ -78,7 +78,7 @@ class Task:
         self.on = on  # the Worker that runs it, or None
         self.id = int(value["id"])
         self.state = atomic(value["state"])
-        self.yielded = bool(value["yielded"])  # stands in a queue, and is RUNNING
+        self.yielded = bool(atomic(value["yielded"]))  # stands in a queue, and is RUNNING
 
     def state_name(self):
         if self.state & COMPLETE:
