@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/log.h"
+#include "daemon/complaint.h"
 
 #define MAX_BYTES (8 << 20)
 #define CALL_TIMEOUT (10 * FTL_S)
@@ -180,8 +180,7 @@ static void note_state(struct ftl__round_queue *queue, const struct redisReply *
         queue->queue->paused = true;
     } else {
         ftl__queue_failed(queue->queue, ftl_now());
-        ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("link", "work"), FTL__STR("command", "claim"),
-                 FTL__STR("queue", queue->queue->name), FTL__STR("reason", state));
+        ftl__complain("claim", queue->queue->name, state);
     }
 }
 

@@ -15,7 +15,7 @@
 
 #include <fettle/time.h>
 
-#include "daemon/log.h"
+#include "daemon/complaint.h"
 #include "daemon/scripts.h"
 
 #define LOAD_TIMEOUT (5 * FTL_S)
@@ -309,6 +309,6 @@ int ftl__reply_check(const struct redisReply *reply, int type, const char *what)
         return FTL_EFENCED;
     const char *reason =
         reply->type == REDIS_REPLY_ERROR ? reply->str : "a reply of an unexpected type";
-    ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", what), FTL__STR("reason", reason));
+    ftl__complain(what, NULL, reason);
     return FTL_EPROTO;
 }

@@ -12,7 +12,7 @@
 
 #include <fettle/error.h>
 
-#include "daemon/log.h"
+#include "daemon/complaint.h"
 #include "daemon/script.h"
 
 struct words {
@@ -98,8 +98,7 @@ static int check(const struct redisReply *reply)
         return status;
     for (size_t i = 0; i < reply->elements; i++)
         if (reply->element[i]->type == REDIS_REPLY_ERROR)
-            ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", "EXEC"),
-                     FTL__STR("reason", reply->element[i]->str));
+            ftl__complain("EXEC", NULL, reply->element[i]->str);
     return 0;
 }
 

@@ -17,7 +17,9 @@
 #include <fettle/runtime.h>
 #include <fettle/time.h>
 
+#include "daemon/complaint.h"
 #include "daemon/part.h"
+#include "daemon/script.h"
 
 #define BLOCK_SECONDS "5"
 #define CALL_TIMEOUT (15 * FTL_S)
@@ -37,6 +39,13 @@ struct ftl__wait {
     size_t count;
 };
 
+/* A server that refuses to let us wait would refuse it again at once: then its queue is looked at once
+ * a second. */
+static int rest(void)
+{
+    return ftl_sleep(FTL_S) == FTL_ECANCELED ? FTL_ECANCELED : 1;
+}
+
 /* 0: the time is up. 1: something has landed, or it is worth a look. Negative: the link. */
 static int stand(struct waiter *waiter)
 {
@@ -51,8 +60,11 @@ static int stand(struct waiter *waiter)
     if (code != 0)
         return code;
     code = reply->type == REDIS_REPLY_NIL ? 0 : 1;
+    if (ftl__reply_is_error(reply, "NOPERM"))
+        ftl__complain("BLMOVE", queue->name, reply->str);
+    bool refused = reply->type == REDIS_REPLY_ERROR;
     freeReplyObject(reply);
-    return code;
+    return refused ? rest() : code;
 }
 
 static int wait_armed(struct waiter *waiter)
@@ -64,7 +76,8 @@ static int wait_armed(struct waiter *waiter)
     return code == 0 ? ftl__link_wait_up(waiter->link, FTL_FOREVER) : code;
 }
 
-/* An error (a wrong type, say) is for the claim to find and to report: it lets the queue rest. */
+/* Most errors (a wrong type, say) are for the claim to find and to report; a right that is missing may be
+ * missing for this command only. */
 static void *waiter_main(void *arg)
 {
     struct waiter *waiter = arg;

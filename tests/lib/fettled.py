@@ -19,6 +19,7 @@ import threading
 import time
 
 import child
+from redisd import PASSWORD
 from wait import Timeout, deadline, patient
 
 SRCDIR = os.path.abspath(os.environ.get("SRCDIR") or
@@ -209,6 +210,8 @@ class Fettled:
     def _check_reports(self):
         reports = [line for line in self.lines if _REPORT.search(line)]
         assert not reports, "a sanitizer reported: " + reports[0]
+        told = [line for line in self.lines if PASSWORD in line]
+        assert not told, "a password in the log: " + told[0]
 
     def stop(self, expect=0, timeout=40):
         """SIGTERM, and the exit code it must have."""

@@ -21,20 +21,36 @@ def available():
     return shutil.which(PROGRAM) is not None
 
 
+SRCDIR = os.environ.get("SRCDIR") or os.path.join(os.path.dirname(__file__), "..", "..")
+ACL = os.path.join(SRCDIR, "systemd", "fettle.acl")
+PASSWORD = "planted-secret"  # of the shipped users
+
+
+def shipped_users(more=""):
+    """What fettle.acl says after "user", the users being on; `more`: words for each of them."""
+    with open(ACL, encoding="utf-8") as file:
+        users = [line[len("user "):].strip() for line in file if line.startswith("user ")]
+    return [user.replace(" off ", " on >%s " % PASSWORD, 1) + more for user in users]
+
+
 class Redisd:
-    """`options` are redis.conf directives: appendonly="yes", maxmemory="10mb", …; a list value
+    """Whoever uses .url is the user fettled of the shipped ACL; .client may do everything.
+
+    `options` are redis.conf directives: appendonly="yes", maxmemory="10mb", …; a list value
     repeats its directive (user=["a on …", "b on …"])."""
 
     def __init__(self, start=True, **options):
         self.directory = tempfile.mkdtemp(prefix="fettle-redis-")
         self.socket = os.path.join(self.directory, "redis.sock")
         self.log = os.path.join(self.directory, "redis.log")
-        self.url = "unix://" + self.socket
+        self.url = "unix://fettled:%s@%s" % (PASSWORD, self.socket)
+        self.open_url = "unix://" + self.socket  # as the user default, who may do everything
         self.process = None
         self._client = None
         self._options = {"port": "0", "unixsocket": self.socket, "dir": self.directory,
                          "logfile": self.log, "save": '""', "daemonize": "no",
-                         "appendfsync": "always", "aof-use-rdb-preamble": "no"}
+                         "appendfsync": "always", "aof-use-rdb-preamble": "no",
+                         "user": shipped_users()}
         self._options.update((k.replace("_", "-"), v) for k, v in options.items())
         self._write_config()
         if start:

@@ -284,8 +284,8 @@ def test_stats(t):
     put(client, "retry", "a", "b")
     put(client, "dead", "c")
     for field in ["busy 3", "concurrency 8", "quiet true", "rss 5000", "beat %.6f" % (now - 2)]:
-        client.call("HSET", "host:1:abc", *field.split())
-    client.call("SADD", "processes", "host:1:abc", "host:2:gone")
+        client.call("HSET", "host:1:abcabcabcabc", *field.split())
+    client.call("SADD", "processes", "host:1:abcabcabcabc", "host:2:000000000000")
 
     stats = fettle.json("stats")
     latency = {queue["name"]: queue.pop("latency") for queue in stats["queues"]}
@@ -294,7 +294,7 @@ def test_stats(t):
         "processed": 12, "failed": 0, "retry": 2, "schedule": 0, "dead": 1,
         "queues": [{"name": "default", "length": 2, "paused": False},
                    {"name": "low", "length": 3, "paused": True}],
-        "processes": [{"id": "host:1:abc", "busy": 3, "concurrency": 8, "quiet": True,
+        "processes": [{"id": "host:1:abcabcabcabc", "busy": 3, "concurrency": 8, "quiet": True,
                        "rss_kb": 5000}]})
     for got, expected in [(latency["default"], 100), (latency["low"], 50), (beat_age, 2)]:
         assert expected - 1 < got < expected + patient(10), (got, expected)
@@ -370,7 +370,7 @@ def test_addresses(t):
     os.chmod(password, 0o600)
     with open(config, "w", encoding="ascii") as file:
         file.write('redis = { url = "%s?db=3"; password_file = "%s"; prefix = "p:"; };\n'
-                   'concurrency = 3; # the daemon\'s business' "\n" % (redisd.url, password))
+                   'concurrency = 3; # the daemon\'s business' "\n" % (redisd.open_url, password))
     fettle = Cli()
     fettle.good("--config", config, "enqueue", "X")
     client.call("SELECT", 3)
@@ -385,7 +385,7 @@ def test_addresses(t):
     fettle.good("enqueue", "X")
     equal(client.call("EXISTS", "queue:default"), 1)
 
-    fettle.bad(FAILED, "NOAUTH", "--redis", redisd.url, "stats")
+    fettle.bad(FAILED, "NOAUTH", "--redis", redisd.open_url, "stats")
     os.chmod(password, 0o644)
     del fettle.environment["FETTLE_REDIS_URL"]
     fettle.bad(FAILED, "no access", "--config", config, "stats")

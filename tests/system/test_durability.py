@@ -40,7 +40,7 @@ def test_told_in_plain_words(t):
     redisd = t.use(Redisd())
     for settings, expected in SETTINGS:
         configure(redisd, settings)
-        with Fettled(redisd) as daemon:
+        with Fettled(redisd.open_url) as daemon:
             daemon.wait_ready()
             equal(told(daemon), expected, str(settings))
             assert all(e["level"] == "warning" and e["reason"]
@@ -54,7 +54,7 @@ def test_a_replica(t):
     port = redisd.client.call("CONFIG", "GET", "port")[1].decode()
     t.use(Redisd(replicaof="127.0.0.1 " + port))
     until(lambda: b"state=online" in redisd.client.call("INFO", "replication"), 30, "a replica")
-    daemon = t.use(Fettled(redisd, require_durable=True))
+    daemon = t.use(Fettled(redisd.open_url, require_durable=True))
     daemon.wait_ready()
     equal(told(daemon), [("replicas", "1")], "told")
 
@@ -69,7 +69,7 @@ def free_port():
 def test_once_for_each_change(t):
     """A new connection to the same store says nothing new; one to a store that is different does."""
     redisd = t.use(Redisd())
-    daemon = t.use(Fettled(redisd))
+    daemon = t.use(Fettled(redisd.open_url))
     daemon.wait_ready()
     for settings in {}, dict(appendonly="yes", appendfsync="everysec"):
         configure(redisd, settings)
@@ -81,16 +81,13 @@ def test_once_for_each_change(t):
 
 def test_a_server_that_does_not_tell(t):
     """Without the right to read the configuration INFO tells most; what it does not is called unknown."""
-    redisd = t.use(Redisd(appendonly="yes", maxmemory="1gb", maxmemory_policy="allkeys-lru",
-                          user=["default on nopass ~* &* +@all",
-                                "fettled on >secret ~* &* +@all -config"]))
-    address = "unix://fettled:secret@" + redisd.socket
+    redisd = t.use(Redisd(appendonly="yes", maxmemory="1gb", maxmemory_policy="allkeys-lru"))
     for refusal, expected in (("-config", [("appendfsync", "unknown"),
                                            ("maxmemory-policy", "allkeys-lru")]),
                               ("-info", [("appendonly", "unknown"),
                                          ("maxmemory-policy", "unknown")])):
         redisd.client.call("ACL", "SETUSER", "fettled", refusal)
-        with Fettled(address) as daemon:
+        with Fettled(redisd) as daemon:
             daemon.wait_ready()
             equal(told(daemon), expected, refusal)
 
@@ -99,7 +96,7 @@ def test_refused(t):
     """With require_durable: exit 1 with file, line and reasons; nothing was claimed; and on a store that may not lose jobs it starts."""
     redisd = t.use(Redisd(maxmemory="1gb", maxmemory_policy="allkeys-lru"))
     redisd.client.call("LPUSH", "queue:default", job("Hello", ["world"]))
-    daemon = t.use(Fettled(redisd, require_durable=True))
+    daemon = t.use(Fettled(redisd.open_url, require_durable=True))
     equal(daemon.wait_exit(), 1, "exit code")
     said = [line for line in daemon.lines if "require_durable: " in line]
     with open(daemon.config) as file:

@@ -247,7 +247,7 @@ def test_prefix(t):
     """All keys carry the configured prefix; nothing else is touched."""
     redisd = t.use(Redisd())
     daemon = t.use(Fettled(redisd, start=False, handlers=[native("*")]))
-    daemon.configure(redis={"url": redisd.url, "prefix": "app1:"})
+    daemon.configure(redis={"url": redisd.open_url, "prefix": "app1:"})
     daemon.start()
     daemon.wait_ready()
     redisd.client.call("LPUSH", "queue:default", job("Hello", ["wrong place"]))
