@@ -52,12 +52,14 @@ struct ftl__settle {
     size_t open; /* slots in ends, later and call */
     struct call call;
     struct ftl__invoke invoke;
-    int64_t sleeps_until;
+    int64_t sleeps_until; /* 0: it is awake, or about to be */
     bool hurry;
 };
 
+/* Once is enough: before it sleeps again, it looks at everything. */
 static void wake(struct ftl__settle *settle)
 {
+    settle->sleeps_until = 0;
     ftl_notify_one(settle->wake);
 }
 

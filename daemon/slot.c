@@ -125,6 +125,7 @@ struct ftl__slot *ftl__slots_take(struct ftl__slots *slots)
 
     ftl_assert(node != NULL);
     slots->free_count--;
+    __builtin_prefetch(slots->free.next, 1); /* for the next one, which may have lain there long */
     slot = ftl__container(node, struct ftl__slot, link);
     ftl_assert(slot->state == FTL__SLOT_FREE);
     reset(slot);

@@ -31,12 +31,16 @@ struct ftl__handler_settings {
 
 struct ftl__handler {
     const struct ftl__handler_kind *kind;
-    _Atomic uint32_t refs;
     char *pattern;
     bool exact; /* the pattern has no wildcard: a string compare will do */
     double timeout;
     uint32_t concurrency;
     size_t stack_size;
+    /* Counted up and down by control for each run, while workers read the rest, and what the kinds
+     * have behind it: on a cache line of its own. */
+    char before_refs[64];
+    _Atomic uint32_t refs;
+    char after_refs[64];
 };
 
 /* One more / one less reference; the last one destroys. Any thread. */

@@ -53,8 +53,9 @@ struct ftl__job_limits {
 struct ftl__job {
     const char *bytes;
     size_t size;
-    struct ftl__slice value[FTL__MEMBER_COUNT]; /* the value's text, quotes included */
     uint8_t type[FTL__MEMBER_COUNT];            /* enum ftl__json_type */
+    struct ftl__slice value[FTL__MEMBER_COUNT]; /* the value's text, quotes included; undefined
+                                                   where the type is FTL__ABSENT */
 };
 
 /* Why a text is no job; `reason` is static text, `offset` the byte at which it shows. */
@@ -64,7 +65,7 @@ struct ftl__job_error {
 };
 
 /* Scans `bytes`. 0: *ret_job is filled. FTL_ELIMIT (too large, too deep), FTL_EPROTO (not JSON, not
- * an object): *ret_job is untouched, *ret_error tells. One pass, no allocation, no recursion beyond
+ * an object): *ret_job has no members, *ret_error tells. One pass, no allocation, no recursion beyond
  * max_depth. A job without class is a success: what that means is decided elsewhere. */
 int ftl__job_scan(const char *bytes, size_t size, const struct ftl__job_limits *limits,
                   struct ftl__job *ret_job, struct ftl__job_error *ret_error);

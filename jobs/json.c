@@ -330,7 +330,6 @@ static int finish(struct ftl__json_reader *reader, const char *p)
 
 int ftl__json_next(struct ftl__json_reader *reader, struct ftl__json_member *ret_member)
 {
-    struct ftl__json_member member = {.escaped = false};
     const char *p = skip_blanks(reader, reader->at);
     if (peek(reader, p) == '}')
         return finish(reader, p + 1);
@@ -341,15 +340,17 @@ int ftl__json_next(struct ftl__json_reader *reader, struct ftl__json_member *ret
         }
         p = skip_blanks(reader, p + 1);
     }
-    member.begin = p;
-    member.value = skip_name(reader, p, &member.name_end, &member.escaped);
-    if (member.value == NULL)
+    const char *begin = p, *name_end;
+    bool escaped = false;
+    enum ftl__json_type type;
+    const char *value = skip_name(reader, p, &name_end, &escaped);
+    if (value == NULL)
         return reader->error;
-    member.end = skip_value(reader, member.value, &member.type);
-    if (member.end == NULL)
+    const char *end = skip_value(reader, value, &type);
+    if (end == NULL)
         return reader->error;
     reader->first = false;
-    reader->at = member.end;
-    *ret_member = member;
+    reader->at = end;
+    *ret_member = (struct ftl__json_member){begin, name_end, value, end, type, escaped};
     return 1;
 }

@@ -65,7 +65,7 @@ const char *ftl_run_args_text(const struct ftl_run *run, size_t *ret_size)
 {
     const struct ftl__slice *args = &run->job.value[FTL__ARGS];
 
-    if (args->begin == NULL) {
+    if (run->job.type[FTL__ARGS] == FTL__ABSENT) {
         *ret_size = 2;
         return "[]";
     }

@@ -29,24 +29,27 @@ typedef void (*ftl__line_fn)(void *arg, const struct ftl_run *run, enum ftl__str
                              const char *line, size_t size);
 
 struct ftl_run {
+    /* What every run touches, whatever it does, is together at the front: these bytes go from one
+     * processor to another and back. The verdict is written by the task, for the daemon. */
+    struct ftl__handler *handler; /* one reference held */
+    enum ftl__verdict verdict;
+    char class[FTL__CLASS_MAX + 1]; /* of the handler match: wrapped if present, else class */
+
     /* Set by the daemon before the spawn, read-only during the run. */
     char *bytes; /* the job's text, owned by the run */
     size_t size;
     struct ftl__job job; /* scan of bytes */
-    char class[FTL__CLASS_MAX + 1];  /* of the handler match: wrapped if present, else class */
     char jid[FTL__JID_MAX + 1];
     const char *queue; /* outlives the run */
     uint64_t token;
     uint32_t attempt;
     int64_t deadline; /* monotonic; FTL_FOREVER without a timeout */
     double deadline_epoch; /* the same as epoch seconds, for FETTLE_DEADLINE; 0 = none */
-    struct ftl__handler *handler;   /* one reference held */
     struct ftl_runtime *runtime;    /* the jobs runtime */
     ftl__line_fn on_line;
     void *on_line_arg;
 
     /* Written by the handler, read by the daemon after the task has ended. */
-    enum ftl__verdict verdict;
     struct ftl__failure failure; /* strings owned by `texts` */
     char *texts[2];              /* error class, error message */
     char **backtrace;            /* lines, each malloc'd */

@@ -34,6 +34,7 @@ struct ftl_task *ftl__inject_take(struct ftl__inject *inject, uint32_t max)
     for (struct ftl_task *task = first; task && taken < max; task = task->queue_next) {
         last = task;
         taken++;
+        __builtin_prefetch(task->arg); /* mostly written by another thread just before */
     }
     if (last) {
         inject->first = last->queue_next;

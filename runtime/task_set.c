@@ -99,6 +99,11 @@ static struct ftl_task *turn_around(uintptr_t head)
         struct ftl_task *next = task->hub_next;
         task->hub_next = ordered;
         ordered = task;
+        /* Written on another processor: what the owner looks at next comes meanwhile. */
+        __builtin_prefetch(&task->state, 1);
+        __builtin_prefetch(&task->value);
+        __builtin_prefetch(&task->cancelled);
+        __builtin_prefetch(task->tag);
         task = next;
     }
     return ordered;

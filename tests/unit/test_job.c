@@ -41,7 +41,8 @@ static void assert_refused(const char *text, const char *reason, size_t offset)
     ck_assert_int_eq(scan(text), FTL_EPROTO);
     ck_assert_str_eq(error.reason, reason);
     ck_assert_uint_eq(error.offset, offset);
-    ck_assert_int_eq(job.type[0], 0x5a); /* untouched */
+    for (size_t i = 0; i < FTL__MEMBER_COUNT; i++)
+        ck_assert_int_eq(job.type[i], FTL__ABSENT);
 }
 
 /* ---- the scan --------------------------------------------------------------------------- */
@@ -53,8 +54,7 @@ START_TEST(finds_every_member)
     assert_value(FTL__##id, FTL__STRING, "\"v\"");                                                 \
     ck_assert_str_eq(ftl__member_name(FTL__##id), name);                                           \
     ck_assert_int_eq(scan("{\"" name "x\":1,\"x" name "\":1}"), 0);                                \
-    ck_assert_int_eq(job.type[FTL__##id], FTL__ABSENT);                                            \
-    ck_assert_ptr_null(job.value[FTL__##id].begin);
+    ck_assert_int_eq(job.type[FTL__##id], FTL__ABSENT);
     FTL__MEMBER_MAP(X)
 #undef X
 }
