@@ -125,7 +125,8 @@ struct ftl__slot *ftl__slots_take(struct ftl__slots *slots)
 
     ftl_assert(node != NULL);
     slots->free_count--;
-    __builtin_prefetch(slots->free.next, 1); /* for the next one, which may have lain there long */
+    /* The one after the next: the next one's link has just been written. */
+    __builtin_prefetch(slots->free.next->next, 1);
     slot = ftl__container(node, struct ftl__slot, link);
     ftl_assert(slot->state == FTL__SLOT_FREE);
     reset(slot);
