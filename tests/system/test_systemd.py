@@ -120,8 +120,9 @@ def test_watchdog_of_stuck_workers(t):
     settings["environment"].update(manager.environment, WATCHDOG_USEC="1000000")
     daemon = t.use(Fettled(redisd, workers=1, shutdown_timeout=0.2, **settings))
     manager.wait("WATCHDOG", "1")
-    redisd.client.call("LPUSH", "queue:default", job("BlockInSyscall", [30]))
-    daemon.wait_event("job.start")
+    everyone = 1 + 4  # the worker, and the extra ones that join when all are stuck
+    redisd.client.call("LPUSH", "queue:default", *[job("BlockInSyscall", [300])] * everyone)
+    daemon.wait_events(everyone, "job.start")
     time.sleep(1.5)
     since = manager.mark()
     time.sleep(2)
