@@ -23,6 +23,7 @@
 
 #include "runtime/context.h"
 #include "runtime/fork.h"
+#include "runtime/sanitizer.h"
 #include "runtime/strands.h"
 #include "runtime/wait.h"
 #include "runtime/worker.h"
@@ -59,11 +60,8 @@ static uint32_t extra_workers(const struct ftl_runtime_options *options, uint32_
     return workers < LEAST ? LEAST : workers;
 }
 
-struct ftl__worker *ftl__worker_new(struct ftl_runtime *runtime, uint32_t index)
+static void init_worker(struct ftl__worker *worker, struct ftl_runtime *runtime, uint32_t index)
 {
-    struct ftl__worker *worker = aligned_alloc(128, sizeof *worker);
-    if (!worker)
-        return NULL;
     memset(worker, 0, sizeof *worker);
     worker->runtime = runtime;
     worker->index = index;
@@ -72,6 +70,17 @@ struct ftl__worker *ftl__worker_new(struct ftl_runtime *runtime, uint32_t index)
     worker->member = index < runtime->worker_count;
     atomic_init(&worker->needed, worker->member);
     ftl__queue_init(&worker->queue);
+}
+
+struct ftl__worker *ftl__worker_new(struct ftl_runtime *runtime, uint32_t index)
+{
+    /* Its strands' fibers may be older than it (those of a blocking thread are) and are not ordered
+     * after this: TSan would see a race in whatever they ask of their worker. */
+    ftl__shadow_pause();
+    struct ftl__worker *worker = aligned_alloc(128, sizeof *worker);
+    if (worker)
+        init_worker(worker, runtime, index);
+    ftl__shadow_resume();
     return worker;
 }
 

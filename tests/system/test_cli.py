@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from fettled import FETTLE, Fettled
 from redisd import Redisd, available
 from tap import equal, main
-from wait import patient, until
+from wait import patience, patient, until
 
 OK, FAILED, USAGE, NOT_FOUND = range(4)
 
@@ -29,7 +29,7 @@ class Cli:
     def call(self, *words):
         done = subprocess.run([FETTLE] + list(words), env=self.environment,
                               stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=patient(30), check=False)
+                              timeout=patience(30), check=False)
         assert b"Sanitizer" not in done.stderr, done.stderr.decode("utf-8", "replace")
         return done.returncode, done.stdout, done.stderr
 

@@ -16,7 +16,7 @@ from places import inflight
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, main
-from wait import patient, until
+from wait import patience, until
 
 GOOD = """redis = { url = "unix:///nowhere.sock"; };
 concurrency = 4;
@@ -57,7 +57,7 @@ WRONG = (
 
 def check(path):
     done = subprocess.run([FETTLED, "--config", path, "--check-config"], capture_output=True,
-                          text=True, timeout=patient(20))
+                          text=True, timeout=patience(20))
     return done.returncode, done.stdout + done.stderr
 
 
@@ -87,7 +87,7 @@ def test_missing_file(t):
     equal(code, 1, "exit code")
     assert path in text, text
     done = subprocess.run([FETTLED, "--config", path], capture_output=True, text=True,
-                          timeout=patient(20))
+                          timeout=patience(20))
     equal(done.returncode, 1, "exit code of the daemon")
     assert path in done.stdout + done.stderr
 
@@ -106,7 +106,7 @@ def test_what_is_no_file(t):
         equal(code, 1, "exit code for " + path)
         assert path in text and reason in text and text.count("\n") == 1, text
         done = subprocess.run([FETTLE, "--config", path, "stats"], capture_output=True, text=True,
-                              timeout=patient(20))
+                              timeout=patience(20))
         assert done.returncode == 1 and path in done.stderr and reason in done.stderr, done
 
 

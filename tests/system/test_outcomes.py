@@ -273,7 +273,7 @@ def test_timeout_of_a_command(t):
     redisd = t.use(Redisd())
     tag = "%d.%03d" % (t.random.randrange(10000, 20000), t.random.randrange(1000))
     daemon = t.use(Fettled(redisd, handlers=[
-        shell("Obeys", "trap 'echo terminated; exit 1' TERM; sleep %s & wait" % tag, timeout=0.5),
+        shell("Obeys", "trap 'echo terminated; exit 1' TERM; sleep %s & wait" % tag, timeout=2),
         shell("Ignores", "trap '' TERM; sleep %s; sleep %s" % (tag, tag), timeout=0.5,
               kill_after=0.5)]))
     push(redisd.client, "Obeys", jid=JID % 0)

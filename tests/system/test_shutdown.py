@@ -15,7 +15,7 @@ from places import inflight, places
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, main
-from wait import in_time, until
+from wait import in_time, patience, until
 
 
 def commands(tag):
@@ -353,7 +353,8 @@ def test_usage(t):
     from fettled import FETTLED
 
     def run(*words):
-        done = subprocess.run([FETTLED, *words], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([FETTLED, *words], capture_output=True, text=True,
+                              timeout=patience(20))
         return done.returncode, done.stdout, done.stderr
     code, _, error = run("--frobnicate")
     equal(code, 2, "exit code")
