@@ -14,6 +14,7 @@
 
 #include <fettle/error.h>
 
+#include "cli/sentinel.h"
 #include "jobs/url.h"
 
 #define TIMEOUT_S 10
@@ -45,13 +46,22 @@ static int find_db(const struct ftl__url *url, unsigned *ret_db)
     return 0;
 }
 
-static redisContext *connect_to(const struct ftl__url *url)
+/* NULL: it was said why not. */
+static redisContext *connect_to(const struct ftl__cli_settings *settings,
+                                const struct ftl__url *url)
 {
     const struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    redisContext *context;
+    if (settings->sentinels != NULL)
+        return ftl__cli_connect_master(settings, timeout);
     if (strcmp(url->scheme, "unix") == 0)
-        return redisConnectUnixWithTimeout(url->path, timeout);
-    return redisConnectWithTimeout(url->host != NULL ? url->host : "127.0.0.1",
-                                   url->port != 0 ? url->port : 6379, timeout);
+        context = redisConnectUnixWithTimeout(url->path, timeout);
+    else
+        context = redisConnectWithTimeout(url->host != NULL ? url->host : "127.0.0.1",
+                                          url->port != 0 ? url->port : 6379, timeout);
+    if (context == NULL)
+        ftl__cli_failed("%s", ftl_error_text(FTL_ENOMEM));
+    return context;
 }
 
 static int authenticate(struct ftl__redis *redis, const struct ftl__url *url)
@@ -61,8 +71,9 @@ static int authenticate(struct ftl__redis *redis, const struct ftl__url *url)
     redisReply *reply;
     if (password == NULL || *password == '\0')
         return 0;
-    if (url->user != NULL)
-        reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "AUTH %s %s", url->user, password);
+    const char *user = redis->settings->user != NULL ? redis->settings->user : url->user;
+    if (user != NULL)
+        reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "AUTH %s %s", user, password);
     else
         reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "AUTH %s", password);
     freeReplyObject(reply);
@@ -83,13 +94,15 @@ static int open_url(struct ftl__redis *redis, const struct ftl__url *url)
     unsigned db = 0;
     if (strcmp(url->scheme, "redis") != 0 && strcmp(url->scheme, "unix") != 0)
         return refuse(strcmp(url->scheme, "rediss") == 0
-                          ? "begins with rediss://: TLS is not supported yet"
+                          ? "begins with rediss://: this fettle was built without TLS"
                           : "must begin with redis:// or unix://");
     if (find_db(url, &db) != 0)
         return FTL__EXIT_FAILED;
-    redis->context = connect_to(url);
+    if (redis->settings->sentinels != NULL)
+        db = (unsigned)redis->settings->db;
+    redis->context = connect_to(redis->settings, url);
     if (redis->context == NULL)
-        return ftl__cli_failed("%s", ftl_error_text(FTL_ENOMEM));
+        return FTL__EXIT_FAILED;
     if (redis->context->err != 0)
         return ftl__cli_failed("cannot connect to Redis: %s", redis->context->errstr);
     if (redisSetTimeout(redis->context, (struct timeval){.tv_sec = TIMEOUT_S}) != REDIS_OK)

@@ -72,6 +72,50 @@ static int find_text(const config_t *config, const char *file, const char *path,
                            config_setting_source_line(setting), path);
 }
 
+static int take_text(const config_t *config, const char *file, const char *path, char **ret_text)
+{
+    const char *text;
+    int rc = find_text(config, file, path, &text);
+    return rc == 0 && text != NULL ? replace(ret_text, text) : rc;
+}
+
+static int copy_sentinels(const config_setting_t *list, const char *file,
+                          struct ftl__cli_settings *settings)
+{
+    int count = config_setting_length(list);
+    settings->sentinels = calloc((size_t)count + 1, sizeof(*settings->sentinels));
+    if (settings->sentinels == NULL)
+        return no_memory();
+    for (int i = 0; i < count; i++) {
+        const char *text = config_setting_get_string_elem(list, i);
+        if (text == NULL)
+            return ftl__cli_failed("%s:%u: redis.sentinels: expected strings", file,
+                                   config_setting_source_line(list));
+        if (replace(&settings->sentinels[i], text) != 0)
+            return FTL__EXIT_FAILED;
+    }
+    return 0;
+}
+
+static int take_sentinels(const config_t *config, const char *file,
+                          struct ftl__cli_settings *settings)
+{
+    const config_setting_t *list = config_lookup(config, "redis.sentinels");
+    const char *password;
+    if (list == NULL)
+        return 0;
+    int rc = take_text(config, file, "redis.master", &settings->master);
+    if (rc == 0 && settings->master == NULL)
+        return ftl__cli_failed("%s:%u: redis.sentinels: need the name of the master", file,
+                               config_setting_source_line(list));
+    if (rc == 0)
+        rc = find_text(config, file, "redis.sentinel_password_file", &password);
+    if (rc == 0 && password != NULL)
+        rc = read_password(password, &settings->sentinel_password);
+    (void)config_lookup_int(config, "redis.db", &settings->db);
+    return rc == 0 ? copy_sentinels(list, file, settings) : rc;
+}
+
 static int take_address(const config_t *config, const char *file,
                         struct ftl__cli_settings *settings)
 {
@@ -80,10 +124,12 @@ static int take_address(const config_t *config, const char *file,
     if (rc == 0 && url != NULL)
         rc = replace(&settings->url, url);
     if (rc == 0)
+        rc = take_text(config, file, "redis.user", &settings->user);
+    if (rc == 0)
         rc = find_text(config, file, "redis.password_file", &password);
     if (rc == 0 && password != NULL)
         rc = read_password(password, &settings->password);
-    return rc;
+    return rc == 0 ? take_sentinels(config, file, settings) : rc;
 }
 
 static int take(const config_t *config, const char *file, bool address,
@@ -185,6 +231,14 @@ void ftl__cli_settings_clear(struct ftl__cli_settings *settings)
         explicit_bzero(settings->url, strlen(settings->url));
     free(settings->password);
     free(settings->url);
+    if (settings->sentinel_password != NULL)
+        explicit_bzero(settings->sentinel_password, strlen(settings->sentinel_password));
+    free(settings->sentinel_password);
+    for (char **text = settings->sentinels; text != NULL && *text != NULL; text++)
+        free(*text);
+    free(settings->sentinels);
+    free(settings->master);
+    free(settings->user);
     free(settings->prefix);
     *settings = (struct ftl__cli_settings){.max_payload = 0};
 }

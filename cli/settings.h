@@ -12,6 +12,11 @@
 struct ftl__cli_settings {
     char *url;
     char *password; /* from password_file, or NULL */
+    char *user;     /* or NULL: the one of the URL */
+    /* NULL-terminated, or NULL: then `url` says where Redis is. */
+    char **sentinels;
+    char *master, *sentinel_password; /* with sentinels; the password may be NULL */
+    int db;                           /* with sentinels */
     char *prefix;   /* never NULL */
     size_t max_payload;
 };

@@ -17,6 +17,7 @@
 
 #define PASSWORD_MAX 1024
 #define DB_MAX 65535
+#define SENTINEL_PORT 26379
 
 static int refuse(char *reason, size_t size, const char *why)
 {
@@ -80,9 +81,9 @@ static const char *check_scheme(const struct ftl__url *url, struct ftl__address 
     if (strcmp(url->scheme, "unix") == 0)
         return check_unix(url, address);
     if (strcmp(url->scheme, "rediss") == 0)
-        return "rediss://: TLS is not supported yet";
+        return "rediss://: this fettled was built without TLS";
     if (strstr(url->scheme, "sentinel") != NULL)
-        return "Sentinel is not supported yet";
+        return "sentinels are not given by an URL, but by redis.sentinels and redis.master";
     return "must begin with redis:// or unix://";
 }
 
@@ -146,6 +147,78 @@ int ftl__address_parse(const char *text, struct ftl__address *ret_address, char 
     return rc;
 }
 
+/* ---- sentinels --------------------------------------------------------------------------- */
+
+static void free_sentinels(struct ftl__sentinels *sentinels)
+{
+    if (sentinels == NULL)
+        return;
+    for (size_t i = 0; i < sentinels->count; i++)
+        free(sentinels->at[i].host);
+    if (sentinels->password != NULL)
+        explicit_bzero(sentinels->password, strlen(sentinels->password));
+    free(sentinels->password);
+    free(sentinels->master);
+    free(sentinels->at);
+    free(sentinels);
+}
+
+static int add_sentinel(struct ftl__sentinels *sentinels, const char *text)
+{
+    struct ftl__url *url;
+    char whole[512];
+    const char *why;
+    bool failed = false;
+    int size = snprintf(whole, sizeof whole, "redis://%s", text);
+    if (size < 0 || (size_t)size >= sizeof whole || strpbrk(text, "/@?") != NULL ||
+        ftl__url_parse(whole, &url, &why) != 0)
+        return FTL_EINVAL;
+    if (url->host == NULL) {
+        ftl__url_free(url);
+        return FTL_EINVAL;
+    }
+    sentinels->at[sentinels->count].host = copy(url->host, &failed);
+    sentinels->at[sentinels->count++].port = url->port != 0 ? url->port : SENTINEL_PORT;
+    ftl__url_free(url);
+    return failed ? FTL_ENOMEM : 0;
+}
+
+static int fill_sentinels(struct ftl__address *address, char *const *texts, size_t count,
+                          const char *master, char *reason, size_t reason_size)
+{
+    struct ftl__sentinels *sentinels = calloc(1, sizeof *sentinels);
+    bool failed = sentinels == NULL;
+    int rc = 0;
+    if (failed)
+        return no_memory(reason, reason_size);
+    address->sentinels = sentinels;
+    sentinels->at = calloc(count, sizeof *sentinels->at);
+    failed = sentinels->at == NULL;
+    sentinels->master = copy(master, &failed);
+    for (size_t i = 0; i < count && !failed && rc == 0; i++)
+        rc = add_sentinel(sentinels, texts[i]);
+    if (rc == FTL_EINVAL)
+        return refuse(reason, reason_size, "a sentinel is written \"host:port\"");
+    if (rc == 0 && !failed)
+        failed = asprintf(&address->shown, "%s?db=%u, by %zu sentinels", master, address->db,
+                          count) < 0;
+    return rc != 0 || failed ? no_memory(reason, reason_size) : 0;
+}
+
+int ftl__address_sentinels(char *const *sentinels, size_t count, const char *master, uint32_t db,
+                           struct ftl__address *ret_address, char *reason, size_t reason_size)
+{
+    struct ftl__address address = {.db = db};
+    int rc = fill_sentinels(&address, sentinels, count, master, reason, reason_size);
+    if (rc == 0)
+        *ret_address = address;
+    else
+        ftl__address_clear(&address);
+    return rc;
+}
+
+/* ---- passwords --------------------------------------------------------------------------- */
+
 /* A password that everybody can read is none. */
 static int check_file(int fd, char *reason, size_t reason_size)
 {
@@ -205,6 +278,7 @@ void ftl__address_clear(struct ftl__address *address)
     free(address->socket);
     free(address->host);
     free(address->shown);
+    free_sentinels(address->sentinels);
     *address = (struct ftl__address){.db = 0};
 }
 
@@ -213,8 +287,20 @@ static bool same(const char *a, const char *b)
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
+static bool same_sentinels(const struct ftl__sentinels *a, const struct ftl__sentinels *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    if (a->count != b->count || !same(a->master, b->master) || !same(a->password, b->password))
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (!same(a->at[i].host, b->at[i].host) || a->at[i].port != b->at[i].port)
+            return false;
+    return true;
+}
+
 bool ftl__address_equal(const struct ftl__address *a, const struct ftl__address *b)
 {
-    return same(a->socket, b->socket) && same(a->host, b->host) && a->port == b->port &&
+    return same(a->socket, b->socket) && same(a->host, b->host) && a->port == b->port && same_sentinels(a->sentinels, b->sentinels) &&
            a->db == b->db && same(a->user, b->user) && same(a->password, b->password);
 }

@@ -11,6 +11,10 @@
 int ftl__address_parse(const char *url, struct ftl__address *ret_address, char *reason,
                        size_t reason_size);
 
+/* The same for a master that sentinels know: `sentinels` are count times "host[:port]". */
+int ftl__address_sentinels(char *const *sentinels, size_t count, const char *master, uint32_t db,
+                           struct ftl__address *ret_address, char *reason, size_t reason_size);
+
 /* Takes the password from the first line of a file that only its owner and group may read. Errors
  * as above; FTL_ENOENT: there is no such file. */
 int ftl__address_read_password(struct ftl__address *address, const char *file, char *reason,

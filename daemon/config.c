@@ -30,6 +30,12 @@ struct draft {
     struct ftl__config config; /* first: the tables' offsets are those of struct ftl__config */
     char *url;
     char *password_file;
+    char **sentinels;
+    char *master;
+    char *user;
+    char *sentinel_password_file;
+    size_t sentinel_count;
+    uint32_t db;
 };
 
 /* ---- the tables -------------------------------------------------------------------------- */
@@ -51,8 +57,14 @@ static const struct ftl__key redis_keys[] = {
     {"url", FTL__KEY_TEXT, MEMBER(draft, url), .min = 1, .max = 4096},
     {"password_file", FTL__KEY_TEXT, MEMBER(draft, password_file), .min = 1, .max = 4095},
     {"prefix", FTL__KEY_TEXT, MEMBER(ftl__config, prefix), .min = 0, .max = 128},
-    {"sentinels", FTL__KEY_REFUSED, .why = "Sentinel is not supported yet"},
-    {"tls", FTL__KEY_REFUSED, .why = "TLS is not supported yet"},
+    {"user", FTL__KEY_TEXT, MEMBER(draft, user), .min = 1, .max = 256},
+    {"sentinels", FTL__KEY_TEXTS, MEMBER(draft, sentinels), .min = 1, .max = 16,
+     COUNT(draft, sentinel_count)},
+    {"master", FTL__KEY_TEXT, MEMBER(draft, master), .min = 1, .max = 128},
+    {"db", FTL__KEY_UINT, MEMBER(draft, db), .min = 0, .max = 65535},
+    {"sentinel_password_file", FTL__KEY_TEXT, MEMBER(draft, sentinel_password_file), .min = 1,
+     .max = 4095},
+    {"tls", FTL__KEY_REFUSED, .why = "this fettled was built without TLS"},
     {.name = NULL},
 };
 
@@ -361,23 +373,85 @@ static int check_prefix(const struct ftl__settings *settings, const config_setti
     return 0;
 }
 
+static const config_setting_t *member(const config_setting_t *group, const char *name)
+{
+    return group != NULL ? config_setting_get_member(group, name) : NULL;
+}
+
+static int add_user(const struct ftl__settings *settings, const config_setting_t *at,
+                    struct draft *draft)
+{
+    struct ftl__address *address = &draft->config.redis;
+    if (draft->user == NULL)
+        return 0;
+    if (address->user != NULL)
+        return ftl__settings_fail(settings, at, "has no effect: the URL has a user");
+    address->user = strdup(draft->user);
+    return address->user != NULL ? 0 : ftl__settings_no_memory(settings);
+}
+
+static int add_sentinel_password(const struct ftl__settings *settings, const config_setting_t *at,
+                                 struct draft *draft)
+{
+    struct ftl__address of_sentinels = {.db = 0};
+    char reason[512];
+    if (draft->sentinel_password_file == NULL)
+        return 0;
+    if (draft->sentinel_password_file[0] != '/')
+        return ftl__settings_fail(settings, at, "must be an absolute path");
+    if (ftl__address_read_password(&of_sentinels, draft->sentinel_password_file, reason,
+                                   sizeof(reason)) != 0)
+        return ftl__settings_fail(settings, at, "%s", reason);
+    draft->config.redis.sentinels->password = of_sentinels.password;
+    return 0;
+}
+
+static int read_sentinels(const struct ftl__settings *settings, const config_setting_t *redis,
+                          struct draft *draft)
+{
+    const config_setting_t *at = member(redis, "sentinels");
+    char reason[256];
+    if (draft->url != NULL)
+        return ftl__settings_fail(settings, member(redis, "url"),
+                                  "has no effect: the sentinels know where Redis is");
+    if (draft->master == NULL)
+        return ftl__settings_fail(settings, at, "need the name of the master: redis.master");
+    int rc = ftl__address_sentinels(draft->sentinels, draft->sentinel_count, draft->master,
+                                    draft->db, &draft->config.redis, reason, sizeof(reason));
+    if (rc != 0) {
+        ftl__settings_fail(settings, at, "%s", reason);
+        return rc;
+    }
+    return add_sentinel_password(settings, member(redis, "sentinel_password_file"), draft);
+}
+
+static int read_url(const struct ftl__settings *settings, const config_setting_t *redis,
+                    struct draft *draft)
+{
+    static const char *const of_sentinels[] = {"master", "db", "sentinel_password_file"};
+    char reason[256];
+    for (size_t i = 0; i < sizeof of_sentinels / sizeof *of_sentinels; i++)
+        if (member(redis, of_sentinels[i]) != NULL)
+            return ftl__settings_fail(settings, member(redis, of_sentinels[i]),
+                                      "has no effect without redis.sentinels");
+    int rc = ftl__address_parse(draft->url != NULL ? draft->url : "redis://127.0.0.1:6379/0",
+                                &draft->config.redis, reason, sizeof(reason));
+    if (rc != 0)
+        ftl__settings_fail(settings, member(redis, "url"), "%s", reason);
+    return rc;
+}
+
 static int read_redis(const struct ftl__settings *settings, const config_setting_t *root,
                       struct draft *draft)
 {
-    char reason[256];
     const config_setting_t *redis = config_setting_get_member(root, "redis");
-    const config_setting_t *url = redis ? config_setting_get_member(redis, "url") : NULL;
-    const config_setting_t *password =
-        redis ? config_setting_get_member(redis, "password_file") : NULL;
-    const config_setting_t *prefix = redis ? config_setting_get_member(redis, "prefix") : NULL;
-    int rc = ftl__address_parse(draft->url != NULL ? draft->url : "redis://127.0.0.1:6379/0",
-                                &draft->config.redis, reason, sizeof(reason));
-    if (rc != 0) {
-        ftl__settings_fail(settings, url, "%s", reason);
-        return rc;
-    }
-    rc = add_password(settings, password, draft);
-    return rc != 0 ? rc : check_prefix(settings, prefix, draft->config.prefix);
+    int rc = draft->sentinels != NULL ? read_sentinels(settings, redis, draft)
+                                      : read_url(settings, redis, draft);
+    if (rc == 0)
+        rc = add_user(settings, member(redis, "user"), draft);
+    if (rc == 0)
+        rc = add_password(settings, member(redis, "password_file"), draft);
+    return rc != 0 ? rc : check_prefix(settings, member(redis, "prefix"), draft->config.prefix);
 }
 
 static void note_line(const config_setting_t *root, struct ftl__config *config)
@@ -490,7 +564,8 @@ const char *ftl__config_fixed_difference(const struct ftl__config *old,
                                          const struct ftl__config *new)
 {
     if (!ftl__address_equal(&old->redis, &new->redis))
-        return "redis.url";
+        return old->redis.sentinels != NULL || new->redis.sentinels != NULL ? "redis.sentinels"
+                                                                            : "redis.url";
     if (strcmp(old->prefix, new->prefix) != 0)
         return "redis.prefix";
     if (old->require_durable != new->require_durable)

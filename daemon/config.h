@@ -11,12 +11,24 @@
 
 #include "daemon/log.h"
 
+/* Who knows where the master is: redis.sentinels, redis.master, redis.sentinel_password_file. */
+struct ftl__sentinels {
+    struct {
+        char *host;
+        uint16_t port;
+    } *at;
+    size_t count;
+    char *master;
+    char *password; /* of the sentinels, or NULL */
+};
+
 /* Where Redis is. From redis.url: redis://[user[:password]@]host[:port][/db] or
  * unix:///path?db=N. Passwords also from redis.password_file or the credential `redis-password`
  * ($CREDENTIALS_DIRECTORY). */
 struct ftl__address {
     char *socket; /* a path, or NULL */
     char *host;   /* or NULL */
+    struct ftl__sentinels *sentinels; /* or NULL; then neither socket nor host */
     uint16_t port;
     uint32_t db;
     char *user, *password; /* may be NULL */

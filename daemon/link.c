@@ -10,6 +10,9 @@
  * the clearing up is left to the owner. There is no watchdog: each call is waited for, and its
  * waiter is its watchdog.
  *
+ * A server that has become a replica (READONLY) is of no use: the connection is broken, in the hope
+ * to be led elsewhere, which sentinels do.
+ *
  * Not here: bytes (wire.c), sockets (dial.c), who waits for which reply (flight.c), what to do when
  * Redis has forgotten us (on_up). */
 #include "daemon/link.h"
@@ -29,6 +32,7 @@
 #include "daemon/jitter.h"
 #include "daemon/log.h"
 #include "daemon/part.h"
+#include "daemon/sentinel.h"
 #include "daemon/wire.h"
 
 #define DIAL_TIMEOUT  (5 * FTL_S)
@@ -71,6 +75,12 @@ struct ftl__link {
     struct ftl_notify *broken; /* to the owner */
     struct ftl_notify *up;     /* to one who waits for it, who passes it on */
     struct ftl_notify *filled; /* to the writer */
+
+    /* Where this connection goes: `address`, or the master that a sentinel has named. */
+    struct ftl__address at;
+    struct ftl__master master;
+    char shown[300];
+    unsigned turn; /* whose turn it is among the sentinels */
 
     struct ftl_fd *fd;
     struct ftl__wire *wire; /* one per connection */
@@ -140,6 +150,9 @@ int ftl__link_wait(struct ftl__call *call, struct redisReply **ret_reply)
     ftl_defer_disarm(&call->guard);
     if (call->status != 0)
         return call->status;
+    if (call->reply->type == REDIS_REPLY_ERROR &&
+        strncmp(call->reply->str, "READONLY ", 9) == 0)
+        ftl__link_break(call->link, "Redis has become a replica");
     *ret_reply = call->reply;
     call->reply = NULL;
     return 0;
@@ -334,6 +347,27 @@ static int greet_ping(struct ftl__link *link)
     return greet_with(link, "PING", &(struct ftl__command){1, argv, argvlen});
 }
 
+/* A sentinel may be late to learn of a failover. */
+static int greet_role(struct ftl__link *link)
+{
+    struct redisReply *reply;
+    if (link->address->sentinels == NULL)
+        return 0;
+    int status = ftl__link_callf(link, ftl_deadline(GREET_TIMEOUT), &reply, "ROLE");
+    if (status != 0)
+        return status;
+    if (reply->type == REDIS_REPLY_ERROR) {
+        status = refuse(link, "ROLE", reply->str);
+    } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0 ||
+               reply->element[0]->type != REDIS_REPLY_STRING ||
+               strcmp(reply->element[0]->str, "master") != 0) {
+        ftl__link_break(link, "it is not the master");
+        status = FTL_EPROTO;
+    }
+    freeReplyObject(reply);
+    return status;
+}
+
 static int greet(struct ftl__link *link)
 {
     int status = greet_auth(link);
@@ -343,11 +377,32 @@ static int greet(struct ftl__link *link)
         status = greet_name(link);
     if (status == 0)
         status = greet_ping(link);
+    if (status == 0)
+        status = greet_role(link);
     if (status == 0 && link->on_up != NULL && link->on_up(link->arg, link) != 0)
         status = FTL_EPROTO;
     if (status != 0)
         ftl__link_break(link, "could not be prepared");
     return link->state == GREETING ? 0 : FTL_ECONN;
+}
+
+/* The next attempt begins with the next sentinel: this one may be wrong. */
+static int find(struct ftl__link *link)
+{
+    link->at = *link->address;
+    if (link->address->sentinels == NULL)
+        return 0;
+    int status = ftl__sentinel_find(link->runtime, link->address->sentinels, link->turn++,
+                                    &link->master, link->reason, sizeof link->reason);
+    if (status != 0)
+        return status;
+    snprintf(link->shown, sizeof link->shown,
+             strchr(link->master.host, ':') != NULL ? "redis://[%s]:%u/%u" : "redis://%s:%u/%u",
+             link->master.host, link->master.port, link->address->db);
+    link->at.host = link->master.host;
+    link->at.port = link->master.port;
+    link->at.shown = link->shown;
+    return 0;
 }
 
 static int open_connection(struct ftl__link *link)
@@ -356,8 +411,10 @@ static int open_connection(struct ftl__link *link)
     int status = ftl__wire_open(&link->wire);
     if (status != 0)
         snprintf(link->reason, sizeof link->reason, "%s", ftl_error_text(status));
-    else
-        status = ftl__dial(link->runtime, link->address, ftl_deadline(DIAL_TIMEOUT), &link->fd,
+    if (status == 0)
+        status = find(link);
+    if (status == 0)
+        status = ftl__dial(link->runtime, &link->at, ftl_deadline(DIAL_TIMEOUT), &link->fd,
                            link->reason, sizeof link->reason);
     if (status != 0)
         return status;
@@ -393,7 +450,7 @@ static void announce_up(struct ftl__link *link)
     link->up_since = ftl_now();
     link->told[0] = '\0';
     ftl__log(FTL__EV_REDIS_CONNECTED, FTL__STR("link", link->name),
-             FTL__STR("redis", link->address->shown));
+             FTL__STR("redis", link->at.shown));
     ftl_notify_one(link->up);
 }
 
@@ -410,7 +467,7 @@ static void announce_down(struct ftl__link *link, int64_t retry)
         return;
     memcpy(link->told, link->reason, sizeof link->told);
     ftl__log(FTL__EV_REDIS_LOST, FTL__STR("link", link->name),
-             FTL__STR("redis", link->address->shown), FTL__STR("reason", link->reason),
+             FTL__STR("redis", link->at.shown), FTL__STR("reason", link->reason),
              FTL__INT("retry_ms", retry / FTL_MS));
 }
 

@@ -3,8 +3,7 @@
  * DESIGN: the texts are compiled in; the server tells their SHA1s when they are loaded, so nothing
  * here computes one. An invocation is a list of words, borrowed or copied into one arena by offset
  * (the arena moves while it grows), which become the argv of EVALSHA when the call begins. NOSCRIPT
- * means that nothing was run, so the repeat is safe whatever the script does. A server that has
- * become a replica (READONLY) is of no use: the link is broken, in the hope to be led elsewhere. */
+ * means that nothing was run, so the repeat is safe whatever the script does. */
 #include "daemon/script.h"
 
 #include <hiredis/hiredis.h>
@@ -278,8 +277,6 @@ int ftl__invoke_wait(struct ftl__invoke *invoke, struct ftl__scripts *scripts,
     }
     if (status != 0)
         return status;
-    if (ftl__reply_is_error(reply, "READONLY"))
-        ftl__link_break(link, "Redis has become a replica");
     *ret_reply = reply;
     return 0;
 }

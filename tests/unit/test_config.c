@@ -266,9 +266,28 @@ static const struct {
      "f:1: handlers[0].url: HTTP handlers are not supported yet"},
     {"handlers = ( { " HELLO " isolation = \"process\"; } );",
      "f:1: handlers[0].isolation: isolation is not supported yet"},
-    {"redis = { sentinels = [ ]; };", "f:1: redis.sentinels: Sentinel is not supported yet"},
-    {"redis = { url = \"rediss://h\"; };", "f:1: redis.url: rediss://: TLS is not supported yet"},
-    {"redis = { url = \"redis+sentinel://h\"; };", "f:1: redis.url: Sentinel is not supported yet"},
+    {"redis = { url = \"rediss://h\"; };",
+     "f:1: redis.url: rediss://: this fettled was built without TLS"},
+    {"redis = {\n tls = { ca = \"/x\"; }; };",
+     "f:2: redis.tls: this fettled was built without TLS"},
+    {"redis = { url = \"redis+sentinel://h\"; };",
+     "f:1: redis.url: sentinels are not given by an URL, but by redis.sentinels and redis.master"},
+    {"redis = { sentinels = [ ]; };",
+     "f:1: redis.sentinels: must have 1 to 16 elements, has 0"},
+    {"redis = { sentinels = [ \"a\" ]; };",
+     "f:1: redis.sentinels: need the name of the master: redis.master"},
+    {"redis = { sentinels = [ \"a:1/2\" ]; master = \"m\"; };",
+     "f:1: redis.sentinels: a sentinel is written \"host:port\""},
+    {"redis = { sentinels = [ \"\" ]; master = \"m\"; };",
+     "f:1: redis.sentinels: a sentinel is written \"host:port\""},
+    {"redis = { sentinels = [ \"a\" ]; master = \"m\";\n url = \"redis://h\"; };",
+     "f:2: redis.url: has no effect: the sentinels know where Redis is"},
+    {"redis = { master = \"m\"; };", "f:1: redis.master: has no effect without redis.sentinels"},
+    {"redis = { db = 1; };", "f:1: redis.db: has no effect without redis.sentinels"},
+    {"redis = { url = \"redis://u:p@h\";\n user = \"v\"; };",
+     "f:2: redis.user: has no effect: the URL has a user"},
+    {"redis = { sentinels = [ \"a\" ]; master = \"m\"; sentinel_password_file = \"p\"; };",
+     "f:1: redis.sentinel_password_file: must be an absolute path"},
     /* redis */
     {"redis = { url = \"http://h\"; };", "f:1: redis.url: must begin with redis:// or unix://"},
     {"redis = { url = \"redis://h/x\"; };",
@@ -511,6 +530,17 @@ START_TEST(a_reload_may_not_change_everything)
     ck_assert_ptr_null(difference("", "redis = { url = \"redis://127.0.0.1:6379\"; };"));
     ck_assert_str_eq(difference("", "redis = { prefix = \"x:\"; };"), "redis.prefix");
     ck_assert_str_eq(difference("", "require_durable = true;"), "require_durable");
+    ck_assert_str_eq(difference("", "redis = { user = \"u\"; };"), "redis.url");
+    ck_assert_str_eq(difference("", "redis = { sentinels = [ \"a\" ]; master = \"m\"; };"),
+                     "redis.sentinels");
+    ck_assert_str_eq(difference("redis = { sentinels = [ \"a\" ]; master = \"m\"; };",
+                                "redis = { sentinels = [ \"a\" ]; master = \"n\"; };"),
+                     "redis.sentinels");
+    ck_assert_str_eq(difference("redis = { sentinels = [ \"a\" ]; master = \"m\"; };",
+                                "redis = { sentinels = [ \"a:1\" ]; master = \"m\"; };"),
+                     "redis.sentinels");
+    ck_assert_ptr_null(difference("redis = { sentinels = [ \"a\" ]; master = \"m\"; };",
+                                  "redis = { sentinels = [ \"a:26379\" ]; master = \"m\"; };"));
     ck_assert_str_eq(difference("", "workers = 2;"), "workers");
     ck_assert_str_eq(difference("", "lease_ttl = 2;"), "lease_ttl");
 }

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. A connection for one question: dial, AUTH if there is a password, the question, the
+ * answer, close. It is asked from the task of the link that wants to connect, which has nothing
+ * else to do, so bytes are written and read in place; the wire (wire.c) makes and takes them apart.
+ * Nobody subscribes to the sentinels' news: who loses its connection asks again, and a demoted
+ * master closes its connections. */
+#include "daemon/sentinel.h"
+
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <fettle/io.h>
+#include <fettle/time.h>
+
+#include "daemon/dial.h"
+#include "daemon/wire.h"
+
+#define PATIENCE FTL_S /* with one sentinel */
+
+struct question {
+    struct ftl_fd *fd;
+    struct ftl__wire *wire;
+    int64_t deadline;
+    char *reason;
+    size_t reason_size;
+};
+
+static void close_fd(void *fd)
+{
+    ftl_fd_close(fd);
+}
+
+static void close_wire(void *wire)
+{
+    ftl__wire_close(wire);
+}
+
+static int explain(struct question *question, int status, const char *what)
+{
+    snprintf(question->reason, question->reason_size, "%s", what);
+    return status;
+}
+
+static int put(struct question *question, int argc, const char *const *argv)
+{
+    size_t sizes[3];
+    for (int i = 0; i < argc; i++)
+        sizes[i] = strlen(argv[i]);
+    return ftl__wire_put(question->wire, argc, argv, sizes);
+}
+
+static int send(struct question *question)
+{
+    const char *bytes;
+    size_t size;
+    int error = 0, status = 0;
+    if (ftl__wire_take(question->wire, &bytes, &size))
+        status = ftl_fd_write_all(question->fd, bytes, size, question->deadline, &error);
+    return status != 0 ? explain(question, status, "does not take the question") : 0;
+}
+
+static int receive(struct question *question, struct redisReply **ret_reply)
+{
+    char bytes[1024];
+    int status = ftl__wire_next(question->wire, ret_reply);
+    while (status == FTL_EAGAIN) {
+        int error = 0;
+        ssize_t size =
+            ftl_fd_read(question->fd, bytes, sizeof bytes, question->deadline, &error);
+        if (size <= 0)
+            return explain(question, size == 0 ? FTL_ECONN : (int)size, "does not answer");
+        status = ftl__wire_feed(question->wire, bytes, (size_t)size);
+        if (status == 0)
+            status = ftl__wire_next(question->wire, ret_reply);
+    }
+    return status != 0 ? explain(question, status, "gives an answer that is none of Redis'") : 0;
+}
+
+/* Host and port, or null: it does not know that master. */
+static int take_master(struct question *question, const struct redisReply *reply,
+                       struct ftl__master *ret_master)
+{
+    if (reply->type == REDIS_REPLY_ERROR)
+        return explain(question, FTL_EPROTO, reply->str);
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING ||
+        reply->element[1]->type != REDIS_REPLY_STRING)
+        return explain(question, FTL_ENOENT, "does not know the master");
+    unsigned long port = strtoul(reply->element[1]->str, NULL, 10);
+    if ((size_t)reply->element[0]->len >= sizeof ret_master->host || port == 0 || port > 65535)
+        return explain(question, FTL_EPROTO, "names no address");
+    snprintf(ret_master->host, sizeof ret_master->host, "%s", reply->element[0]->str);
+    ret_master->port = (uint16_t)port;
+    return 0;
+}
+
+static int login(struct question *question, const char *password)
+{
+    struct redisReply *reply;
+    int status = put(question, 2, (const char *const[]){"AUTH", password});
+    if (status == 0)
+        status = send(question);
+    if (status == 0)
+        status = receive(question, &reply);
+    if (status != 0)
+        return status;
+    if (reply->type == REDIS_REPLY_ERROR)
+        status = explain(question, FTL_EPROTO, reply->str);
+    freeReplyObject(reply);
+    return status;
+}
+
+static int ask_master(struct question *question, const struct ftl__sentinels *sentinels,
+                      struct ftl__master *ret_master)
+{
+    const char *const words[] = {"SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinels->master};
+    struct redisReply *reply;
+    int status = sentinels->password != NULL ? login(question, sentinels->password) : 0;
+    if (status == 0)
+        status = put(question, 3, words);
+    if (status == 0)
+        status = send(question);
+    if (status == 0)
+        status = receive(question, &reply);
+    if (status != 0)
+        return status;
+    status = take_master(question, reply, ret_master);
+    freeReplyObject(reply);
+    return status;
+}
+
+static int ask(struct ftl_runtime *runtime, const struct ftl__sentinels *sentinels, size_t i,
+               struct ftl__master *ret_master, char *reason, size_t reason_size)
+{
+    const struct ftl__address address = {.host = sentinels->at[i].host,
+                                         .port = sentinels->at[i].port};
+    struct question question = {
+        .deadline = ftl_deadline(PATIENCE), .reason = reason, .reason_size = reason_size};
+    int status =
+        ftl__dial(runtime, &address, question.deadline, &question.fd, reason, reason_size);
+    if (status != 0)
+        return status;
+    FTL_DEFER(close_fd, question.fd);
+    status = ftl__wire_open(&question.wire);
+    if (status != 0)
+        return explain(&question, status, ftl_error_text(status));
+    FTL_DEFER(close_wire, question.wire);
+    return ask_master(&question, sentinels, ret_master);
+}
+
+int ftl__sentinel_find(struct ftl_runtime *runtime, const struct ftl__sentinels *sentinels,
+                       unsigned turn, struct ftl__master *ret_master, char *reason,
+                       size_t reason_size)
+{
+    int status = FTL_ENOENT;
+    char why[128] = "";
+    for (size_t tried = 0; tried < sentinels->count; tried++) {
+        size_t i = (turn + tried) % sentinels->count;
+        status = ask(runtime, sentinels, i, ret_master, why, sizeof why);
+        if (status == 0 || status == FTL_ECANCELED)
+            return status;
+        snprintf(reason, reason_size, "sentinel %s:%u: %s", sentinels->at[i].host,
+                 sentinels->at[i].port, why);
+    }
+    return status;
+}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""A master with a replica, and a sentinel that watches them: on free ports of the loopback device,
+since sentinels know no Unix sockets.
+
+    store = t.use(Sentinels())
+    daemon = t.use(store.fettled(concurrency=8))
+    store.master().client.call("LPUSH", …)
+    store.kill_master()"""
+
+import os
+import shutil
+import socket
+import tempfile
+
+import child
+from fettled import Fettled
+from redisd import PASSWORD, PROGRAM, Redisd
+from resp import Redis, RedisError
+from wait import until
+
+NAME = "jobs"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Sentinels:
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="fettle-sentinel-")
+        self.port, self._dead_port = free_port(), free_port()
+        self.servers, self.process = {}, None
+
+    def __enter__(self):
+        first, second = free_port(), free_port()
+        options = {"repl_diskless_sync_delay": "0", "repl_ping_replica_period": "1"}
+        self.servers[first] = Redisd(port=str(first), **options)
+        self.servers[second] = Redisd(port=str(second), replicaof="127.0.0.1 %d" % first, **options)
+        until(lambda: b"state=online" in self.servers[first].client.call("INFO", "replication"), 30,
+              "the replica")
+        config = os.path.join(self.directory, "sentinel.conf")
+        with open(config, "w") as file:
+            file.write("port %d\ndir %s\nlogfile %s/log\n"
+                       "sentinel monitor %s 127.0.0.1 %d 1\n"
+                       "sentinel down-after-milliseconds %s 500\n"
+                       "sentinel failover-timeout %s 3000\n"
+                       % (self.port, self.directory, self.directory, NAME, first, NAME, NAME))
+        self.process = child.start([PROGRAM, config, "--sentinel"])
+        until(lambda: self.ask("SENTINEL", "REPLICAS", NAME), 30, "the sentinel to find the replica")
+        return self
+
+    def __exit__(self, *_):
+        if self.process is not None:
+            self.process.kill()
+            child.finish(self.process, 10)
+        for server in self.servers.values():
+            server.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def ask(self, *words):
+        try:
+            with Redis(("127.0.0.1", self.port), timeout=5) as sentinel:
+                return sentinel.call(*words)
+        except (OSError, RedisError):
+            return None
+
+    def master_port(self):
+        return int(self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)[1])
+
+    def master(self):
+        """The server that the sentinel calls master."""
+        return self.servers[self.master_port()]
+
+    def settings(self):
+        """The group redis; the first sentinel of the list is not there."""
+        path = os.path.join(self.directory, "password")
+        with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(PASSWORD)
+        return {"sentinels": ["127.0.0.1:%d" % self._dead_port, "127.0.0.1:%d" % self.port],
+                "master": NAME, "user": "fettled", "password_file": path}
+
+    def fettled(self, **settings):
+        start = settings.pop("start", True)
+        daemon = Fettled("", start=False, **settings)
+        daemon.configure(redis=self.settings())
+        if start:
+            daemon.start()
+        return daemon
+
+    def await_other(self, port):
+        """Until there is another master than the one at that port, and it says so itself."""
+        until(lambda: self.master_port() != port, 30, "a failover")
+        until(lambda: self.master().client.call("ROLE")[0] == b"master", 30, "the new master")
+
+    def diagnose(self):
+        with open(os.path.join(self.directory, "log"), errors="replace") as file:
+            return "sentinel:\n" + "".join(file.readlines()[-15:])
