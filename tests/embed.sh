@@ -5,7 +5,8 @@
 set -u
 . "$SRCDIR/tests/lib/tap.sh"
 
-command -v "${CC:-cc}" >/dev/null 2>&1 || skip_all 'no compiler'
+# shellcheck disable=SC2086 # it may have arguments
+command -v ${CC:-cc} >/dev/null 2>&1 || skip_all 'no compiler'
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -44,8 +44,8 @@ def workplace(t):
 
 def build_greet(directory):
     """The module, built by the README's own line; its pkg-config knows the build tree instead."""
-    compiler = os.environ.get("CC", "cc").split()[0]
-    if not shutil.which(compiler):
+    compiler = os.environ.get("CC", "cc")  # may have arguments
+    if not shutil.which(compiler.split()[0]):
         raise Skip("no compiler")
     with open(os.path.join(directory, "greet.c"), "w") as file:
         file.write(block("c", "FTL_MODULE"))
