@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 # run NAME: its output without frames is in $work/out, the frames are in $work/frames.
 run()
 {
-    timeout 60 "$BUILDDIR/examples/runtime/$1" >"$work/all" 2>"$work/errors"
+    timeout 180 "$BUILDDIR/examples/runtime/$1" >"$work/all" 2>"$work/errors"
     status=$?
     grep '^#[0-9]' "$work/all" >"$work/frames"
     grep -v '^#[0-9]' "$work/all" | sed 's/ ([^ ]*\.c:[0-9]*)$/ (LINE)/' >"$work/out"

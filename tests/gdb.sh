@@ -7,7 +7,7 @@ set -u
 . "$SRCDIR/tests/lib/tap.sh"
 
 unset DEBUGINFOD_URLS
-gdb="timeout 60 gdb -q -nx -batch"
+gdb="timeout 180 gdb -q -nx -batch"
 command -v gdb >/dev/null 2>&1 || skip_all 'no gdb'
 $gdb -ex 'python import gdb.unwinder' 2>&1 | grep -q . && skip_all 'this gdb has no Python'
 $gdb -ex run true 2>&1 | grep -q 'exited normally' || skip_all 'gdb cannot run a program here'
@@ -86,7 +86,7 @@ trap 'rm -rf "$out" "$folder"' EXIT
 name='a core file shows the tasks too'
 program=$BUILDDIR/tests/.libs/gdb_tasks
 [ -x "$program" ] || program=$BUILDDIR/tests/gdb_tasks
-(cd "$folder" && ulimit -c unlimited && timeout 60 "$BUILDDIR/tests/gdb_tasks" core) >/dev/null 2>&1
+(cd "$folder" && ulimit -c unlimited && timeout 180 "$BUILDDIR/tests/gdb_tasks" core) >/dev/null 2>&1
 core=$(find "$folder" -name 'core*')
 if [ -f "$core" ]; then
     $gdb -ex "source $SRCDIR/tools/gdb/fettle.py" -ex 'echo PART 1\n' -ex 'fettle bt 0' \

@@ -13,7 +13,7 @@ out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 
 for name in cork defer task_set; do
-    CK_FORK=no FTL_TEST_SLOW=50 timeout 90 "$BUILDDIR/libtool" --mode=execute \
+    CK_FORK=no FTL_TEST_SLOW=50 timeout 180 "$BUILDDIR/libtool" --mode=execute \
         valgrind -q --error-exitcode=77 --fair-sched=yes "$BUILDDIR/tests/unit/test_$name" \
         >"$out" 2>&1
     ok $? "memcheck finds nothing in test_$name"

@@ -79,7 +79,7 @@ static void add_member(const char *set, double score, const char *bytes)
 static const char *next_of(const char *queue)
 {
     static char text[4096];
-    redisReply *reply = unit_redis_call(redis, "BRPOP queue:%s 20", queue);
+    redisReply *reply = unit_redis_call(redis, "BRPOP queue:%s 60", queue);
     ck_assert_int_eq(reply->type, REDIS_REPLY_ARRAY);
     snprintf(text, sizeof text, "%s", reply->element[1]->str);
     freeReplyObject(reply);
