@@ -177,6 +177,7 @@ FTL__UNTRACKED void *ftl__branch_main(void *strand)
     struct limb *limb = limb_of(strand);
     struct ftl__worker *worker = ftl__worker_current();
     ftl__shadow_arrive(&limb->strand.shadow, &worker->stack_low, &worker->stack_size);
+    ftl__shadow_take(limb->strand.stack);
     ftl__shadow_take(ftl__task_turn(limb->strand.task));
     do {
         int result = limb->branch->fn(limb->branch->arg);

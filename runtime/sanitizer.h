@@ -10,11 +10,13 @@
  *     its strands, switching out  pass
  *     its strands, going on       take   (so that those of one task are ordered by the switches)
  *     the end, by its worker      take   (then the joiner, by the state word)
- * All tasks of a serial runtime have one turn. What a task does to what belongs to its worker is
- * ordered by nothing that TSan sees, and is not looked at: FTL__UNSEEN, ftl__shadow_pause(). Locks
- * and queues of the runtime order what they order, which may hide a race of two tasks but invents
- * none; so does a stack that the two use one after the other. TSan bears some 8,000 fibers, that is
- * so many started tasks, and says so when there are more. */
+ * A stack has a turn as well: its worker passes it on with the stack, whose next strand takes it (a
+ * branch's strand lies on it, and its worker reads that). All tasks of a serial runtime have one
+ * turn. What a task does to what belongs to its worker is ordered by nothing that TSan sees, and is
+ * not looked at: FTL__UNSEEN, ftl__shadow_pause(). Locks and queues of the runtime order what they
+ * order, which may hide a race of two tasks but invents none; so does a stack that the two use one
+ * after the other. TSan bears some 8,000 fibers, that is so many started tasks, and says so when
+ * there are more. */
 #ifndef FETTLE_RUNTIME_SANITIZER_H
 #define FETTLE_RUNTIME_SANITIZER_H
 

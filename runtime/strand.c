@@ -62,6 +62,7 @@ FTL__UNTRACKED void *ftl__strand_main(void *arg)
     struct ftl_task *task = strand->task;
     struct ftl__worker *worker = ftl__worker_current();
     ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
+    ftl__shadow_take(strand->stack);
     ftl__shadow_take(ftl__task_turn(task));
     task->value = task->fn(task->arg);
     ftl__fork_check();

@@ -505,6 +505,7 @@ static void take_stack_back(struct ftl__worker *worker, struct ftl__strand *stra
         ftl__shadow_forget(stack->fiber);
         stack->fiber = NULL;
     }
+    ftl__shadow_pass(stack);
     ftl__stack_give(&worker->runtime->stacks, &worker->stacks, stack);
 }
 
