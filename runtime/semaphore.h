@@ -53,7 +53,10 @@ FTL_API void ftl_permit_release(struct ftl_permit *permit);
 
 /* Takes the permit off the calling strand and puts it on the list *held, to be handed to
  * ftl_spawn_options.held. Until a spawn has succeeded the list is the caller's, and *held must
- * stay where it is: it releases each permit itself if it gives up. */
+ * stay where it is: it releases each permit itself if it gives up.
+ * It is the struct that goes on the list: one in the task's `arg`, say. Not one of FTL_PERMIT(),
+ * which the end of its block would give back while the task runs: ftl_spawn_options.permit is for
+ * those, and goes together with `held`. */
 FTL_API void ftl_permit_move(struct ftl_permit *permit, struct ftl_defer **held);
 
 #endif

@@ -66,7 +66,8 @@ struct ftl_spawn_options {
     void (*value_free)(void *value); /* of a value that nobody joined; must neither wait nor
                                         panic: it may run where there is no task             */
     const char *name;                /* static storage; for dumps and reports; may be NULL       */
-    size_t stack_size;               /* bytes, rounded up to a class; 0 = 64 KiB                 */
+    size_t stack_size;               /* bytes, rounded up to 16, 64 or 256 KiB, 1 or 8 MiB;
+                                        more is FTL_EINVAL; 0 = 64 KiB                       */
     bool migratable;                 /* may be resumed on another worker than the one it started
                                         on. Only for code whose compiler-cached thread-local
                                         addresses do no harm. Default: pinned at first run.      */
@@ -178,7 +179,7 @@ FTL_API void ftl_defer_run(struct ftl_defer *node);
 #define FTL__CAT(a, b) FTL__CAT2(a, b)
 
 /* FTL_DEFER(fn, arg); in a block: fn(arg) runs when the block is left, however it is left (return,
- * break, goto, panic, abort; not longjmp). `fn` takes a void *. */
+ * break, goto, panic, abort; not longjmp). `fn` takes a void *. One in a line of source. */
 #define FTL_DEFER(fn, arg)                                                                         \
     __attribute__((cleanup(ftl_defer_run))) struct ftl_defer FTL__CAT(ftl__defer_, __LINE__);      \
     ftl_defer_arm(&FTL__CAT(ftl__defer_, __LINE__), (fn), (arg))
