@@ -40,7 +40,8 @@ FTL_API size_t ftl_channel_len(const struct ftl_channel *channel);
 
 /* ---- oneshot: storage of the caller, one value, one receiver ---------------------------- */
 
-/* Embed it where both ends can reach it; it must outlive both calls. Zeroed = empty. */
+/* Embed it where both ends can reach it; it must outlive both calls. Zeroed = empty
+ * (by ftl_oneshot_init(), calloc() or static storage: clang refuses `= {0}` for it). */
 struct ftl_oneshot {
     void *_Atomic state;
     void *value;

@@ -75,10 +75,12 @@ START_TEST(a_second_joiner_panics_and_the_first_has_the_outcome)
 {
     const struct ftl_runtime_options options = {.serial = true};
     struct ftl_runtime *runtime;
-    struct ftl_oneshot value = {0};
-    struct joined joined = {0};
+    struct ftl_oneshot value;
+    struct joined joined;
     struct ftl_task *first, *second, *other;
     void *nothing;
+    ftl_oneshot_init(&value);
+    ftl_oneshot_init(&joined.begun);
     ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
     ck_assert_int_eq(ftl_spawn(runtime, wait_for_a_value, &value, NULL, &joined.task), 0);
     other = ftl_task_ref(joined.task);
