@@ -28,7 +28,8 @@
 
 #include <fettle/time.h>
 
-#include "runtime/worker.h"
+#include "runtime/park.h"
+#include "runtime/schedule.h"
 
 enum { LINGER = 10 }; /* looks at sleeping workers before it sleeps too */
 static const int64_t every = 2 * FTL_MS, help_after = 10 * FTL_MS;
@@ -37,7 +38,7 @@ static const int64_t every = 2 * FTL_MS, help_after = 10 * FTL_MS;
 
 static void release(struct ftl__worker *worker)
 {
-    /* release: pairs with the acquire in take_hands() and leave_strand(), worker.c */
+    /* release: pairs with the acquire in take_hands(), schedule.c, and leave_strand(), worker.c */
     atomic_store_explicit(&worker->seized, 0, memory_order_release);
     ftl__futex_wake(&worker->seized, 1);
 }

@@ -23,10 +23,11 @@
 
 #include "runtime/context.h"
 #include "runtime/fork.h"
+#include "runtime/park.h"
 #include "runtime/sanitizer.h"
+#include "runtime/schedule.h"
 #include "runtime/strands.h"
 #include "runtime/wait.h"
-#include "runtime/worker.h"
 
 static void report_panic(void *arg, const char *task_name, const struct ftl_panic *panic)
 {

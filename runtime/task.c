@@ -7,8 +7,8 @@
 
 #include <fettle/time.h>
 
+#include "runtime/schedule.h"
 #include "runtime/wait.h"
-#include "runtime/worker.h"
 
 _Static_assert(sizeof(struct ftl_task) <= 256 || sizeof(struct ftl__shadow) > 0,
                "a queued task costs at most 256 bytes");

@@ -9,8 +9,8 @@
 
 #include <fettle/time.h>
 
+#include "runtime/schedule.h"
 #include "runtime/strands.h"
-#include "runtime/worker.h"
 
 void ftl__waiter_settle(struct ftl__waiter *waiter)
 {

@@ -2,356 +2,31 @@
  *
  * DESIGN
  * What a worker thread does: take a task, run it until it switches out, look after it, and when
- * there is nothing to take, search the others' queues, then sleep.
+ * there is nothing to take, search the others' queues, then sleep. Where tasks stand is in
+ * schedule.c, how it sleeps in park.c.
  *
- * Where a ready task stands:
- *   - the slot `lifo`: what was made ready last on this worker runs next, since its data are warm;
- *     at most three times in a row, so that two tasks waking each other do not starve the rest;
- *   - `queue`: tasks that any worker may run: not yet started, or migratable; others steal from it;
- *   - `pinned` (own) and `inbox` (from elsewhere): started tasks that stay on this worker;
- *   - the runtime's injection queue: what came from outside, or did not fit.
- * Every 61 tasks the worker looks outside first: at the injection queue, the timers and epoll.
+ * Every 61 tasks it looks outside first: at the injection queue, the timers and epoll. What stands in
+ * `lifo` comes before the rest, but for every fourth time in a row.
  *
- * A worker is not woken for a task that this one runs next; it is for what others could take. */
+ * Here is the scheduler's side of each switch; the task's is in strand.c. */
 #include "runtime/worker.h"
 
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <fettle/time.h>
 
 #include "runtime/context.h"
+#include "runtime/park.h"
+#include "runtime/schedule.h"
 #include "runtime/strands.h"
 
-enum { OUTSIDE_EVERY = 61, LIFO_MAX = 3, BUDGET = 128, OUTBOX_MAX = 64 };
-
-/* ---- waking workers ---- */
-
-void ftl__worker_unpark(struct ftl__worker *worker)
-{
-    /* seq_cst: what was made visible before is seen by the worker after it leaves its sleep, or it
-     * sees NOTIFIED before it begins one. */
-    switch (atomic_exchange(&worker->park, FTL__PARK_NOTIFIED)) {
-    case FTL__PARK_FUTEX:
-        ftl__futex_wake(&worker->park, 1);
-        break;
-    case FTL__PARK_DRIVER:
-        ftl__driver_wake(&worker->runtime->driver);
-        break;
-    default:
-        break;
-    }
-}
-
-void ftl__runtime_notify(struct ftl_runtime *runtime)
-{
-    int index = ftl__idle_to_notify(&runtime->idle);
-    if (index >= 0)
-        ftl__worker_unpark(runtime->workers[index]);
-}
-
-/* ---- queues ---- */
-
-static void local_push(struct ftl__local *local, struct ftl_task *task)
-{
-    task->queue_next = NULL;
-    if (local->last)
-        local->last->queue_next = task;
-    else
-        local->first = task;
-    local->last = task;
-}
-
-static struct ftl_task *local_pop(struct ftl__local *local)
-{
-    struct ftl_task *task = local->first;
-    if (task) {
-        local->first = task->queue_next;
-        if (!local->first)
-            local->last = NULL;
-    }
-    return task;
-}
-
-/* To the injection queue where the ring is full (with half of the ring) or a thief is at work in
- * it. */
-static void push_queue(struct ftl__worker *worker, struct ftl_task *task)
-{
-    struct ftl_task *first = task, *last;
-    if (ftl__queue_push(&worker->queue, task))
-        return;
-    uint32_t shed = ftl__queue_shed(&worker->queue, &first, &last);
-    task->queue_next = NULL;
-    if (shed > 0)
-        last->queue_next = task;
-    ftl__inject_push(&worker->runtime->inject, first, task, shed + 1);
-}
-
-/* Behind everything that is ready on this worker. True: another worker could take it. */
-static bool push_back(struct ftl__worker *worker, struct ftl_task *task)
-{
-    if (task->worker) {
-        local_push(&worker->pinned, task);
-        return false;
-    }
-    push_queue(worker, task);
-    return true;
-}
-
-/* The right to `lifo` and `outbox` against the monitor; the other half is in monitor.c. Plain
- * stores and loads: the monitor puts a barrier into every thread between its own two. */
-static void take_hands(struct ftl__worker *worker)
-{
-    for (;;) {
-        atomic_store_explicit(&worker->hands, true, memory_order_relaxed);
-        atomic_signal_fence(memory_order_seq_cst);
-        /* acquire: pairs with the release of the monitor that had seized them */
-        if (!atomic_load_explicit(&worker->seized, memory_order_acquire))
-            return;
-        atomic_store_explicit(&worker->hands, false, memory_order_release);
-        ftl__futex_wait(&worker->seized, 1, FTL_FOREVER);
-    }
-}
-
-static void drop_hands(struct ftl__worker *worker)
-{
-    /* release: pairs with the acquire in the monitor's seize() */
-    atomic_store_explicit(&worker->hands, false, memory_order_release);
-}
-
-static struct ftl_task *lifo_of(const struct ftl__worker *worker)
-{
-    /* acquire: pairs with set_lifo(), also between a task and the scheduler of its own thread,
-     * which are two to ThreadSanitizer */
-    return atomic_load_explicit(&worker->lifo, memory_order_acquire);
-}
-
-static void set_lifo(struct ftl__worker *worker, struct ftl_task *task)
-{
-    /* release: pairs with the acquire of a monitor that takes the task */
-    atomic_store_explicit(&worker->lifo, task, memory_order_release);
-}
-
-/* The monitor takes nothing from an empty slot, so that only displacing needs the right to it. */
-static void push_lifo(struct ftl__worker *worker, struct ftl_task *task)
-{
-    if (!lifo_of(worker)) {
-        set_lifo(worker, task);
-        return;
-    }
-    take_hands(worker);
-    struct ftl_task *displaced = lifo_of(worker);
-    set_lifo(worker, task);
-    drop_hands(worker);
-    if (displaced && push_back(worker, displaced) && !worker->polling)
-        ftl__runtime_notify(worker->runtime);
-}
-
-static void push_inbox(struct ftl__worker *worker, struct ftl_task *task)
-{
-    struct ftl_task *head = atomic_load_explicit(&worker->inbox, memory_order_relaxed);
-    do {
-        task->queue_next = head;
-        /* release: publishes queue_next and the task to the owner's exchange */
-    } while (!atomic_compare_exchange_weak_explicit(&worker->inbox, &head, task,
-                                                    memory_order_release, memory_order_relaxed));
-    ftl__worker_unpark(worker);
-}
-
-/* Hands over what is held back. With the hands taken, or from the scheduler. */
-static void flush(struct ftl__worker *worker)
-{
-    struct ftl__outbox *outbox = &worker->outbox;
-    if (!outbox->first)
-        return;
-    ftl__inject_push(&outbox->runtime->inject, outbox->first, outbox->last, outbox->count);
-    ftl__runtime_notify(outbox->runtime);
-    outbox->first = outbox->last = NULL;
-    outbox->count = 0;
-}
-
-static void hold_back(struct ftl__worker *worker, struct ftl_task *task)
-{
-    struct ftl__outbox *outbox = &worker->outbox;
-    take_hands(worker);
-    if (outbox->count == OUTBOX_MAX || outbox->runtime != task->runtime)
-        flush(worker);
-    outbox->runtime = task->runtime;
-    task->queue_next = NULL;
-    if (outbox->last)
-        outbox->last->queue_next = task;
-    else
-        outbox->first = task;
-    outbox->last = task;
-    outbox->count++;
-    drop_hands(worker);
-}
-
-static bool corked(const struct ftl__worker *worker)
-{
-    return atomic_load_explicit(&worker->corked, memory_order_relaxed);
-}
-
-static void set_corked(struct ftl__worker *worker, bool yes)
-{
-    atomic_store_explicit(&worker->corked, yes, memory_order_relaxed); /* a hint to the monitor */
-}
-
-FTL__UNSEEN void ftl_cork(void)
-{
-    struct ftl__worker *worker = ftl__worker_current();
-    if (worker && worker->home) /* not one that may block for long with the cork in */
-        set_corked(worker, true);
-}
-
-void ftl_uncork(void)
-{
-    struct ftl__worker *worker = ftl__worker_current();
-    if (!worker)
-        return;
-    ftl__shadow_pause();
-    take_hands(worker);
-    set_corked(worker, false);
-    flush(worker);
-    drop_hands(worker);
-    ftl__shadow_resume();
-}
-
-void ftl__schedule(struct ftl_task *task)
-{
-    struct ftl__worker *worker = ftl__worker_current();
-    struct ftl_runtime *runtime = task->runtime;
-    ftl__shadow_pass(ftl__task_turn(task));
-    ftl__shadow_pause();
-    if (task->worker && task->worker != worker) {
-        push_inbox(task->worker, task);
-    } else if (worker && worker->home == runtime) {
-        push_lifo(worker, task);
-    } else if (task->worker) {
-        push_inbox(worker, task);
-    } else if (worker && corked(worker)) {
-        hold_back(worker, task);
-    } else {
-        task->queue_next = NULL;
-        ftl__inject_push(&runtime->inject, task, task, 1);
-        ftl__runtime_notify(runtime);
-    }
-    ftl__shadow_resume();
-}
-
-/* The inbox is newest first: turn it around onto the end of `pinned`. */
-static void empty_inbox(struct ftl__worker *worker)
-{
-    if (!atomic_load_explicit(&worker->inbox, memory_order_relaxed))
-        return;
-    /* acquire: pairs with the release in push_inbox() */
-    struct ftl_task *task = atomic_exchange_explicit(&worker->inbox, NULL, memory_order_acquire);
-    struct ftl_task *ordered = NULL;
-    while (task) {
-        struct ftl_task *next = task->queue_next;
-        task->queue_next = ordered;
-        ordered = task;
-        task = next;
-    }
-    while (ordered) {
-        struct ftl_task *next = ordered->queue_next;
-        local_push(&worker->pinned, ordered);
-        ordered = next;
-    }
-}
-
-/* This worker's share of what was injected; its own queue is empty. */
-static struct ftl_task *take_injected(struct ftl__worker *worker)
-{
-    struct ftl_runtime *runtime = worker->runtime;
-    uint32_t share = ftl__inject_len(&runtime->inject);
-    if (share == 0 || !worker->member)
-        return NULL;
-    share = share / runtime->worker_count + 1;
-    uint32_t room = FTL__QUEUE_SIZE / 2;
-    struct ftl_task *task = ftl__inject_take(&runtime->inject, share < room ? share : room);
-    if (!task)
-        return NULL;
-    struct ftl_task *rest = task->queue_next;
-    if (!rest)
-        return task;
-    while (rest) {
-        struct ftl_task *next = rest->queue_next;
-        push_queue(worker, rest);
-        rest = next;
-    }
-    /* On their way they stood nowhere: a searcher may have seen nothing and gone to sleep. */
-    if (!worker->searching)
-        ftl__runtime_notify(runtime);
-    return task;
-}
-
-/* ---- the driver ---- */
-
-/* Polls and makes ready what that brought. Only one worker at a time does; false: another has it.
- * Who leaves the driver to run tasks notifies: of those who sleep one comes to sleep in the driver
- * instead, so that a task which keeps its worker keeps no timer and no descriptor of the others. */
-static bool poll_driver(struct ftl__worker *worker, bool sleep)
-{
-    struct ftl_runtime *runtime = worker->runtime;
-    struct ftl__wakes wakes;
-    if (!ftl__driver_try_take(&runtime->driver))
-        return false;
-    ftl__wakes_init(&wakes);
-    uint32_t empty = FTL__PARK_EMPTY;
-    if (sleep && !atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_DRIVER))
-        sleep = false; /* notified already */
-    ftl__driver_poll(&runtime->driver, sleep, &wakes);
-    ftl__driver_give(&runtime->driver);
-
-    worker->polling = true; /* one notify for the whole batch */
-    ftl__wakes_submit(&wakes);
-    worker->polling = false;
-    return true;
-}
-
-bool ftl__runtime_poll(struct ftl_runtime *runtime)
-{
-    struct ftl__wakes wakes;
-    if (!ftl__driver_try_take(&runtime->driver))
-        return false;
-    ftl__wakes_init(&wakes);
-    ftl__driver_poll(&runtime->driver, false, &wakes);
-    ftl__driver_give(&runtime->driver);
-    ftl__wakes_submit(&wakes);
-    /* A worker that wanted to sleep in the driver meanwhile sleeps elsewhere. */
-    ftl__runtime_notify(runtime);
-    return true;
-}
-
-static void sleep_on_futex(struct ftl__worker *worker)
-{
-    uint32_t empty = FTL__PARK_EMPTY;
-    if (atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_FUTEX))
-        while (atomic_load(&worker->park) == FTL__PARK_FUTEX)
-            ftl__futex_wait(&worker->park, FTL__PARK_FUTEX, FTL_FOREVER);
-}
-
-/* True: it slept in the driver, which is free now. */
-static bool park(struct ftl__worker *worker)
-{
-    ftl__count(&worker->stats.parked);
-    bool drove = poll_driver(worker, true);
-    if (!drove)
-        sleep_on_futex(worker);
-    /* seq_cst: a monitor that is going to sleep sees this worker awake, or this sees it asleep. */
-    atomic_exchange(&worker->park, FTL__PARK_EMPTY);
-    ftl__monitor_wake(&worker->runtime->monitor);
-    return drove;
-}
+enum { OUTSIDE_EVERY = 61, LIFO_MAX = 3, BUDGET = 128 };
 
 /* ---- choosing ---- */
 
 static struct ftl_task *look_outside(struct ftl__worker *worker)
 {
-    if (poll_driver(worker, false))
+    if (ftl__worker_poll(worker, false))
         ftl__runtime_notify(worker->runtime);
     /* More than one would not fit and come back. */
     return worker->member ? ftl__inject_take(&worker->runtime->inject, 1) : NULL;
@@ -364,23 +39,23 @@ static struct ftl_task *next_task(struct ftl__worker *worker)
     atomic_store_explicit(&worker->tick, tick, memory_order_relaxed);
     if (tick % OUTSIDE_EVERY == 0 && (task = look_outside(worker)) != NULL)
         return task;
-    empty_inbox(worker);
-    task = lifo_of(worker);
+    ftl__schedule_inbox(worker);
+    task = ftl__lifo(worker);
     if (task) {
-        set_lifo(worker, NULL);
+        ftl__set_lifo(worker, NULL);
         if (worker->lifo_runs++ < LIFO_MAX)
             return task;
-        if (push_back(worker, task))
+        if (ftl__schedule_behind(worker, task))
             behind = task;
     }
     worker->lifo_runs = 0;
     bool pinned_first = ++worker->turn % 2;
-    task = pinned_first ? local_pop(&worker->pinned) : ftl__queue_pop(&worker->queue);
+    task = pinned_first ? ftl__local_pop(&worker->pinned) : ftl__queue_pop(&worker->queue);
     if (!task)
-        task = pinned_first ? ftl__queue_pop(&worker->queue) : local_pop(&worker->pinned);
+        task = pinned_first ? ftl__queue_pop(&worker->queue) : ftl__local_pop(&worker->pinned);
     if (behind && task != behind)
         ftl__runtime_notify(worker->runtime); /* while it stood in `lifo` nobody was */
-    return task ? task : take_injected(worker);
+    return task ? task : ftl__schedule_injected(worker);
 }
 
 static uint32_t next_random(struct ftl__worker *worker)
@@ -410,55 +85,7 @@ static struct ftl_task *search(struct ftl__worker *worker)
             return task;
         }
     }
-    return take_injected(worker);
-}
-
-/* ---- sleeping ---- */
-
-static bool has_work(const struct ftl__worker *worker)
-{
-    return lifo_of(worker) || worker->pinned.first || ftl__queue_len(&worker->queue) > 0 ||
-           atomic_load_explicit(&worker->inbox, memory_order_relaxed);
-}
-
-bool ftl__runtime_has_work(const struct ftl_runtime *runtime)
-{
-    uint32_t n = ftl__worker_top(runtime);
-    for (uint32_t i = 0; i < n; i++)
-        if (ftl__queue_len(&runtime->workers[i]->queue) > 0)
-            return true;
-    return ftl__inject_len(&runtime->inject) > 0;
-}
-
-/* Somebody asks it to do something else than sleep. */
-static bool called_away(const struct ftl__worker *worker)
-{
-    /* acquire: pairs with ftl_runtime_free() */
-    return atomic_load_explicit(&worker->runtime->stop, memory_order_acquire) ||
-           !atomic_load_explicit(&worker->needed, memory_order_relaxed);
-}
-
-static void go_to_sleep(struct ftl__worker *worker)
-{
-    struct ftl_runtime *runtime = worker->runtime;
-    bool look = ftl__idle_sleep(&runtime->idle, worker->index, worker->searching);
-    worker->searching = false;
-    if (look && ftl__runtime_has_work(runtime))
-        ftl__runtime_notify(runtime);
-    for (;;) {
-        bool drove = park(worker);
-        if (has_work(worker) || called_away(worker)) {
-            /* Not among the sleepers any more: it was notified as well, as a searcher. */
-            worker->searching = !ftl__idle_wake(&runtime->idle, worker->index);
-            if (drove && !worker->searching)
-                ftl__runtime_notify(runtime);
-            return;
-        }
-        if (!ftl__idle_is_sleeping(&runtime->idle, worker->index)) {
-            worker->searching = true;
-            return;
-        }
-    }
+    return ftl__schedule_injected(worker);
 }
 
 /* ---- running ---- */
@@ -524,7 +151,7 @@ FTL_NORETURN static void overrun(const struct ftl_task *task)
 static void leave_strand(struct ftl__worker *worker)
 {
     atomic_store_explicit(&worker->strand, NULL, memory_order_relaxed);
-    atomic_signal_fence(memory_order_seq_cst); /* as in take_hands() */
+    atomic_signal_fence(memory_order_seq_cst); /* as in take_hands(), schedule.c */
     while (atomic_load_explicit(&worker->seized, memory_order_acquire))
         ftl__futex_wait(&worker->seized, 1, FTL_FOREVER);
 }
@@ -563,10 +190,8 @@ INLINE enum ftl__switch resume(struct ftl__worker *worker, struct ftl__strand *s
     leave_strand(worker);
     if (!ftl__stack_intact(strand->stack))
         overrun(strand->task);
-    if (corked(worker)) { /* by a task that did not get to uncork */
-        set_corked(worker, false);
-        flush(worker);
-    }
+    if (ftl__worker_is_corked(worker)) /* by a task that did not get to uncork */
+        ftl__worker_uncork(worker);
     return worker->why;
 }
 
@@ -645,7 +270,7 @@ INLINE bool run(struct ftl__worker *worker, struct ftl_task *task)
         ftl__task_complete(task);
         return false;
     }
-    if (push_back(worker, task))
+    if (ftl__schedule_behind(worker, task))
         ftl__runtime_notify(worker->runtime);
     return true;
 }
@@ -701,14 +326,6 @@ static void retire(struct ftl__worker *worker)
         ftl__runtime_notify(runtime);
 }
 
-/* Retired: it runs only what is pinned to it, and what that makes ready here. */
-static void rest(struct ftl__worker *worker)
-{
-    sleep_on_futex(worker);
-    atomic_exchange(&worker->park, FTL__PARK_EMPTY); /* as in park() */
-    ftl__monitor_wake(&worker->runtime->monitor);
-}
-
 /* ---- the thread ---- */
 
 /* The monitor wants the worker to take part, or not: true = that has changed. It unparks the worker
@@ -737,9 +354,9 @@ static void loop(struct ftl__worker *worker)
             continue;
         if (!task) {
             if (worker->member)
-                go_to_sleep(worker);
+                ftl__worker_sleep(worker);
             else
-                rest(worker);
+                ftl__worker_rest(worker);
             continue;
         }
         if (worker->searching) {
@@ -778,13 +395,11 @@ void ftl__worker_serve(struct ftl__worker *worker, struct ftl_task *task)
 {
     bool alive = run(worker, task);
     while (alive) {
-        empty_inbox(worker);
-        task = local_pop(&worker->pinned);
-        if (task) {
+        ftl__schedule_inbox(worker);
+        task = ftl__local_pop(&worker->pinned);
+        if (task)
             alive = run(worker, task);
-        } else {
-            sleep_on_futex(worker);
-            atomic_exchange(&worker->park, FTL__PARK_EMPTY);
-        }
+        else
+            ftl__worker_rest(worker);
     }
 }

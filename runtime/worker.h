@@ -147,22 +147,6 @@ void ftl__worker_delete(struct ftl__worker *worker);
  * errno value. In runtime.c. */
 int ftl__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name);
 
-/* Makes a NOTIFIED task run: on the worker it is pinned to, else on this one if it is of the same
- * runtime, else through the injection queue. Any thread. */
-void ftl__schedule(struct ftl_task *task);
-
-/* Ends the sleep of a worker, or the next one. Any thread. */
-void ftl__worker_unpark(struct ftl__worker *worker);
-
-/* Work was made visible that any worker may take: wakes one if none looks for work. Any thread. */
-void ftl__runtime_notify(struct ftl_runtime *runtime);
-/* True: there is such work. A hint. */
-bool ftl__runtime_has_work(const struct ftl_runtime *runtime);
-
-/* Polls the driver without sleeping, makes ready what that brought, and sees to it that somebody
- * sleeps in it if anybody sleeps at all. False: another thread has it. Any thread. */
-bool ftl__runtime_poll(struct ftl_runtime *runtime);
-
 static inline struct ftl__strand *ftl__worker_strand(const struct ftl__worker *worker)
 {
     return atomic_load_explicit(&worker->strand, memory_order_relaxed);

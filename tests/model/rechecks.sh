@@ -32,10 +32,10 @@ without()
     ok $? "without $what: $(sed -n 's/^not ok [0-9]* - \([a-z_0-9]*\):.*/\1/p' "$work/log" | head -1) notices"
 }
 
-without 'a look at all queues after going to sleep' worker.c \
+without 'a look at all queues after going to sleep' park.c \
     's/if (look && ftl__runtime_has_work(runtime))/if (look \&\& false)/' worker_spawn worker_sleep
-without 'a look at the own inbox after the sleep' worker.c \
-    's/if (has_work(worker) || called_away(worker)) {/if (called_away(worker)) {/' worker_inbox
+without 'a look at the own inbox after the sleep' park.c \
+    's/if (ftl__worker_has_work(worker) || called_away(worker)) {/if (called_away(worker)) {/' worker_inbox
 without 'a look at NOTIFIED after a wait' task.c \
     's/return atomic_fetch_and_explicit(&task->state, ~FTL__RUNNING, memory_order_acq_rel) &/return atomic_fetch_and_explicit(\&task->state, ~FTL__RUNNING, memory_order_acq_rel) \& 0 \&/' \
     task_wake_abort

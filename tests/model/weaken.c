@@ -18,10 +18,10 @@ enum { PLACES = 1024, SCENARIOS = 64, LISTED = 256, NAME = 200, LOOK = 3000, PAT
 
 /* The files for which there are scenarios. */
 static const char *const files[] = {
-    "channel.c",  "futex.c",   "futex.h",  "idle.c",      "inject.c", "inject.h",
-    "notify.c",   "oneshot.c", "queue.c",  "semaphore.c", "task.c",   "tcb.c",
-    "task_set.c", "strand.c",  "timer.c",  "wait.c",      "wait.h",   "worker.c",
-    "worker.h",   "runtime.c", "driver.c", NULL};
+    "channel.c",   "futex.c",     "futex.h",     "idle.c",      "inject.c",    "inject.h",
+    "notify.c",    "oneshot.c",   "park.c",      "queue.c",     "semaphore.c", "schedule.c",
+    "schedule.h",  "task.c",      "tcb.c",       "task_set.c",  "strand.c",    "timer.c",
+    "wait.c",      "wait.h",      "worker.c",    "worker.h",    "runtime.c",   "driver.c", NULL};
 
 extern struct model_site *__start_model_sites[], *__stop_model_sites[];
 
