@@ -34,7 +34,9 @@ struct ftl_task *ftl__inject_take(struct ftl__inject *inject, uint32_t max)
     for (struct ftl_task *task = first; task && taken < max; task = task->queue_next) {
         last = task;
         taken++;
+        ftl__shadow_pause(); /* of `arg` the strands are told, not the worker */
         __builtin_prefetch(task->arg); /* mostly written by another thread just before */
+        ftl__shadow_resume();
     }
     if (last) {
         inject->first = last->queue_next;
