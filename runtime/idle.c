@@ -2,9 +2,10 @@
  *
  * DESIGN
  * One word counts searchers and those awake; the list of sleepers has a lock. The word changes
- * under the lock whenever the list does, and by itself for searching. All its operations are
- * sequentially consistent read-modify-writes: they are the barriers that the protocol in idle.h
- * needs. */
+ * under the lock whenever the list does, and by itself for searching. It only ever changes by
+ * read-modify-writes, so that any two of its changes have an order and the later one reads what the
+ * earlier one has released: that is the barrier of the protocol in idle.h. One releases (who has
+ * added work), two acquire (who looks again); the rest only counts. */
 #include "runtime/idle.h"
 
 enum { SEARCHING = 1, AWAKE = 1 << 16, SEARCHING_MASK = AWAKE - 1 };
@@ -31,13 +32,16 @@ static bool should_wake(const struct ftl__idle *idle, uint32_t state)
 
 int ftl__idle_to_notify(struct ftl__idle *idle)
 {
-    /* A read that is a barrier too: pairs with the one in ftl__idle_sleep(). */
-    if (!should_wake(idle, atomic_fetch_add(&idle->state, 0)))
+    /* Writes although it changes nothing. release: the work, for the acquire in ftl__idle_sleep()
+     * and ftl__idle_leave() of those who come after it */
+    if (!should_wake(idle, atomic_fetch_add_explicit(&idle->state, 0, memory_order_release)))
         return -1;
     int worker = -1;
     ftl__lock_take(&idle->lock);
-    if (idle->sleeping > 0 && should_wake(idle, atomic_load(&idle->state))) {
-        atomic_fetch_add(&idle->state, SEARCHING + AWAKE);
+    /* relaxed: a searcher that is seen here has begun after the work was released above */
+    if (idle->sleeping > 0 &&
+        should_wake(idle, atomic_load_explicit(&idle->state, memory_order_relaxed))) {
+        atomic_fetch_add_explicit(&idle->state, SEARCHING + AWAKE, memory_order_relaxed);
         worker = idle->sleepers[--idle->sleeping];
     }
     ftl__lock_drop(&idle->lock);
@@ -47,7 +51,9 @@ int ftl__idle_to_notify(struct ftl__idle *idle)
 bool ftl__idle_sleep(struct ftl__idle *idle, uint32_t worker, bool searching)
 {
     ftl__lock_take(&idle->lock);
-    uint32_t old = atomic_fetch_sub(&idle->state, AWAKE + (searching ? SEARCHING : 0));
+    /* acquire: pairs with the release in ftl__idle_to_notify(); the second look sees that work */
+    uint32_t old = atomic_fetch_sub_explicit(&idle->state, AWAKE + (searching ? SEARCHING : 0),
+                                             memory_order_acquire);
     idle->sleepers[idle->sleeping++] = (uint16_t)worker;
     ftl__lock_drop(&idle->lock);
     return (old & SEARCHING_MASK) == (searching ? 1 : 0);
@@ -60,7 +66,7 @@ bool ftl__idle_wake(struct ftl__idle *idle, uint32_t worker)
     for (uint32_t i = 0; i < idle->sleeping; i++) {
         if (idle->sleepers[i] == worker) {
             idle->sleepers[i] = idle->sleepers[--idle->sleeping];
-            atomic_fetch_add(&idle->state, AWAKE);
+            atomic_fetch_add_explicit(&idle->state, AWAKE, memory_order_relaxed);
             found = true;
             break;
         }
@@ -81,31 +87,35 @@ bool ftl__idle_is_sleeping(struct ftl__idle *idle, uint32_t worker)
 
 bool ftl__idle_search(struct ftl__idle *idle)
 {
-    uint32_t state = atomic_load(&idle->state);
+    uint32_t state = atomic_load_explicit(&idle->state, memory_order_relaxed); /* a bound only */
     if (2 * (state & SEARCHING_MASK) >= members(idle))
         return false;
     /* Not exact: two may pass at once. It bounds, it does not exclude. */
-    atomic_fetch_add(&idle->state, SEARCHING);
+    atomic_fetch_add_explicit(&idle->state, SEARCHING, memory_order_relaxed);
     return true;
 }
 
 bool ftl__idle_found(struct ftl__idle *idle)
 {
-    return (atomic_fetch_sub(&idle->state, SEARCHING) & SEARCHING_MASK) == 1;
+    /* relaxed: the last one wakes another without a look at the queues */
+    uint32_t old = atomic_fetch_sub_explicit(&idle->state, SEARCHING, memory_order_relaxed);
+    return (old & SEARCHING_MASK) == 1;
 }
 
 void ftl__idle_join(struct ftl__idle *idle)
 {
     ftl__lock_take(&idle->lock);
     atomic_store_explicit(&idle->workers, members(idle) + 1, memory_order_relaxed);
-    atomic_fetch_add(&idle->state, SEARCHING + AWAKE);
+    atomic_fetch_add_explicit(&idle->state, SEARCHING + AWAKE, memory_order_relaxed);
     ftl__lock_drop(&idle->lock);
 }
 
 bool ftl__idle_leave(struct ftl__idle *idle, bool searching)
 {
     ftl__lock_take(&idle->lock);
-    uint32_t old = atomic_fetch_sub(&idle->state, AWAKE + (searching ? SEARCHING : 0));
+    /* acquire: as in ftl__idle_sleep() */
+    uint32_t old = atomic_fetch_sub_explicit(&idle->state, AWAKE + (searching ? SEARCHING : 0),
+                                             memory_order_acquire);
     atomic_store_explicit(&idle->workers, members(idle) - 1, memory_order_relaxed);
     ftl__lock_drop(&idle->lock);
     return (old & SEARCHING_MASK) == (searching ? 1 : 0);

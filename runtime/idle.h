@@ -3,8 +3,8 @@
  * Which workers sleep, which search, and whom to wake. The protocol is that of Tokio
  * (runtime/scheduler/multi_thread/idle.rs) and of Go (proc.go, "Worker thread parking/unparking"):
  *
- *   who adds work:   make it visible; full barrier; if nobody searches and somebody sleeps, wake
- *   one who stops:       go to sleep; full barrier; if nobody searches, look at all queues once
+ *   who adds work:   make it visible; change the word; if nobody searches and somebody sleeps, wake
+ *   one who stops:       go to sleep; change the word; if nobody searches, look at all queues once
  *   more
  *
  * so that for any two of them at least one sees the other. (In both models only a searcher looks

@@ -51,8 +51,9 @@ int ftl_oneshot_recv(struct ftl_oneshot *oneshot, int64_t deadline, void **ret_v
             rc = ftl__waiter_wait(&waiter, deadline);
             state = &waiter;
             if (rc != 0 &&
+                /* relaxed: it takes back what is its own, or ftl__waiter_settle() acquires */
                 atomic_compare_exchange_strong_explicit(&oneshot->state, &state, NULL,
-                                                        memory_order_acq_rel, memory_order_acquire))
+                                                        memory_order_relaxed, memory_order_relaxed))
                 return ftl__wait_result(strand, rc);
             ftl__waiter_settle(&waiter);
             if (rc == FTL_ECANCELED) /* the value stays where it is */

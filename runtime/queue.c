@@ -6,8 +6,8 @@
  * + n) while leaving the high half behind (which keeps the owner from overwriting those slots and
  * other thieves away), copies, and then catches the high half up.
  *
- * Two pairs order all of it, and slots are plain memory: `tail` hands slots to thieves, `head` hands
- * them back once they are copied. Claims need no order of their own: in the modification order of
+ * Two pairs order all of it, and slots are plain memory: `tail` hands slots to thieves, `head`
+ * hands them back once they are copied. Claims need no order of their own: in the modification order of
  * `head` each has one winner, and as read-modify-writes they pass on what a thief has released
  * there. A thief that sees `head` newer than `tail`, or older, takes nothing or loses the swap. */
 #include "runtime/queue.h"

@@ -99,9 +99,9 @@ void ftl__strands_end(struct ftl__strands *strands)
 static void wake_for_abort(struct ftl__strands *strands)
 {
     const struct ftl_task *task = strands->root.strand->task;
-    /* acquire: pairs with the release in ftl_abort() */
+    /* relaxed: each wait that is woken looks for itself, and acquires */
     if (strands->abort_seen ||
-        !(atomic_load_explicit(&task->state, memory_order_acquire) & FTL__CANCELLED))
+        !(atomic_load_explicit(&task->state, memory_order_relaxed) & FTL__CANCELLED))
         return;
     strands->abort_seen = true;
     for (struct ftl__list *node = strands->all.next; node != &strands->all; node = node->next)

@@ -76,9 +76,9 @@ const char *model_schedule(void); /* in which schedule */
 /* ---- weaken.c ---- */
 
 /* Each memory order of the runtime is weakened in turn; some scenario must notice, or the file
- * `listed` must say why none does. `words`: only those with one of them in their names. TAP, exit
- * code. */
-int model_weaken(const char *listed, char **words);
+ * `listed` must say why none does. `leave_listed`: those in it are not tried. `words`: only those
+ * with one of them in their names. TAP, exit code. */
+int model_weaken(const char *listed, bool leave_listed, char **words);
 
 /* ---- memory.c ---- */
 

@@ -3,7 +3,8 @@
  * model                    all scenarios, each a test case (TAP)
  * model NAME…              only these
  * model NAME=SCHEDULE      that schedule, with a trace
- * model --weaken LIST WORD…  weakens each memory order in turn (weaken.c) */
+ * model --weaken LIST WORD…  weakens each memory order in turn (weaken.c)
+ * model --noticed LIST WORD…  the same, but those in the list are left out */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -47,7 +48,9 @@ int main(int argc, char **argv)
 {
     int number = 0, failures = 0;
     if (argc > 2 && strcmp(argv[1], "--weaken") == 0)
-        return model_weaken(argv[2], argv + 3);
+        return model_weaken(argv[2], false, argv + 3);
+    if (argc > 2 && strcmp(argv[1], "--noticed") == 0)
+        return model_weaken(argv[2], true, argv + 3);
     for (int i = 0; model_scenarios[i]; i++) {
         bool wanted = argc == 1;
         for (int j = 1; j < argc; j++) {

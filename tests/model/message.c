@@ -51,6 +51,7 @@ static void *oneshot_receive(void *arg)
     int64_t deadline = ftl_now() + SOON;
     while (ftl_oneshot_recv(&state->oneshot, deadline, &message) == FTL_ETIMEDOUT)
         deadline = FTL_FOREVER;
+    model_use_stack();
     take(message);
     return arg;
 }
@@ -263,6 +264,39 @@ const struct model_scenario model_semaphore = {
     .preemptions = 3,
     .stale = 1,
     .sum = 3,
+};
+
+/* One that asks for more than there is stands in the way of the other until it gives up. */
+static void *acquire_two_until(void *permit)
+{
+    model_check(ftl_semaphore_acquire(state->semaphore, 2, ftl_now() + SOON, permit) ==
+                FTL_ETIMEDOUT);
+    state->timeouts++;
+    return NULL;
+}
+
+static void setup_big(void)
+{
+    start();
+    state->semaphore = ftl_semaphore_new(1);
+    model_thread(acquire_two_until, &state->permits[0]);
+    model_thread(acquire, &state->permits[1]);
+}
+
+static void finish_big(void)
+{
+    model_check(state->entered == 1 && state->timeouts == 1);
+    model_check(ftl_semaphore_available(state->semaphore) == 1);
+}
+
+extern const struct model_scenario model_semaphore_big;
+const struct model_scenario model_semaphore_big = {
+    .name = "semaphore_big",
+    .promise = "who gives up lets those behind it in",
+    .setup = setup_big,
+    .finish = finish_big,
+    .preemptions = 3,
+    .stale = 2,
 };
 
 /* ---- notify ---- */

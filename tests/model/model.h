@@ -26,6 +26,9 @@ struct model_scenario {
 
 extern const struct model_scenario *const model_scenarios[]; /* NULL at the end */
 
+/* Writes over what the calls before have left on the stack: whoever still looks there races. */
+void model_use_stack(void);
+
 /* From setup(): a thread of each schedule. */
 void model_thread(void *(*fn)(void *arg), void *arg);
 /* From setup(): a started runtime, its workers among the threads. */

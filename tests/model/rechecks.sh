@@ -42,6 +42,32 @@ without 'a look at NOTIFIED after a wait' task.c \
 without 'the high half that keeps the owner away from what a thief copies' queue.c \
     's/if (tail - steal_of(head) >= FTL__QUEUE_SIZE)/if (tail - real_of(head) >= FTL__QUEUE_SIZE)/' \
     queue_around_4 queue_overflow_4
+without 'the wake-up by the last searcher who finds a task' worker.c \
+    's/if (ftl__idle_found(&runtime->idle))/if (ftl__idle_found(\&runtime->idle) \&\& false)/' \
+    worker_hog
+without 'a look at the lock word of the sleeper before it sleeps' park.c \
+    's/if (sleep && !atomic_compare_exchange_strong(&worker->park, &empty, FTL__PARK_DRIVER))/if (sleep \&\& false)/' \
+    worker_spawn worker_inbox
+without 'a look for an abort before a wait' wait.c \
+    's/if (ftl__abort_pending(strand))/if (false)/' task_abort_waiting
+without 'a look at the closing after a spawn' task.c \
+    '/alive\. \*\//,/schedule_late/s/if (is_closing(runtime))/if (false)/' \
+    task_shutdown_waiting
+without 'a wait for the grant that came before a deadline of a join' task.c \
+    's/^            ftl__waiter_settle(waiter);/            (void)waiter;/' task_join_until
+without 'a wait for the grant that came before a deadline of a oneshot' oneshot.c \
+    's/^            ftl__waiter_settle(&waiter);/            (void)waiter;/' oneshot
+without 'a look at the grant before the deadline' wait.c \
+    's/^    if (state == FTL__WAITING)$/    if (state != FTL__GRANTED)/' oneshot task_join_until semaphore
+without 'giving back units that came too late' semaphore.c \
+    's/if (got && !closed && rc != 0)/if (false)/' semaphore
+without 'letting in whom a waiter stood in the way of' semaphore.c \
+    's/serve(semaphore, &wakes); \/\* it may/(void)wakes; \/* it may/' semaphore_big
+without 'a look whether a place is queued' strands.c \
+    's/if (atomic_load_explicit(&place->queued, memory_order_relaxed)) {/if (false) {/' \
+    strands_join strands_select strands_abort
+without 'an abort that reaches the other branches' strands.c \
+    's/^    wake_for_abort(strands);/    (void)wake_for_abort;/' strands_abort
 without 'passing a wake-up on that came too late' notify.c \
     's/if (!standing && waiter.count)/if (false)/' notify
 without 'giving back a message that came too late' channel.c \

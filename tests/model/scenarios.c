@@ -9,7 +9,9 @@ extern const struct model_scenario model_lock, model_inject, model_oneshot, mode
     model_task_set, model_task_set_free, model_task_shutdown, model_worker_spawn,
     model_worker_sleep, model_worker_inbox, model_worker_inbox_2, model_worker_steal,
     model_queue_around_2, model_queue_around_4, model_queue_overflow_2, model_queue_overflow_4,
-    model_queue_pop_2, model_queue_pop_4, model_queue_exchange_2, model_queue_exchange_4;
+    model_queue_pop_2, model_queue_pop_4, model_queue_exchange_2, model_queue_exchange_4,
+    model_worker_hog, model_strands_join, model_strands_select, model_strands_abort,
+    model_strands_twice, model_semaphore_big, model_task_shutdown_waiting;
 
 const struct model_scenario *const model_scenarios[] = {
     &model_lock,
@@ -19,6 +21,7 @@ const struct model_scenario *const model_scenarios[] = {
     &model_channel,
     &model_channel_close,
     &model_semaphore,
+    &model_semaphore_big,
     &model_notify,
     &model_task_abort,
     &model_task_wake_abort,
@@ -28,11 +31,17 @@ const struct model_scenario *const model_scenarios[] = {
     &model_task_set,
     &model_task_set_free,
     &model_task_shutdown,
+    &model_task_shutdown_waiting,
     &model_worker_spawn,
     &model_worker_sleep,
     &model_worker_inbox,
     &model_worker_inbox_2,
     &model_worker_steal,
+    &model_worker_hog,
+    &model_strands_join,
+    &model_strands_select,
+    &model_strands_abort,
+    &model_strands_twice,
     &model_queue_around_2,
     &model_queue_around_4,
     &model_queue_overflow_2,
@@ -43,3 +52,11 @@ const struct model_scenario *const model_scenarios[] = {
     &model_queue_exchange_4,
     NULL,
 };
+
+__attribute__((noinline)) void model_use_stack(void)
+{
+    char bytes[1024];
+    volatile char *all = bytes;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        all[i] = 0;
+}

@@ -105,6 +105,7 @@ static void *join_until(void *task)
         count(&outcome);
     else
         state->timeouts++;
+    model_use_stack();
     if (state->timeouts)
         ftl_task_detach(task);
     return NULL;
@@ -349,4 +350,33 @@ const struct model_scenario model_task_shutdown = {
     .preemptions = 2,
     .stale = 1,
     .sum = 3,
+};
+
+/* One that waits for ever ends only if the shutdown, or who spawned it, aborts it. */
+static void *spawn_late_waiting(void *arg)
+{
+    struct ftl_task *task;
+    if (ftl_spawn(state->runtime, wait, state, &options, &task) == 0)
+        join(task);
+    else
+        state->timeouts++;
+    return arg;
+}
+
+static void setup_shutdown_waiting(void)
+{
+    start(NULL);
+    model_thread(spawn_late_waiting, NULL);
+    model_thread(shut_down, NULL);
+}
+
+extern const struct model_scenario model_task_shutdown_waiting;
+const struct model_scenario model_task_shutdown_waiting = {
+    .name = "task_shutdown_waiting",
+    .promise = "what was spawned while the runtime closes is aborted",
+    .setup = setup_shutdown_waiting,
+    .finish = finish_shutdown,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 2,
 };

@@ -2,6 +2,7 @@
  *
  * Workers and their sleep: what is spawned or woken from elsewhere runs, whatever they are doing.
  * What is left undone when all threads sleep is a lost wake-up. */
+#include <sched.h>
 #include <stdlib.h>
 
 #include <fettle/channel.h>
@@ -14,6 +15,7 @@
 static struct state {
     struct ftl_runtime *runtime;
     struct ftl_oneshot oneshots[2];
+    _Atomic bool flag;
     int run[3], expected[3];
 } * state;
 
@@ -116,6 +118,46 @@ const struct model_scenario model_worker_steal = {
     .name = "worker_steal",
     .promise = "a task spawns two while the other worker goes to sleep or steals",
     .setup = setup_steal,
+    .finish = finish,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 2,
+};
+
+/* ---- a task that waits with its worker ---- */
+
+static void *set_flag(void *arg)
+{
+    atomic_store_explicit(&state->flag, true, memory_order_release);
+    return note(arg);
+}
+
+/* Whoever has it can do nothing else until the other task has run. */
+static void *hog(void *arg)
+{
+    while (!atomic_load_explicit(&state->flag, memory_order_acquire))
+        sched_yield();
+    return note(arg);
+}
+
+static void *spawn_hog(void *arg)
+{
+    spawn_task(hog, &state->run[0]);
+    spawn_task(set_flag, &state->run[1]);
+    return arg;
+}
+
+static void setup_hog(void)
+{
+    start(2, 2);
+    model_thread(spawn_hog, NULL);
+}
+
+extern const struct model_scenario model_worker_hog;
+const struct model_scenario model_worker_hog = {
+    .name = "worker_hog",
+    .promise = "whoever searched and found a task wakes another one for the next task",
+    .setup = setup_hog,
     .finish = finish,
     .preemptions = 2,
     .stale = 1,
