@@ -42,10 +42,14 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifdef FTL__TSAN
+#include <errno.h>
+
 #include <sanitizer/tsan_interface.h>
 /* Not in the header of every version: what the calling fiber reads and writes is not looked at. */
 void __tsan_ignore_thread_begin(void);
 void __tsan_ignore_thread_end(void);
+void AnnotateBenignRaceSized(const char *file, int line, const volatile void *address, size_t size,
+                             const char *what);
 #endif
 
 /* For functions that never return to their callers: TSan keeps a stack of calls for each fiber,
@@ -170,12 +174,14 @@ static inline void ftl__shadow_forget(void *fiber)
 #endif
 }
 
-/* The calling thread's own stack. */
+/* The calling thread's own stack. Its errno is shared by all tasks that it runs, one after the
+ * other, and means nothing to the next one: not a race. */
 static inline void ftl__shadow_thread(struct ftl__shadow *shadow)
 {
     (void)shadow;
 #ifdef FTL__TSAN
     shadow->fiber = __tsan_get_current_fiber();
+    AnnotateBenignRaceSized(__FILE__, __LINE__, &errno, sizeof errno, "errno");
 #endif
 }
 
