@@ -110,7 +110,9 @@ static void promote(const struct ftl__job *job)
     FUZZ_CHECK(ftl__queue_name_valid(queue, strlen(queue)));
     FUZZ_CHECK(scan(bytes, size, &promoted));
     FUZZ_CHECK(promoted.type[FTL__AT] == FTL__ABSENT);
-    FUZZ_CHECK(promoted.value[FTL__ARGS].size == job->value[FTL__ARGS].size);
+    FUZZ_CHECK(promoted.type[FTL__ARGS] == job->type[FTL__ARGS]);
+    if (job->type[FTL__ARGS] != FTL__ABSENT)
+        FUZZ_CHECK(promoted.value[FTL__ARGS].size == job->value[FTL__ARGS].size);
     free(bytes);
 }
 
