@@ -39,6 +39,26 @@ void ftl__queue_init(struct ftl__queue *queue)
     atomic_init(&queue->tail, 0);
 }
 
+/* Plain memory; but to ThreadSanitizer the owner is as many threads as its worker has fibers, of
+ * which only the one that stored `tail` last is ordered before a thief. */
+static inline void put(struct ftl__queue *queue, uint32_t at, struct ftl_task *task)
+{
+#ifdef FTL__TSAN
+    __atomic_store_n(&queue->slots[at & MASK], task, __ATOMIC_RELAXED);
+#else
+    queue->slots[at & MASK] = task;
+#endif
+}
+
+static inline struct ftl_task *get(const struct ftl__queue *queue, uint32_t at)
+{
+#ifdef FTL__TSAN
+    return __atomic_load_n(&queue->slots[at & MASK], __ATOMIC_RELAXED);
+#else
+    return queue->slots[at & MASK];
+#endif
+}
+
 bool ftl__queue_push(struct ftl__queue *queue, struct ftl_task *task)
 {
     uint32_t tail = atomic_load_explicit(&queue->tail, memory_order_relaxed);
@@ -46,7 +66,7 @@ bool ftl__queue_push(struct ftl__queue *queue, struct ftl_task *task)
     uint64_t head = atomic_load_explicit(&queue->head, memory_order_acquire);
     if (tail - steal_of(head) >= FTL__QUEUE_SIZE)
         return false;
-    queue->slots[tail & MASK] = task;
+    put(queue, tail, task);
     /* release: the slot and the task, for the acquire of `tail` in grab() */
     atomic_store_explicit(&queue->tail, tail + 1, memory_order_release);
     return true;
@@ -63,7 +83,7 @@ struct ftl_task *ftl__queue_pop(struct ftl__queue *queue)
         uint64_t next = pack(steal == real ? real + 1 : steal, real + 1);
         if (atomic_compare_exchange_weak_explicit(&queue->head, &head, next, memory_order_relaxed,
                                                   memory_order_relaxed))
-            return queue->slots[real & MASK];
+            return get(queue, real);
     }
 }
 
@@ -84,7 +104,7 @@ uint32_t ftl__queue_shed(struct ftl__queue *queue, struct ftl_task **ret_first,
         return 0;
     struct ftl_task *first = NULL, *last = NULL;
     for (uint32_t i = HALF; i < FTL__QUEUE_SIZE; i++) {
-        struct ftl_task *task = queue->slots[(real + i) & MASK];
+        struct ftl_task *task = get(queue, real + i);
         if (last)
             last->queue_next = task;
         else
@@ -123,7 +143,7 @@ static uint32_t grab(struct ftl__queue *from, struct ftl__queue *to, uint32_t to
             break;
     }
     for (uint32_t i = 0; i < n; i++)
-        to->slots[(to_tail + i) & MASK] = from->slots[(real + i) & MASK];
+        put(to, to_tail + i, get(from, real + i));
     /* The copies are made: catch the high half up. The owner may have popped meanwhile. */
     head = pack(real, real + n);
     uint64_t next;
@@ -148,7 +168,7 @@ struct ftl_task *ftl__queue_steal(struct ftl__queue *from, struct ftl__queue *to
     if (n == 0)
         return NULL;
     n--; /* the last one is run at once */
-    struct ftl_task *task = to->slots[(to_tail + n) & MASK];
+    struct ftl_task *task = get(to, to_tail + n);
     if (n > 0) /* release: as in push */
         atomic_store_explicit(&to->tail, to_tail + n, memory_order_release);
     *ret_moved = n + 1;
