@@ -21,7 +21,7 @@ static struct ftl_runtime *runtime;
 static _Atomic int spinning, ran;
 static _Atomic bool released;
 
-/* Far above what is promised; bench/stall has the figures. */
+/* Far above what is promised. */
 #define ck_assert_soon(since, limit) ck_assert_int_le(ftl_now() - (since), unit_limit(limit))
 
 static void start(const struct ftl_runtime_options *options)
