@@ -28,11 +28,6 @@ struct question {
     size_t reason_size;
 };
 
-static void close_fd(void *fd)
-{
-    ftl_fd_close(fd);
-}
-
 static void close_wire(void *wire)
 {
     ftl__wire_close(wire);
@@ -143,7 +138,7 @@ static int ask(struct ftl_runtime *runtime, const struct ftl__sentinels *sentine
         ftl__dial(runtime, &address, question.deadline, &question.fd, reason, reason_size);
     if (status != 0)
         return status;
-    FTL_DEFER(close_fd, question.fd);
+    FTL_DEFER(ftl_fd_close_at, &question.fd);
     status = ftl__wire_open(&question.wire);
     if (status != 0)
         return explain(&question, status, ftl_error_text(status));
