@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Whoever meets an error reply tries again, most of them every second: the log would fill
+ * DESIGN. Whoever meets an error reply, or a class that stalls, meets it again, most of them every second: the log would fill
  * with what one line says. The last complaints are remembered by what they said; a new one takes
  * the place of the oldest. One process has one log, so there is one memory. Control runtime only:
  * nothing is locked, and nothing here waits. */
@@ -22,8 +22,7 @@ static struct {
     int64_t again; /* when it may be told again; 0: free */
 } told[REMEMBERED];
 
-/* Not told lately; from now on it is. */
-static bool is_news(const char *text)
+bool ftl__complaint_is_news(const char *text)
 {
     int64_t now = ftl_now();
     size_t oldest = 0;
@@ -42,7 +41,7 @@ void ftl__complain(const char *command, const char *queue, const char *reason)
 {
     char text[sizeof told[0].text];
     snprintf(text, sizeof text, "%s %s %s", command, queue != NULL ? queue : "", reason);
-    if (is_news(text))
+    if (ftl__complaint_is_news(text))
         ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", command), FTL__STR("queue", queue),
                  FTL__STR("reason", reason));
 }

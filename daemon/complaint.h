@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Complaints: error replies of Redis, each told once a minute however often it comes back. */
+ * Complaints: what comes back often (error replies of Redis, stalls) is told once a minute. */
 #ifndef FETTLE_DAEMON_COMPLAINT_H
 #define FETTLE_DAEMON_COMPLAINT_H
+
+#include <stdbool.h>
 
 /* Logs redis.error, unless the same was told less than a minute ago. `queue` may be NULL. From
  * tasks of the control runtime. */
 void ftl__complain(const char *command, const char *queue, const char *reason);
+
+/* Was this not told in the last minute? From now on it was. `text`: at most 255 bytes count. */
+bool ftl__complaint_is_news(const char *text);
 
 #endif

@@ -48,6 +48,7 @@ static int check_handler(const struct ftl__settings *settings, const config_sett
 static const char *const orders[] = {"strict", "weighted", NULL};
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
 static const char *const formats[] = {"auto", "logfmt", "json", "journal", NULL};
+static const char *const blocking[] = {"auto", NULL}; /* besides false and true */
 static const char *const log_jobs[] = {"none", "failures", "all", NULL};
 
 #define MEMBER(type, member) .offset = offsetof(struct type, member)
@@ -90,6 +91,7 @@ static const struct ftl__key handler_keys[] = {
      .max = 65536},
     {"stack_size", FTL__KEY_SIZE, MEMBER(ftl__handler_config, stack_size), .min = 16384,
      .max = 1 << 30},
+    {"blocking", FTL__KEY_BOOL_OR_WORD, MEMBER(ftl__handler_config, blocking), .words = blocking},
     {"worker", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
     {"processes", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
     {"url", FTL__KEY_REFUSED, .why = "HTTP handlers are not supported yet"},
@@ -111,7 +113,8 @@ static const struct ftl__key log_keys[] = {
 };
 
 static const struct ftl__queue_config new_queue = {.weight = 1};
-static const struct ftl__handler_config new_handler = {.kill_after = 5};
+static const struct ftl__handler_config new_handler = {.kill_after = 5,
+                                                       .blocking = FTL__BLOCKING_AUTO};
 
 static const struct ftl__key config_keys[] = {
     {"redis", FTL__KEY_GROUP, .keys = redis_keys},
@@ -172,7 +175,7 @@ static int check_effect(const struct ftl__settings *settings, const config_setti
                         enum ftl__handler_type type)
 {
     static const char *const of_commands[] = {"env", "cwd", "dead_exit", "kill_after", NULL};
-    static const char *const of_modules[] = {"stack_size", NULL};
+    static const char *const of_modules[] = {"stack_size", "blocking", NULL};
     bool module = type == FTL__HANDLER_MODULE;
     const char *const *name = module ? of_commands : of_modules;
     for (; *name != NULL; name++) {

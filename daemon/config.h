@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "daemon/log.h"
+#include "jobs/handler.h"
 
 /* Who knows where the master is: redis.sentinels, redis.master, redis.sentinel_password_file. */
 struct ftl__sentinels {
@@ -59,6 +60,7 @@ struct ftl__handler_config {
     double kill_after;       /* default 5 */
     uint32_t concurrency;    /* 0 = none */
     size_t stack_size;       /* 0 = default */
+    enum ftl__blocking blocking; /* MODULE; default FTL__BLOCKING_AUTO */
     unsigned line;           /* where it stands, for later errors */
 };
 

@@ -59,6 +59,7 @@ static int add(const struct ftl__config *config, const struct ftl__handler_confi
         .timeout = from->timeout,
         .concurrency = from->concurrency,
         .stack_size = from->stack_size,
+        .blocking = from->blocking,
     };
     struct ftl__handler *handler;
     if (from->cwd != NULL && check_cwd(from->cwd, reason, size) != 0) {

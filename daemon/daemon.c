@@ -188,6 +188,20 @@ static void on_unguarded(void *arg)
     ftl__log(FTL__EV_STACK_UNGUARDED, FTL__STR("reason", "vm.max_map_count"));
 }
 
+static void on_stall(void *arg, const struct ftl_stall *stall)
+{
+    ftl__stalls_post(&((struct ftl__daemon *)arg)->stalls, stall);
+}
+
+/* Each run may keep a worker, hence as many extra ones; and a thread of the pool, besides what
+ * handlers spawn there themselves. */
+static void size_jobs(struct ftl_runtime_options *options, uint32_t concurrency)
+{
+    options->extra_workers =
+        concurrency < FTL_WORKERS_MAX ? (int)concurrency : (int)FTL_WORKERS_MAX;
+    options->blocking_max = ftl__daemon_blocking_max(concurrency);
+}
+
 static int start_runtimes(struct ftl__daemon *daemon)
 {
     struct ftl_runtime_options options = {
@@ -199,8 +213,9 @@ static int start_runtimes(struct ftl__daemon *daemon)
     options.name = "jobs";
     options.serial = false;
     options.workers = daemon->config->workers;
-    if (options.workers == 1)
-        options.extra_workers = 4; /* handlers may run in parallel */
+    options.on_stall = on_stall;
+    options.hook_arg = daemon;
+    size_jobs(&options, daemon->config->concurrency);
     if (code == 0)
         code = ftl_runtime_start(&options, &daemon->jobs);
     return code;
@@ -248,7 +263,9 @@ int ftl__daemon_run(struct ftl__daemon *daemon)
     int code;
 
     daemon->started_at = ftl_now();
-    code = start_runtimes(daemon);
+    code = ftl__stalls_init(&daemon->stalls);
+    if (code == 0)
+        code = start_runtimes(daemon);
     if (code == 0)
         code = ftl_spawn(daemon->control, daemon_main, daemon, &spawn, &task);
     if (code == 0)
@@ -258,7 +275,9 @@ int ftl__daemon_run(struct ftl__daemon *daemon)
     if (!daemon->stuck)
         daemon->stuck = !stop_runtime(daemon->jobs, LEFTOVERS) ||
                         !stop_runtime(daemon->control, RUNTIME_TIMEOUT);
-    if (!daemon->stuck)
+    if (!daemon->stuck) {
+        ftl__stalls_fini(&daemon->stalls);
         free_config(daemon);
+    }
     return exit_code;
 }

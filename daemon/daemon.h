@@ -15,6 +15,7 @@
 #include "daemon/roster.h"
 #include "daemon/route.h"
 #include "daemon/signals.h"
+#include "daemon/stalls.h"
 
 struct ftl__daemon {
     const struct ftl__options *options;
@@ -23,6 +24,7 @@ struct ftl__daemon {
     struct ftl__config *config;    /* in force; may be the first one */
     struct ftl__registry *registry;
     struct ftl_runtime *control, *jobs;
+    struct ftl__stalls stalls;     /* its hook belongs to `jobs` */
     int64_t started_at;
 
     /* In the order in which they are opened. */
@@ -64,6 +66,13 @@ int ftl__daemon_run(struct ftl__daemon *daemon);
 
 /* Tells the service manager what the daemon does while nothing is wrong. */
 void ftl__daemon_show_status(const struct ftl__daemon *daemon);
+
+/* Threads of the blocking pool of the jobs runtime. */
+#define FTL__BLOCKING_OWN 512 /* for what handlers spawn there */
+static inline unsigned ftl__daemon_blocking_max(uint32_t concurrency)
+{
+    return concurrency + FTL__BLOCKING_OWN;
+}
 
 /* ---- parts.c: opening and closing, in the main task ------------------------------------------ */
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/overdue.h"
 #include "daemon/part.h"
 #include "daemon/queues.h"
 #include "daemon/report.h"
@@ -114,13 +115,18 @@ static void wake_keeper(struct ftl__dispatch *dispatch, int64_t at)
 
 static int spawn(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
 {
+    const struct ftl__handler *handler = slot->run.handler;
     struct ftl_spawn_options options = {
         .name = "run",
-        .stack_size = slot->run.handler->stack_size,
-        .migratable = slot->run.handler->kind->migratable,
+        .stack_size = handler->stack_size,
+        .migratable = handler->kind->migratable,
     };
-    bool timed = slot->run.deadline != FTL_FOREVER && !slot->run.handler->kind->keeps_time;
+    bool timed = slot->run.deadline != FTL_FOREVER && !handler->kind->keeps_time;
     int code;
+
+    slot->run.blocking = handler->kind->blocks != NULL &&
+                         handler->kind->blocks(handler, slot->run.class);
+    options.blocking = slot->run.blocking;
 
     if (slot->queue_permit.semaphore != NULL)
         ftl_permit_move(&slot->queue_permit, &options.held);
@@ -147,7 +153,8 @@ static int start(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t
     if (!ftl__slot_take_permits(slot))
         return FTL_EAGAIN;
     ftl__slot_set_deadline(slot, dispatch->options.clock, now);
-    ftl__report_started(slot);
+    if (!slot->moved)
+        ftl__report_started(slot);
     code = spawn(dispatch, slot);
     if (code != 0)
         return code;
@@ -316,12 +323,33 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
     }
 }
 
+/* Its class goes to the blocking pool, which was not known when it was spawned. Its permits are free
+ * by now, so it may have to wait for others. */
+static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
+{
+    if (dispatch->aborting) {
+        ftl__list_push_back(&dispatch->cut_off, &slot->link);
+        return;
+    }
+    if (slot->task != NULL)
+        ftl_task_detach(slot->task);
+    slot->task = NULL;
+    slot->run.verdict = FTL__VERDICT_NONE;
+    slot->moved = true;
+    ftl__slot_set(slot, FTL__SLOT_CLAIMED);
+    start_or_park(dispatch, slot, now);
+}
+
 static void take_outcome(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
                          struct ftl_outcome *outcome, int64_t now)
 {
     ftl_assert(slot->state == FTL__SLOT_RUNNING);
     ftl__list_unlink(&slot->link);
     dispatch->in_flight--;
+    if (outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_MOVED) {
+        begin_again(dispatch, slot, now);
+        return;
+    }
     slot->ended_at = now;
     dispatch->average += (now - slot->since - dispatch->average) / 16;
     ended(dispatch, slot, outcome);
@@ -359,6 +387,8 @@ static int join(struct ftl__dispatch *dispatch)
     do
         take_outcome(dispatch, slot, &outcome, now);
     while (ftl_task_set_try_join_next(dispatch->set, &outcome, &slot) == 0);
+    if (!ftl__list_is_empty(&dispatch->overflow))
+        (void)ftl__dispatch_pushed(dispatch, now);
     start_parked(dispatch, now);
     ftl__dispatch_nudge(dispatch);
     dispatch->options.on_free(dispatch->options.arg);
@@ -376,25 +406,10 @@ static void *joiner_main(void *arg)
 
 /* ---- the keeper: deadlines, and what is parked too long ------------------------------------ */
 
-static void abort_late(struct ftl__dispatch *dispatch, int64_t now)
+static void end_overdue(struct ftl__dispatch *dispatch, int64_t now)
 {
-    struct ftl__list *list = &dispatch->running;
-    int64_t next = FTL_FOREVER;
-
-    if (now < dispatch->next_deadline)
-        return;
-    for (struct ftl__list *node = list->next; node != list; node = node->next) {
-        struct ftl__slot *slot = SLOT(node);
-        if (slot->task == NULL || slot->timed_out)
-            continue;
-        if (slot->run.deadline <= now) {
-            slot->timed_out = true;
-            ftl_abort(slot->task, 0);
-        } else if (slot->run.deadline < next) {
-            next = slot->run.deadline;
-        }
-    }
-    dispatch->next_deadline = next;
+    if (now >= dispatch->next_deadline)
+        dispatch->next_deadline = ftl__overdue_end(&dispatch->running, now);
 }
 
 /* A suspect begins when nothing else is held here, neither in a run nor in Redis: then its third
@@ -427,7 +442,7 @@ static void *keeper_main(void *arg)
         if (ftl_notify_wait(dispatch->changed, dispatch->keeper_until) == FTL_ECANCELED)
             return NULL;
         now = ftl_now();
-        abort_late(dispatch, now);
+        end_overdue(dispatch, now);
         give_parked_back(dispatch, now - FTL__PARK_TIME);
         look_at_suspect(dispatch, now);
     }
@@ -508,6 +523,17 @@ void ftl__dispatch_give_back(struct ftl__dispatch *dispatch)
 struct ftl__dispatch_stats ftl__dispatch_stats(const struct ftl__dispatch *dispatch)
 {
     return dispatch->stats;
+}
+
+struct ftl__slot *ftl__dispatch_find(struct ftl__dispatch *dispatch, const void *run,
+                                     int64_t since)
+{
+    struct ftl__list *list = &dispatch->running;
+
+    for (struct ftl__list *node = list->next; node != list; node = node->next)
+        if (&SLOT(node)->run == run)
+            return SLOT(node)->since <= since ? SLOT(node) : NULL;
+    return NULL;
 }
 
 void ftl__dispatch_each(struct ftl__dispatch *dispatch,

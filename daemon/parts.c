@@ -306,7 +306,10 @@ static int open_way_out(struct ftl__daemon *daemon)
     int code = ftl__settle_open(&settle, &daemon->settle);
 
     with_settle.settle = daemon->settle;
-    return code != 0 ? code : ftl__dispatch_open(&with_settle, &daemon->dispatch);
+    if (code == 0)
+        code = ftl__dispatch_open(&with_settle, &daemon->dispatch);
+    return code != 0 ? code
+                     : ftl__stalls_open(&daemon->stalls, daemon->control, daemon->dispatch);
 }
 
 static int open_way_in(struct ftl__daemon *daemon)
@@ -377,6 +380,7 @@ void ftl__daemon_close_parts(struct ftl__daemon *daemon)
     ftl__wait_close(daemon->wait);
     ftl__claim_close(daemon->claim);
     daemon->claim = NULL; /* the callbacks have nobody to wake any more */
+    ftl__stalls_close(&daemon->stalls);
     ftl__dispatch_close(daemon->dispatch);
     daemon->dispatch = NULL;
     ftl__settle_close(daemon->settle);

@@ -59,6 +59,7 @@ static void put_in_force(struct ftl__daemon *daemon, struct ftl__config *config,
     /* A queue without a waiter is looked at once a second. */
     if (!daemon->quiet)
         (void)ftl__wait_configure(daemon->wait, &daemon->queues);
+    ftl_runtime_set_blocking_max(daemon->jobs, ftl__daemon_blocking_max(config->concurrency));
     ftl__claim_set_concurrency(daemon->claim, config->concurrency);
 }
 

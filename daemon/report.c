@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include <fettle/runtime.h>
+
 #include "daemon/log.h"
 #include "daemon/queues.h"
 
@@ -67,6 +69,28 @@ void ftl__report_stuck(const struct ftl__slot *slot, int64_t now)
     ftl__log(FTL__EV_DAEMON_STUCK, FTL__STR("worker", "jobs"), FTL__STR("task", "run"),
              JOB_FIELDS(&slot->run),
              FTL__REAL("duration_ms", (double)(now - slot->since) / 1e6));
+}
+
+void ftl__report_stalled(const struct ftl__slot *slot, const struct ftl_stall *stall)
+{
+    struct ftl_panic panic = {.frame_count = stall->frame_count};
+    struct ftl__field task = FTL__STR("task", stall->task_name);
+    struct ftl__field duration = FTL__REAL("duration_ms", (double)stall->duration / 1e6);
+    char backtrace[BACKTRACE_SIZE];
+    size_t size;
+
+    memcpy(panic.frames, stall->frames, stall->frame_count * sizeof *stall->frames);
+    size = ftl_panic_format(&panic, backtrace, sizeof backtrace);
+    if (slot != NULL)
+        ftl__log(FTL__EV_TASK_STALLED, task, JOB_FIELDS(&slot->run), duration,
+                 FTL__BYTES("backtrace", backtrace, size));
+    else
+        ftl__log(FTL__EV_TASK_STALLED, task, duration, FTL__BYTES("backtrace", backtrace, size));
+}
+
+void ftl__report_moved(const struct ftl__slot *slot)
+{
+    ftl__log(FTL__EV_CLASS_BLOCKING, FTL__STR("class", slot->run.class));
 }
 
 static size_t shown(size_t size)

@@ -14,6 +14,11 @@
 void ftl__report_started(const struct ftl__slot *slot);
 void ftl__report_done(const struct ftl__slot *slot);
 void ftl__report_panic(const struct ftl__slot *slot, const struct ftl_panic *panic);
+/* A task that keeps its worker; `slot` NULL: it is no run, or not known. */
+struct ftl_stall;
+void ftl__report_stalled(const struct ftl__slot *slot, const struct ftl_stall *stall);
+/* The runs of its class go to the blocking pool from now on. */
+void ftl__report_moved(const struct ftl__slot *slot);
 /* A run that does not come back, `now` since its start. */
 void ftl__report_stuck(const struct ftl__slot *slot, int64_t now);
 /* The end of anything but a success, once Redis has it. */

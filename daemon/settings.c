@@ -210,6 +210,24 @@ static int read_word(const struct ftl__settings *settings, const config_setting_
     return ftl__settings_fail(settings, at, "\"%s\" is none of %s", text, known);
 }
 
+static int read_bool_or_word(const struct ftl__settings *settings, const config_setting_t *at,
+                             const struct ftl__key *key, void *member)
+{
+    int value = 0;
+    if (config_setting_type(at) == CONFIG_TYPE_BOOL) {
+        value = config_setting_get_bool(at) != 0;
+    } else if (config_setting_type(at) != CONFIG_TYPE_STRING) {
+        return wrong_type(settings, at, "true, false or a string");
+    } else {
+        int rc = read_word(settings, at, key, &value);
+        if (rc != 0)
+            return rc;
+        value += 2;
+    }
+    memcpy(member, &value, sizeof(value));
+    return 0;
+}
+
 static int copy_text(const struct ftl__settings *settings, const config_setting_t *at, char **ret)
 {
     const char *text = config_setting_get_string(at);
@@ -331,6 +349,8 @@ static int read_key(const struct ftl__settings *settings, const config_setting_t
         return read_bool(settings, at, member);
     case FTL__KEY_WORD:
         return read_word(settings, at, key, member);
+    case FTL__KEY_BOOL_OR_WORD:
+        return read_bool_or_word(settings, at, key, member);
     case FTL__KEY_TEXT:
         return read_text(settings, at, key, member);
     case FTL__KEY_TEXTS:

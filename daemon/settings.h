@@ -18,6 +18,7 @@ enum ftl__key_kind {
     FTL__KEY_SECONDS, /* double: an integer or a float in [min, max]                            */
     FTL__KEY_BOOL,    /* bool                                                                   */
     FTL__KEY_WORD,    /* an enum: one of `words`, its index is the value                        */
+    FTL__KEY_BOOL_OR_WORD, /* an enum: false = 0, true = 1, then those of `words`               */
     FTL__KEY_TEXT,    /* char *: min to max bytes; NULL where the key is absent                 */
     FTL__KEY_TEXTS,   /* char **, NULL-terminated: an array or list of min to max strings       */
     FTL__KEY_CODES,   /* int *: an array or list of integers in [min, max]                      */

@@ -32,7 +32,8 @@ static const unsigned edges[FTL__SLOT_STATES] = {
     [FTL__SLOT_FREE] = TO(CLAIMED),
     [FTL__SLOT_CLAIMED] = TO(PARKED) | TO(RUNNING) | TO(SETTLING),
     [FTL__SLOT_PARKED] = TO(RUNNING) | TO(SETTLING),
-    [FTL__SLOT_RUNNING] = TO(SETTLING) | TO(FREE), /* FREE: a success is told batch by batch */
+    /* FREE: a success is told batch by batch; CLAIMED: begun again, in the blocking pool */
+    [FTL__SLOT_RUNNING] = TO(SETTLING) | TO(FREE) | TO(CLAIMED),
     [FTL__SLOT_SETTLING] = TO(FREE),
 };
 
@@ -109,6 +110,7 @@ static void reset(struct ftl__slot *slot)
     slot->run.class[0] = slot->run.jid[0] = '\0';
     slot->run.handler = NULL;
     slot->run.verdict = FTL__VERDICT_NONE;
+    slot->run.blocking = false;
     slot->run.deadline = FTL_FOREVER;
     slot->run.deadline_epoch = 0;
     memset(&slot->run.failure, 0, sizeof slot->run.failure);

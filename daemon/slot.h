@@ -39,6 +39,7 @@ struct ftl__slot {
     struct ftl__list link;
     enum ftl__slot_state state;
     bool timed_out; /* aborted at its deadline */
+    bool moved;     /* begun again, in the blocking pool */
     bool resent;    /* its settle may have been executed without our knowing */
     struct ftl__batch *batch;
     uint32_t index; /* in the batch */

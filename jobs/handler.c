@@ -44,6 +44,7 @@ int ftl__handler_init(struct ftl__handler *handler, const struct ftl__handler_ki
         .timeout = settings->timeout,
         .concurrency = settings->concurrency,
         .stack_size = settings->stack_size,
+        .blocking = settings->blocking,
     };
     return 0;
 }

@@ -15,11 +15,18 @@ struct ftl__handler_kind {
     const char *name;      /* "module", "command" */
     bool migratable;       /* scheduling class of its runs */
     bool keeps_time;       /* ends its runs at their deadline by itself; others are aborted then */
+    /* Of kinds whose functions may keep their thread, else NULL: do runs of the class go to the
+     * blocking pool? A run of it has kept its worker: true if they do from now on. Control. */
+    bool (*blocks)(const struct ftl__handler *handler, const char *class);
+    bool (*stalled)(struct ftl__handler *handler, const char *class);
     int (*run)(struct ftl__handler *handler, struct ftl_run *run); /* in the run's task: 0 or not */
     bool (*serves)(const struct ftl__handler *handler, const char *class, size_t size); /* NULL: all
                                                                      that the pattern matches */
     void (*destroy)(struct ftl__handler *handler);
 };
+
+/* Which runs go to the blocking pool: none, all, or those of classes that have kept a worker. */
+enum ftl__blocking { FTL__BLOCKING_NEVER, FTL__BLOCKING_ALWAYS, FTL__BLOCKING_AUTO };
 
 /* As configured; all strings are copied by the constructors. */
 struct ftl__handler_settings {
@@ -27,6 +34,7 @@ struct ftl__handler_settings {
     double timeout;      /* seconds; 0 = none */
     uint32_t concurrency; /* 0 = no bound of its own */
     size_t stack_size;    /* 0 = default */
+    enum ftl__blocking blocking;
 };
 
 struct ftl__handler {
@@ -36,6 +44,7 @@ struct ftl__handler {
     double timeout;
     uint32_t concurrency;
     size_t stack_size;
+    enum ftl__blocking blocking;
     /* Counted up and down by control for each run, while workers read the rest, and what the kinds
      * have behind it: on a cache line of its own. */
     char before_refs[64];

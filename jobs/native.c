@@ -7,8 +7,13 @@
  *
  * Loading a module runs its constructors, on the thread that makes the handler. It is never
  * unloaded: a task, a destructor or a thread of its own may still be in it, and the same file
- * loaded again is the same module. A handler is immutable; its runs are pinned tasks, since a
- * compiler may keep the address of a thread-local variable across a call that waits. */
+ * loaded again is the same module. Its runs are pinned tasks, since a compiler may keep the address
+ * of a thread-local variable across a call that waits.
+ *
+ * A handler is immutable but for what it learns: which of its classes have kept a worker, if it is
+ * to move these to the blocking pool (blocking = "auto"). Control writes that down; a run of such a class
+ * that was spawned before, and gets its turn only now, sees it and gives its worker back at once,
+ * so that a row of hogs holds up what is behind it no longer than until the first is noticed. */
 #include <dlfcn.h>
 #include <fnmatch.h>
 #include <limits.h>
@@ -23,6 +28,8 @@
 struct native {
     struct ftl__handler base;
     const struct ftl_module *module; /* in the shared object: there for good */
+    _Atomic bool any_moved;
+    _Atomic bool *moved; /* for each class of the module: it goes to the blocking pool */
 };
 
 /* ---- runs ------------------------------------------------------------------------------- */
@@ -43,19 +50,59 @@ static bool native_serves(const struct ftl__handler *handler, const char *class,
     return find_class(((const struct native *)handler)->module, class, size) != NULL;
 }
 
+static bool is_moved(const struct native *native, const struct ftl_class *class)
+{
+    /* Relaxed: nothing else is read by it, and who sees it late stalls once more. */
+    return atomic_load_explicit(&native->any_moved, memory_order_relaxed) &&
+           atomic_load_explicit(&native->moved[class - native->module->classes],
+                                memory_order_relaxed);
+}
+
 static int native_run(struct ftl__handler *handler, struct ftl_run *run)
 {
     const struct native *native = (const struct native *)handler;
     const struct ftl_class *class = find_class(native->module, run->class, strlen(run->class));
 
     ftl_assert(class != NULL); /* the registry has asked native_serves() */
+    if (!run->blocking && is_moved(native, class)) {
+        run->verdict = FTL__VERDICT_MOVED;
+        return 0;
+    }
     return class->fn(run);
+}
+
+static bool native_blocks(const struct ftl__handler *handler, const char *class)
+{
+    const struct native *native = (const struct native *)handler;
+
+    if (handler->blocking != FTL__BLOCKING_AUTO) {
+        return handler->blocking == FTL__BLOCKING_ALWAYS;
+    }
+    return atomic_load_explicit(&native->any_moved, memory_order_relaxed) &&
+           is_moved(native, find_class(native->module, class, strlen(class)));
+}
+
+static bool native_stalled(struct ftl__handler *handler, const char *class)
+{
+    struct native *native = (struct native *)handler;
+    const struct ftl_class *found = find_class(native->module, class, strlen(class));
+
+    if (handler->blocking != FTL__BLOCKING_AUTO || found == NULL || is_moved(native, found)) {
+        return false;
+    }
+    atomic_store_explicit(&native->moved[found - native->module->classes], true,
+                          memory_order_relaxed);
+    atomic_store_explicit(&native->any_moved, true, memory_order_relaxed);
+    return true;
 }
 
 static void native_destroy(struct ftl__handler *handler)
 {
+    struct native *native = (struct native *)handler;
+
     ftl__handler_fini(handler);
-    free(handler);
+    free(native->moved);
+    free(native);
 }
 
 static const struct ftl__handler_kind native_kind = {
@@ -63,6 +110,8 @@ static const struct ftl__handler_kind native_kind = {
     .migratable = false,
     .run = native_run,
     .serves = native_serves,
+    .blocks = native_blocks,
+    .stalled = native_stalled,
     .destroy = native_destroy,
 };
 
@@ -183,6 +232,29 @@ static int check_pattern(const struct ftl_module *module, const char *pattern,
     return FTL_EINVAL;
 }
 
+static struct native *new_native(const struct ftl__handler_settings *settings,
+                                 const struct ftl_module *module)
+{
+    struct native *native = calloc(1, sizeof(*native));
+    size_t classes = 0;
+
+    if (native == NULL) {
+        return NULL;
+    }
+    while (module->classes[classes].name != NULL) {
+        classes++;
+    }
+    native->moved = calloc(classes, sizeof(*native->moved));
+    if (native->moved == NULL ||
+        ftl__handler_init(&native->base, &native_kind, settings) != 0) {
+        free(native->moved);
+        free(native);
+        return NULL;
+    }
+    native->module = module;
+    return native;
+}
+
 int ftl__native_new(const struct ftl__handler_settings *settings, const char *module_name,
                     const char *const *module_path, size_t module_path_count,
                     struct ftl__handler **ret_handler, char *error, size_t error_size)
@@ -203,13 +275,11 @@ int ftl__native_new(const struct ftl__handler_settings *settings, const char *mo
     if (rc != 0) {
         return rc;
     }
-    native = calloc(1, sizeof(*native));
-    if (native == NULL || ftl__handler_init(&native->base, &native_kind, settings) != 0) {
-        free(native);
+    native = new_native(settings, module);
+    if (native == NULL) {
         (void)refuse(&text, "%s", ftl_error_text(FTL_ENOMEM));
         return FTL_ENOMEM;
     }
-    native->module = module;
     *ret_handler = &native->base;
     return 0;
 }

@@ -274,6 +274,9 @@ void *ftl__run_main(void *arg)
     struct ftl_run *run = arg;
     int code = run->handler->kind->run(run->handler, run);
 
+    if (run->verdict == FTL__VERDICT_MOVED) {
+        return run;
+    }
     if (code != 0) {
         if (run->verdict != FTL__VERDICT_FAILED) {
             fail_plainly(run, code);

@@ -209,6 +209,22 @@ bool ftl__blocking_retry(struct ftl_runtime *runtime)
     return error != 0;
 }
 
+void ftl__blocking_set_max(struct ftl_runtime *runtime, uint32_t max)
+{
+    struct ftl__blocking *pool = &runtime->blocking;
+    uint32_t before;
+    int error;
+    ftl__lock_take(&pool->lock);
+    pool->max = max;
+    do {
+        before = pool->threads;
+        error = start_if_short(runtime);
+    } while (pool->threads > before);
+    ftl__lock_drop(&pool->lock);
+    if (error != 0)
+        ftl__monitor_wake(&runtime->monitor);
+}
+
 /* ---- the end ---- */
 
 void ftl__blocking_stop(struct ftl_runtime *runtime)

@@ -35,6 +35,8 @@ struct ftl__blocking {
 };
 
 void ftl__blocking_init(struct ftl__blocking *pool, const struct ftl_runtime_options *options);
+/* Another bound; what is queued may have more threads then. Any thread. */
+void ftl__blocking_set_max(struct ftl_runtime *runtime, uint32_t max);
 /* Ends and joins all threads; no task is left. */
 void ftl__blocking_stop(struct ftl_runtime *runtime);
 

@@ -99,6 +99,7 @@ static void name_task(struct ftl__worker *worker, struct ftl_stall *stall)
     const struct ftl_task *task = ftl__worker_strand(worker)->task;
     stall->task_name = task->name;
     stall->task_id = task->id;
+    stall->task_arg = task->arg;
     release(worker);
 }
 

@@ -274,6 +274,12 @@ unsigned ftl_runtime_workers(const struct ftl_runtime *runtime)
     return runtime->worker_count;
 }
 
+void ftl_runtime_set_blocking_max(struct ftl_runtime *runtime, unsigned blocking_max)
+{
+    ftl_assert(blocking_max > 0);
+    ftl__blocking_set_max(runtime, blocking_max);
+}
+
 /* ---- shutdown ---- */
 
 void ftl__runtime_ended(struct ftl_runtime *runtime)

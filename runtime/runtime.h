@@ -50,8 +50,9 @@ struct ftl_runtime_options {
 struct ftl_stall {
     const char *task_name; /* NULL: none, or not known */
     uint64_t task_id;
-    int64_t duration; /* ns so far, at least */
-    unsigned worker;  /* "NAME/worker" is the thread's name */
+    const void *task_arg; /* its argument, which may be freed by now: to compare, not to follow */
+    int64_t duration;     /* ns so far, at least */
+    unsigned worker;      /* "NAME/worker" is the thread's name */
     /* Innermost first, the place itself and then return addresses. One if it stands in a system
      * call, which is not disturbed; none where they cannot be had (ThreadSanitizer). Functions
      * without a frame pointer are missing. For a thread that computes they are taken by SIGURG, whose
@@ -80,6 +81,10 @@ FTL_API size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadlin
 FTL_API void ftl_runtime_free(struct ftl_runtime *runtime);
 
 FTL_API unsigned ftl_runtime_workers(const struct ftl_runtime *runtime);
+
+/* Another bound for the blocking pool, ≥ 1, as blocking_max. More tasks than a lower one allows run to
+ * their end; the threads go when they have been idle for long. Any thread. */
+FTL_API void ftl_runtime_set_blocking_max(struct ftl_runtime *runtime, unsigned blocking_max);
 
 /* Counters since the start. A snapshot: each is exact, together they may be from different
  * instants. Any thread. */

@@ -127,6 +127,24 @@ START_TEST(beyond_the_bound_they_queue_in_order)
 }
 END_TEST
 
+START_TEST(the_bound_can_be_raised)
+{
+    struct ftl_task *tasks[4];
+    start(1, 0);
+    for (int i = 0; i < 4; i++)
+        tasks[i] = spawn(block, NULL);
+    until(atomic_load(&inside) == 1);
+    ck_assert_uint_eq(stats().blocking_queued, 3);
+    ftl_runtime_set_blocking_max(fixture_runtime, 3);
+    until(atomic_load(&inside) == 3);
+    ck_assert_uint_eq(stats().blocking_queued, 1);
+    atomic_store(&released, true);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+    fixture_stop();
+}
+END_TEST
+
 static void *own_thread(void *arg)
 {
     struct ftl_notify *notify = arg;
@@ -363,6 +381,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, blocked_threads_hinder_nobody);
     UNIT_CASE(suite, a_value_comes_back);
     UNIT_CASE(suite, beyond_the_bound_they_queue_in_order);
+    UNIT_CASE(suite, the_bound_can_be_raised);
     UNIT_CASE(suite, waits_work_there);
     UNIT_CASE(suite, what_it_spawns_runs_on_the_workers);
     UNIT_CASE(suite, abort_and_panic_run_the_defers_there);

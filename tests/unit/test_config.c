@@ -80,7 +80,8 @@ static const char everything[] =
     "           { name = \"low\"; concurrency = 4; } );\n"
     "module_path = [ \"/usr/lib/fettle\", \"/opt/x\" ];\n"
     "handlers = (\n"
-    "  { class = \"Hello\"; module = \"hello\"; stack_size = 262144; concurrency = 2; },\n"
+    "  { class = \"Hello\"; module = \"hello\"; stack_size = 262144; concurrency = 2;"
+    " blocking = true; },\n"
     "  { class = \"Thumb*\"; command = [ \"/usr/bin/thumb\", \"--json\" ]; timeout = 30.5;\n"
     "    env = ( \"A=1\", \"B=x=y\" ); cwd = \"/tmp\"; dead_exit = [ 1, 2 ]; kill_after = 1; },\n"
     "  { class = \"Plain\"; command = ( \"true\" ); } );\n"
@@ -133,6 +134,7 @@ START_TEST(handlers_arrive)
     ck_assert_uint_eq(hello->stack_size, 262144);
     ck_assert_uint_eq(hello->concurrency, 2);
     ck_assert_double_eq(hello->timeout, 0);
+    ck_assert_int_eq(hello->blocking, FTL__BLOCKING_ALWAYS);
     ck_assert_uint_eq(hello->line, 7);
 
     const struct ftl__handler_config *thumb = &config->handlers[1];
@@ -239,6 +241,12 @@ static const struct {
      "f:2: handlers[0].env: has no effect on a module"},
     {"handlers = ( { " TRUE " stack_size = 65536; } );",
      "f:1: handlers[0].stack_size: has no effect on a command"},
+    {"handlers = ( { " TRUE " blocking = false; } );",
+     "f:1: handlers[0].blocking: has no effect on a command"},
+    {"handlers = ( { " HELLO " blocking = \"Auto\"; } );",
+     "f:1: handlers[0].blocking: \"Auto\" is none of \"auto\""},
+    {"handlers = ( { " HELLO " blocking = 1; } );",
+     "f:1: handlers[0].blocking: expected true, false or a string, got an integer"},
     {"handlers = ( { " TRUE " cwd = \"tmp\"; } );",
      "f:1: handlers[0].cwd: must be an absolute path"},
     {"handlers = ( { class = \"X\"; command = [ \"\" ]; } );",

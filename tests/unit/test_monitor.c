@@ -509,12 +509,13 @@ START_TEST(a_stall_is_reported_once)
     struct ftl_task *task;
     atomic_store(&stall_count, 0);
     start(&options);
-    ck_assert_int_eq(ftl_spawn(runtime, spin_until_reported, NULL, &named, &task), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, spin_until_reported, &task, &named, &task), 0);
     join(task);
     ck_assert_int_eq(atomic_load(&stall_count), 1);
     ck_assert_int_ge(stalls[0].duration, 20 * FTL_MS);
     ck_assert_uint_eq(stalls[0].worker, 0);
     ck_assert_str_eq(stalls[0].task_name, "spinner");
+    ck_assert_ptr_eq(stalls[0].task_arg, &task);
     ck_assert_frames(&stalls[0], spin_until_reported);
     ck_assert_uint_eq(stats().stalls, 1);
     stop();

@@ -153,6 +153,46 @@ START_TEST(the_hogs_of_faults_end)
 }
 END_TEST
 
+static struct ftl__handler *load_blocking(enum ftl__blocking blocking)
+{
+    struct ftl__handler *handler = load("faults", "*");
+    handler->blocking = blocking;
+    return handler;
+}
+
+/* A run that was spawned before its class had stalled gives its worker back; in the pool it runs. */
+START_TEST(a_class_that_stalls_is_moved)
+{
+    struct ftl__handler *handler = load_blocking(FTL__BLOCKING_AUTO);
+    ck_assert(!handler->kind->blocks(handler, "Spin"));
+    ck_assert(handler->kind->stalled(handler, "Spin"));
+    ck_assert(!handler->kind->stalled(handler, "Spin")); /* once */
+    ck_assert(handler->kind->blocks(handler, "Spin"));
+    ck_assert(!handler->kind->blocks(handler, "BlockInSyscall"));
+    for (int i = 0; i < 2; i++) {
+        run_fill(&run, "{\"class\":\"Spin\",\"args\":[0.01]}", ftl__handler_ref(handler));
+        run.blocking = i == 1;
+        ck_assert_int_eq(run_attempt(&run), FTL_COMPLETED);
+        ck_assert_int_eq(run.verdict, i == 1 ? FTL__VERDICT_DONE : FTL__VERDICT_MOVED);
+        ftl__run_clear(&run);
+    }
+    ftl__handler_unref(handler);
+}
+END_TEST
+
+START_TEST(a_class_is_moved_only_by_auto)
+{
+    struct ftl__handler *never = load_blocking(FTL__BLOCKING_NEVER);
+    struct ftl__handler *always = load_blocking(FTL__BLOCKING_ALWAYS);
+    ck_assert(!never->kind->stalled(never, "Spin"));
+    ck_assert(!never->kind->blocks(never, "Spin"));
+    ck_assert(!always->kind->stalled(always, "Spin"));
+    ck_assert(always->kind->blocks(always, "Spin"));
+    ftl__handler_unref(never);
+    ftl__handler_unref(always);
+}
+END_TEST
+
 static void *load_in_task(void *arg)
 {
     *(struct ftl__handler **)arg = load("faults", "*");
@@ -215,6 +255,8 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, the_other_samples);
     FIXTURE_CASE(suite, a_sleeping_run_can_be_aborted);
     FIXTURE_CASE(suite, the_hogs_of_faults_end);
+    FIXTURE_CASE(suite, a_class_that_stalls_is_moved);
+    FIXTURE_CASE(suite, a_class_is_moved_only_by_auto);
     FIXTURE_CASE(suite, a_module_can_be_loaded_by_a_task);
     UNIT_CASE(suite, what_is_missing_is_named);
     UNIT_CASE(suite, what_is_no_module_is_refused);
