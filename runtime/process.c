@@ -2,8 +2,8 @@
  *
  * DESIGN
  * A child is started with posix_spawn(3): no memory is copied, and nothing of ours runs
- * between fork and exec. The spawn closes every descriptor from 3 on, so that a child inherits
- * none of ours, even one that was opened without close-on-exec in a library; it undoes our signal
+ * between fork and exec. The spawn closes every descriptor from 3 on (behind those that it is to
+ * have), so that a child inherits none of ours, even one that was opened without close-on-exec in a library; it undoes our signal
  * mask and dispositions, and puts the child in a process group of its own.
  *
  * The end of the child is an edge on its pidfd, which is registered with the runtime's driver like
@@ -48,6 +48,7 @@ struct start {
     const char *const *envp;
     int child_end[3]; /* of the pipes; -1 = none */
     int our_end[3];
+    int passed[FTL_PROCESS_FDS]; /* copies of options->fds, above all that the child has */
     char file[PATH_MAX];
 };
 
@@ -96,14 +97,28 @@ static int open_pipes(struct start *start)
     return 0;
 }
 
-static void close_ends(int ends[3])
+static void close_all(int *fds, size_t count)
 {
-    for (int n = 0; n < 3; n++) {
-        if (ends[n] >= 0) {
-            close(ends[n]);
-            ends[n] = -1;
+    for (size_t n = 0; n < count; n++) {
+        if (fds[n] >= 0) {
+            close(fds[n]);
+            fds[n] = -1;
         }
     }
+}
+
+/* Copies of what the child gets, out of the way of the numbers that it gets them as. */
+static int copy_passed(struct start *start)
+{
+    int above = STDERR_FILENO + 1 + (int)start->options->fd_count;
+
+    for (size_t n = 0; n < start->options->fd_count; n++) {
+        start->passed[n] = fcntl(start->options->fds[n], F_DUPFD_CLOEXEC, above);
+        if (start->passed[n] < 0) {
+            return errno;
+        }
+    }
+    return 0;
 }
 
 static int add_stdio(const struct start *start, posix_spawn_file_actions_t *actions, int n)
@@ -122,13 +137,16 @@ static int add_stdio(const struct start *start, posix_spawn_file_actions_t *acti
 
 static int fill_actions(const struct start *start, posix_spawn_file_actions_t *actions)
 {
-    int rc = 0;
+    int next = STDERR_FILENO + 1, rc = 0;
 
     for (int n = 0; n < 3 && rc == 0; n++) {
         rc = add_stdio(start, actions, n);
     }
+    for (size_t n = 0; n < start->options->fd_count && rc == 0; n++) {
+        rc = posix_spawn_file_actions_adddup2(actions, start->passed[n], next++);
+    }
     if (rc == 0) {
-        rc = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
+        rc = posix_spawn_file_actions_addclosefrom_np(actions, next);
     }
     if (rc == 0 && start->options->cwd != NULL) {
         rc = posix_spawn_file_actions_addchdir_np(actions, start->options->cwd);
@@ -276,7 +294,10 @@ static int prepare(struct start *start)
         return ECHILD;
     }
     rc = find_program(start);
-    return rc != 0 ? rc : open_pipes(start);
+    if (rc == 0) {
+        rc = open_pipes(start);
+    }
+    return rc != 0 ? rc : copy_passed(start);
 }
 
 /* Everything before the child exists is done first, so that little can go wrong after. */
@@ -310,7 +331,7 @@ int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_opti
     struct start *start; /* too large for a small stack */
     int rc = FTL_ENOMEM, error = ENOMEM;
 
-    if (options->argv == NULL || options->argv[0] == NULL) {
+    if (options->argv == NULL || options->argv[0] == NULL || options->fd_count > FTL_PROCESS_FDS) {
         return FTL_EINVAL;
     }
     process = calloc(1, sizeof(*process));
@@ -319,10 +340,12 @@ int ftl_process_start(struct ftl_runtime *runtime, const struct ftl_process_opti
         *start = (struct start){.options = options,
                                 .envp = options->envp != NULL ? options->envp : our_environment(),
                                 .child_end = {-1, -1, -1},
-                                .our_end = {-1, -1, -1}};
+                                .our_end = {-1, -1, -1},
+                                .passed = {-1, -1, -1, -1}};
         rc = start_in(runtime, start, process, &error);
-        close_ends(start->child_end);
-        close_ends(start->our_end);
+        close_all(start->child_end, 3);
+        close_all(start->our_end, 3);
+        close_all(start->passed, FTL_PROCESS_FDS);
     }
     free(start);
     if (rc == 0) {

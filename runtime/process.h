@@ -21,14 +21,19 @@ struct ftl_process_options {
                                 which nobody may change meanwhile)                                */
     const char *cwd;         /* NULL = ours                                                       */
     enum ftl_stdio in, out, err;
+    const int *fds; /* descriptors of ours that the child has as 3, 4, …; they stay ours and open.
+                       At most FTL_PROCESS_FDS                                                    */
+    size_t fd_count;
 };
 
-/* Starts the child: no descriptor but 0, 1, 2, default signal dispositions, empty signal mask, a
- * process group of its own. `runtime` drives its pipes and its pidfd. Takes the calling thread
+#define FTL_PROCESS_FDS 4
+
+/* Starts the child: no descriptor but 0, 1, 2 and those of `fds`, default signal dispositions, empty
+ * signal mask, a process group of its own. `runtime` drives its pipes and its pidfd. Takes the calling thread
  * until the child executes its program (a millisecond or so). FTL_ESYS with *ret_errno (ENOENT: no
  * such program or cwd; ECHILD: this program ignores SIGCHLD; ENOSYS: Linux before 5.3, or a filter
- * of system calls, has no pidfds), FTL_ENOMEM, FTL_EINVAL (there is no argv[0]): nothing is left
- * running. ret_errno may be NULL. */
+ * of system calls, has no pidfds), FTL_ENOMEM, FTL_EINVAL (there is no argv[0], too many
+ * `fds`): nothing is left running. ret_errno may be NULL. */
 FTL_API int ftl_process_start(struct ftl_runtime *runtime,
                               const struct ftl_process_options *options,
                               struct ftl_process **ret_process, int *ret_errno);

@@ -29,6 +29,7 @@ struct child {
     const char *line;
     const char *input;
     const char *const *envp;
+    const int *fds; /* two, or NULL */
     char out[1024], err[1024];
     struct ftl_exit exit;
     pid_t pid;
@@ -39,7 +40,7 @@ static void free_process(void *process)
     ftl_process_free(process);
 }
 
-static struct ftl_process *start_shell(const char *line, const char *const *envp)
+static struct ftl_process *start_with(const char *line, const char *const *envp, const int *fds)
 {
     const char *const argv[] = {"/bin/sh", "-c", line, NULL};
     const struct ftl_process_options options = {
@@ -48,12 +49,19 @@ static struct ftl_process *start_shell(const char *line, const char *const *envp
         .in = FTL_STDIO_PIPE,
         .out = FTL_STDIO_PIPE,
         .err = FTL_STDIO_PIPE,
+        .fds = fds,
+        .fd_count = fds != NULL ? 2 : 0,
     };
     struct ftl_process *process;
     int error = 0;
 
     ftl_assert(ftl_process_start(fixture_runtime, &options, &process, &error) == 0);
     return process;
+}
+
+static struct ftl_process *start_shell(const char *line, const char *const *envp)
+{
+    return start_with(line, envp, NULL);
 }
 
 static void read_all(struct ftl_fd *fd, char *text, size_t size)
@@ -82,7 +90,7 @@ static void read_line(struct ftl_fd *fd, char *text, size_t size)
 static void *run_child(void *arg)
 {
     struct child *child = arg;
-    struct ftl_process *process = start_shell(child->line, child->envp);
+    struct ftl_process *process = start_with(child->line, child->envp, child->fds);
 
     FTL_DEFER(free_process, process);
     child->pid = ftl_process_pid(process);
@@ -200,6 +208,24 @@ START_TEST(descriptors_are_not_inherited)
     child = shell("for fd in 3 4 5 6 7 8 100; do [ ! -e /proc/$$/fd/$fd ] || echo $fd; done");
     close(100);
     ck_assert_str_eq(child.out, "");
+}
+END_TEST
+
+START_TEST(descriptors_are_passed)
+{
+    struct child child = {.line = "echo hello >&4; read line <&3; echo $line; "
+                                  "for fd in 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || echo $fd; done"};
+    int ends[2];
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+    child.fds = ends;
+    fixture_run(run_child, &child);
+    ck_assert_str_eq(child.out, "hello\n");
+    child.fds = (const int[]){ends[1], ends[0]};
+    child.line = "echo hello >&3; read line <&4; echo $line";
+    fixture_run(run_child, &child);
+    ck_assert_str_eq(child.out, "hello\n");
+    close(ends[0]);
+    close(ends[1]);
 }
 END_TEST
 
@@ -577,6 +603,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, pipes_carry_both_ways);
     FIXTURE_CASE(suite, environment_is_what_was_given);
     FIXTURE_CASE(suite, descriptors_are_not_inherited);
+    FIXTURE_CASE(suite, descriptors_are_passed);
     FIXTURE_CASE(suite, signals_are_reset);
     FIXTURE_CASE(suite, group_of_its_own);
     UNIT_CASE(suite, starts_without_stdio);
