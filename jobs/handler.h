@@ -62,6 +62,12 @@ int ftl__handler_init(struct ftl__handler *handler, const struct ftl__handler_ki
                       const struct ftl__handler_settings *settings);
 void ftl__handler_fini(struct ftl__handler *handler);
 
+/* Seconds of the configuration in ns; very many are for ever. */
+static inline int64_t ftl__seconds(double seconds)
+{
+    return seconds < 1e9 ? (int64_t)(seconds * (double)FTL_S) : FTL_FOREVER;
+}
+
 /* ---- native.c ---- Loads `module` (NAME.so on the path, or a path with a slash; dlopen RTLD_NOW
  * | RTLD_LOCAL), checks its ABI, and takes the class table. A handler serves each class of the
  * module that the pattern matches; FTL_EINVAL if it matches none. Errors: text into `error`, one
