@@ -39,6 +39,7 @@ static const struct bench {
     {"task_set_semaphore", bench_task_set_semaphore, 500000, TIME, INSIDE},
     {"timeout", bench_timeout, 100000, TIME, INSIDE},
     {"mpsc", bench_mpsc, 1000000, TIME, INSIDE},
+    {"mpsc_apart", bench_mpsc_apart, 1000000, TIME, OUTSIDE},
     {"skynet", bench_skynet, 1000000, TIME, INSIDE},
     {"cpu_fanout", bench_cpu_fanout, 2000, TIME, INSIDE},
     {"steal_imbalance", bench_steal_imbalance, 10000, TIME, INSIDE},

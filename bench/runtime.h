@@ -18,7 +18,8 @@ typedef int64_t bench_round(struct ftl_runtime *runtime, uint32_t operations);
 bench_round bench_spawn_join, bench_spawn_many, bench_chained_spawn, bench_task_set_semaphore,
     bench_skynet;
 /* runtime_wait.c; switch needs no runtime */
-bench_round bench_yield_many, bench_ping_pong, bench_mpsc, bench_timeout, bench_switch;
+bench_round bench_yield_many, bench_ping_pong, bench_mpsc, bench_mpsc_apart, bench_timeout,
+    bench_switch;
 /* runtime_work.c */
 bench_round bench_cpu_fanout, bench_steal_imbalance;
 /* runtime_memory.c: bytes; one round in a process */

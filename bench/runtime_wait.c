@@ -90,19 +90,69 @@ static void *producer(void *arg)
     return NULL;
 }
 
-int64_t bench_mpsc(struct ftl_runtime *runtime, uint32_t operations)
+static void consume(const struct stream *stream)
 {
-    enum { CAPACITY = 1024 };
-    struct stream stream = {ftl_channel_new(CAPACITY, NULL), operations};
     void *message;
-    bench_must(stream.channel ? 0 : FTL_ENOMEM);
-    int64_t start = ftl_now();
-    struct ftl_task *task = bench_spawn(runtime, producer, &stream);
-    for (uintptr_t i = 0; i < operations; i++) {
-        bench_must(ftl_channel_recv(stream.channel, FTL_FOREVER, &message));
+    for (uintptr_t i = 0; i < stream->messages; i++) {
+        bench_must(ftl_channel_recv(stream->channel, FTL_FOREVER, &message));
         bench_must(message == (void *)i ? 0 : FTL_EPROTO);
     }
+}
+
+static void open_stream(struct stream *stream, uint32_t messages)
+{
+    enum { CAPACITY = 1024 };
+    stream->channel = ftl_channel_new(CAPACITY, NULL);
+    stream->messages = messages;
+    bench_must(stream->channel ? 0 : FTL_ENOMEM);
+}
+
+int64_t bench_mpsc(struct ftl_runtime *runtime, uint32_t operations)
+{
+    struct stream stream;
+    open_stream(&stream, operations);
+    int64_t start = ftl_now();
+    struct ftl_task *task = bench_spawn(runtime, producer, &stream);
+    consume(&stream);
     bench_join(task);
+    int64_t elapsed = ftl_now() - start;
+    ftl_channel_unref(stream.channel);
+    return elapsed;
+}
+
+/* Both have begun, hence on two workers, before the first message. */
+static _Atomic int met;
+
+static void meet(void)
+{
+    atomic_fetch_add(&met, 1);
+    while (atomic_load(&met) < 2)
+        ;
+}
+
+static void *meet_and_produce(void *arg)
+{
+    meet();
+    return producer(arg);
+}
+
+static void *meet_and_consume(void *arg)
+{
+    meet();
+    consume(arg);
+    return NULL;
+}
+
+int64_t bench_mpsc_apart(struct ftl_runtime *runtime, uint32_t operations)
+{
+    struct stream stream;
+    open_stream(&stream, operations);
+    atomic_store(&met, 0);
+    int64_t start = ftl_now();
+    struct ftl_task *from = bench_spawn(runtime, meet_and_produce, &stream);
+    struct ftl_task *to = bench_spawn(runtime, meet_and_consume, &stream);
+    bench_join(from);
+    bench_join(to);
     int64_t elapsed = ftl_now() - start;
     ftl_channel_unref(stream.channel);
     return elapsed;

@@ -11,7 +11,8 @@ extern const struct model_scenario model_lock, model_inject, model_oneshot, mode
     model_queue_around_2, model_queue_around_4, model_queue_overflow_2, model_queue_overflow_4,
     model_queue_pop_2, model_queue_pop_4, model_queue_exchange_2, model_queue_exchange_4,
     model_worker_hog, model_strands_join, model_strands_select, model_strands_abort,
-    model_strands_twice, model_semaphore_big, model_task_shutdown_waiting;
+    model_strands_twice, model_semaphore_big, model_task_shutdown_waiting,
+    model_channel_around;
 
 const struct model_scenario *const model_scenarios[] = {
     &model_lock,
@@ -20,6 +21,7 @@ const struct model_scenario *const model_scenarios[] = {
     &model_channel_unref,
     &model_channel,
     &model_channel_close,
+    &model_channel_around,
     &model_semaphore,
     &model_semaphore_big,
     &model_notify,

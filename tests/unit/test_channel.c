@@ -283,22 +283,70 @@ static void *receive_after_aborted(void *arg)
     return arg;
 }
 
-START_TEST(a_message_that_an_aborted_receiver_was_granted_goes_to_the_next)
+static void on_one_worker(ftl_task_fn fn)
 {
     const struct ftl_runtime_options options = {.workers = 1};
     struct ftl_runtime *runtime;
     struct ftl_task *task;
     ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
-    ck_assert_int_eq(ftl_spawn(runtime, receive_after_aborted, NULL, NULL, &task), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, fn, NULL, NULL, &task), 0);
     ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
     ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
     ftl_runtime_free(runtime);
+}
+
+START_TEST(a_message_that_an_aborted_receiver_was_granted_goes_to_the_next)
+{
+    on_one_worker(receive_after_aborted);
+}
+END_TEST
+
+static void *send_it(void *message)
+{
+    ftl_assert(ftl_channel_send(channel, message, FTL_FOREVER) == 0);
+    return NULL;
+}
+
+/* One worker, as above: the channel is full, and somebody waits for room, when it comes back. */
+static void *give_back_to_a_full_one(void *arg)
+{
+    int messages[3] = {0};
+    struct ftl_task *aborted, *sender;
+    struct ftl_outcome outcome;
+    struct ftl_runtime *runtime = ftl_runtime_current();
+    channel = ftl_channel_new(1, NULL);
+    for (int around = 0; around < 5; around++) { /* wherever the ring begins */
+        void *got;
+        ftl_assert(ftl_spawn(runtime, receive_first, channel, NULL, &aborted) == 0);
+        ftl_sleep(3 * FTL_MS); /* it waits */
+        ftl_abort(aborted, 0);
+        ftl_assert(ftl_channel_try_send(channel, &messages[0]) == 0);
+        ftl_assert(ftl_channel_try_send(channel, &messages[1]) == 0);
+        ftl_assert(ftl_channel_try_send(channel, &messages[2]) == FTL_EAGAIN);
+        ftl_assert(ftl_spawn(runtime, send_it, &messages[2], NULL, &sender) == 0);
+        ftl_assert(ftl_task_join(aborted, FTL_FOREVER, &outcome) == 0);
+        ftl_assert(outcome.kind == FTL_CANCELLED);
+        ftl_assert(ftl_channel_len(channel) == 2);
+        for (int i = 0; i < 3; i++) {
+            ftl_assert(ftl_channel_recv(channel, ftl_deadline(60 * FTL_S), &got) == 0);
+            ftl_assert(got == &messages[i]);
+        }
+        ftl_assert(ftl_task_join(sender, FTL_FOREVER, &outcome) == 0);
+    }
+    ftl_channel_unref(channel);
+    return arg;
+}
+
+START_TEST(what_goes_back_is_first_also_in_a_full_channel)
+{
+    on_one_worker(give_back_to_a_full_one);
 }
 END_TEST
 
 static void add_cases(Suite *suite)
 {
     UNIT_CASE(suite, a_message_that_an_aborted_receiver_was_granted_goes_to_the_next);
+    UNIT_CASE(suite, what_goes_back_is_first_also_in_a_full_channel);
     FIXTURE_CASE(suite, messages_arrive_once_in_order_within_the_bound);
     FIXTURE_CASE(suite, a_foreign_thread_sends_and_receives);
     FIXTURE_CASE(suite, close_lets_out_what_is_in_and_nothing_more_in);

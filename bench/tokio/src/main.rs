@@ -75,6 +75,7 @@ static BENCHES: &[Bench] = &[
     ),
     bench!("timeout", timeout_of_a_yield, 100_000, Time, Inside),
     bench!("mpsc", mpsc_stream, 1_000_000, Time, Inside),
+    bench!("mpsc_apart", mpsc_apart, 1_000_000, Time, Outside),
     bench!("skynet", skynet, 1_000_000, Time, Inside),
     bench!("cpu_fanout", cpu_fanout, 2_000, Time, Inside),
     bench!("steal_imbalance", steal_imbalance, 10_000, Time, Inside),
@@ -255,6 +256,34 @@ async fn mpsc_stream(operations: u32) -> i64 {
         assert_eq!(receiver.recv().await, Some(i));
     }
     producer.await.unwrap();
+    nanoseconds(start)
+}
+
+// Both have begun, hence on two workers, before the first message.
+async fn mpsc_apart(operations: u32) -> i64 {
+    static MET: AtomicU32 = AtomicU32::new(0);
+    fn meet() {
+        MET.fetch_add(1, SeqCst);
+        while MET.load(SeqCst) < 2 {}
+    }
+    let (sender, mut receiver) = mpsc::channel::<usize>(1024);
+    let messages = operations as usize;
+    MET.store(0, SeqCst);
+    let start = Instant::now();
+    let producer = tokio::spawn(async move {
+        meet();
+        for i in 0..messages {
+            sender.send(i).await.unwrap();
+        }
+    });
+    let consumer = tokio::spawn(async move {
+        meet();
+        for i in 0..messages {
+            assert_eq!(receiver.recv().await, Some(i));
+        }
+    });
+    producer.await.unwrap();
+    consumer.await.unwrap();
     nanoseconds(start)
 }
 
