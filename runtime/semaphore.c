@@ -279,6 +279,9 @@ void ftl_permit_move(struct ftl_permit *permit, struct ftl_defer **held)
     struct ftl_defer *node = &permit->defer;
     if (!permit->semaphore)
         return;
+    if (permit->scoped == ftl__permit_scoped(permit))
+        ftl_panic("ftl_permit_move: this permit is one of FTL_PERMIT and ends with its block, not with "
+                  "the task: hand it over by ftl_spawn_options.permit");
     ftl_defer_disarm(node);
     ftl__defer_push(held, node, release_permit, permit);
 }

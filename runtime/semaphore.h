@@ -11,16 +11,20 @@ struct ftl_semaphore;
 
 /* A permit: `count` units, owned by the strand that took them or the task they were moved into,
  * given back when that ends, however it ends, or by ftl_permit_release(). The struct is the
- * caller's storage and must live until then; it must not be copied. Zeroed = holds nothing.
+ * caller's storage and must live until then; it must not be copied. Zeroed = holds nothing, and so
+ * it must be before its first use.
  * One in a frame is declared with FTL_PERMIT(name), which gives it back when the block is left: a
  * frame that has returned is no storage. */
 struct ftl_permit {
     struct ftl_defer defer;
     struct ftl_semaphore *semaphore;
     uint32_t count;
+    uint32_t scoped; /* FTL_PERMIT's: says that it ends with its block */
 };
 
-#define FTL_PERMIT(name) __attribute__((cleanup(ftl_permit_release))) struct ftl_permit name = {0}
+#define FTL_PERMIT(name)                                                                           \
+    __attribute__((cleanup(ftl__permit_end))) struct ftl_permit name = {                           \
+        .scoped = ftl__permit_scoped(&name)}
 
 /* NULL: out of memory. */
 FTL_API struct ftl_semaphore *ftl_semaphore_new(uint32_t permits);
@@ -55,8 +59,20 @@ FTL_API void ftl_permit_release(struct ftl_permit *permit);
  * ftl_spawn_options.held. Until a spawn has succeeded the list is the caller's, and *held must
  * stay where it is: it releases each permit itself if it gives up.
  * It is the struct that goes on the list: one in the task's `arg`, say. Not one of FTL_PERMIT(),
- * which the end of its block would give back while the task runs: ftl_spawn_options.permit is for
- * those, and goes together with `held`. */
+ * which the end of its block would give back while the task runs (that panics):
+ * ftl_spawn_options.permit is for those, and goes together with `held`. */
 FTL_API void ftl_permit_move(struct ftl_permit *permit, struct ftl_defer **held);
+
+/* What FTL_PERMIT is made of: a mark that no other permit has. */
+static inline uint32_t ftl__permit_scoped(const struct ftl_permit *permit)
+{
+    return (uint32_t)(uintptr_t)permit ^ UINT32_C(0x5c09ed17);
+}
+
+static inline void ftl__permit_end(struct ftl_permit *permit)
+{
+    ftl_permit_release(permit);
+    permit->scoped = 0;
+}
 
 #endif

@@ -24,6 +24,7 @@
 #include <fettle/io.h>
 
 #include "runtime/driver_fd.h"
+#include "runtime/sample.h"
 
 enum { SIGNALS = 64 };
 
@@ -141,7 +142,7 @@ static uint64_t to_bits(const sigset_t *signals)
     for (size_t i = 0; i < sizeof forbidden / sizeof forbidden[0]; i++)
         if (set & bit(forbidden[i]))
             return 0;
-    return set;
+    return set & bit(ftl__sample_signal()) ? 0 : set;
 }
 
 static void unref(struct ftl_signal *listener)

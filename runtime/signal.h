@@ -21,7 +21,8 @@ struct ftl_signal;
 
 /* Opens a listener on the driver of `runtime`. It misses nothing that comes after this has
  * returned. FTL_EINVAL: the set is empty, or has a signal that cannot be waited for (KILL, STOP,
- * and those that a fault raises: SEGV, BUS, FPE, ILL, TRAP, SYS, ABRT). FTL_ENOMEM, FTL_ESYS (errno
+ * those that a fault raises: SEGV, BUS, FPE, ILL, TRAP, SYS, ABRT, and URG, by which the runtime asks
+ * a stuck worker where it is). FTL_ENOMEM, FTL_ESYS (errno
  * tells): *ret_listener is untouched, and the signals do what they did before. Any thread. */
 FTL_API int ftl_signal_open(struct ftl_runtime *runtime, const sigset_t *signals,
                             struct ftl_signal **ret_listener);

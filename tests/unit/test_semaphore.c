@@ -130,6 +130,30 @@ START_TEST(a_permit_moves_into_a_task_and_ends_with_it)
 }
 END_TEST
 
+static void *move_what_ends_with_its_block(void *arg)
+{
+    FTL_PERMIT(permit);
+    struct ftl_defer *held = NULL;
+    ftl_permit_move(&permit, &held); /* holds nothing: nothing happens */
+    ftl_assert(ftl_semaphore_acquire(semaphore, 1, FTL_FOREVER, &permit) == 0);
+    ftl_permit_move(&permit, &held);
+    return arg;
+}
+
+START_TEST(a_permit_that_ends_with_its_block_does_not_move)
+{
+    struct ftl_outcome outcome;
+    semaphore = ftl_semaphore_new(1);
+    struct ftl_task *task = fixture_spawn(move_what_ends_with_its_block, NULL);
+    ck_assert_int_eq(ftl_task_join(task, FTL_FOREVER, &outcome), 0);
+    ck_assert_int_eq(outcome.kind, FTL_PANICKED);
+    ck_assert_ptr_nonnull(strstr(outcome.panic->message, "FTL_PERMIT"));
+    ftl_outcome_clear(&outcome);
+    ck_assert_uint_eq(ftl_semaphore_available(semaphore), 1); /* it was still the block's */
+    ftl_semaphore_free(semaphore);
+}
+END_TEST
+
 /* How a task with a permit of two units ends; the permit stood in a frame that is gone by then. */
 enum way { RETURNS, PANICS, IS_ABORTED, WAYS };
 
@@ -547,6 +571,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, never_more_than_the_bound_are_inside);
     FIXTURE_CASE(suite, permits_come_back_however_the_holder_ends);
     FIXTURE_CASE(suite, a_permit_moves_into_a_task_and_ends_with_it);
+    FIXTURE_CASE(suite, a_permit_that_ends_with_its_block_does_not_move);
     FIXTURE_CASE(suite, a_permit_goes_into_a_spawn_and_needs_no_storage);
     FIXTURE_CASE(suite, a_move_that_is_taken_back_leaves_the_callers_defers_alone);
     FIXTURE_CASE(suite, a_permit_of_a_foreign_thread_may_be_released_by_a_task);

@@ -218,7 +218,7 @@ static int open_with(int number, struct ftl_signal **ret_listener)
 START_TEST(what_cannot_be_heard_is_refused)
 {
     static const int numbers[] = {0,      SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
-                                  SIGFPE, SIGILL,  SIGTRAP, SIGSYS,  SIGABRT};
+                                  SIGFPE, SIGILL,  SIGTRAP, SIGSYS,  SIGABRT, SIGURG};
     struct ftl_signal *listener = NULL;
     struct rlimit limit, none;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)

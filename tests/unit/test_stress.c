@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Millions of operations at full speed on real threads: each item arrives exactly once, each task
- * ends exactly once, and what it owned is given back exactly once. FTL_STRESS multiplies the work;
- * under sanitizers it is a fortieth. */
+ * Many operations at full speed on real threads: each item arrives exactly once, each task ends
+ * exactly once, and what it owned is given back exactly once. FTL_STRESS multiplies the work: 20 makes
+ * it ten million operations of each kind (minutes). Under sanitizers it is a twentieth. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <fettle/channel.h>
 #include <fettle/semaphore.h>
@@ -17,12 +18,12 @@
 #include "runtime/tcb.h"
 #include "tests/unit/task_fixture.h"
 
-static size_t scaled(size_t count)
+static size_t operations(void)
 {
+    enum { SHORT = 500000, SANITIZED = 20 };
     const char *factor = getenv("FTL_STRESS");
-    if (factor && atoi(factor) > 0)
-        count *= (size_t)atoi(factor);
-    return unit_slow() > 1 ? count / 40 : count;
+    size_t count = factor && atoi(factor) > 0 ? (size_t)atoi(factor) * SHORT : SHORT;
+    return unit_slow() > 1 ? count / SANITIZED : count;
 }
 
 /* ---- what has arrived: a byte for each item ---- */
@@ -82,7 +83,7 @@ START_TEST(ring_with_thieves)
 {
     enum { THIEVES = 2 };
     pthread_t thieves[THIEVES];
-    size_t count = scaled(10000000);
+    size_t count = operations();
     struct ftl_task *task;
     seen_begin(count);
     ftl__queue_init(&ring);
@@ -141,7 +142,7 @@ START_TEST(injected_chains)
     size_t halves[2] = {0, 1};
     injected = calloc(INJECTED, sizeof *injected);
     ck_assert_ptr_nonnull(injected);
-    for (size_t round = 0; round < scaled(400); round++) {
+    for (size_t round = 0; round <= operations() / INJECTED; round++) {
         pthread_t threads[4];
         seen_begin(INJECTED);
         atomic_store(&taken, 0);
@@ -198,7 +199,7 @@ START_TEST(channel_across_runtimes)
 {
     struct ftl_task *senders[3];
     pthread_t thread;
-    share = scaled(250000);
+    share = operations() / 4;
     seen_begin(4 * share);
     channel = ftl_channel_new(64, NULL);
     ck_assert_ptr_nonnull(channel);
@@ -241,7 +242,7 @@ START_TEST(one_permit)
     semaphore = ftl_semaphore_new(1);
     ck_assert_ptr_nonnull(semaphore);
     guarded = 0;
-    rounds = scaled(100000);
+    rounds = operations() / 8;
     for (int i = 0; i < 8; i++)
         tasks[i] = fixture_spawn(enter_and_leave, NULL);
     for (int i = 0; i < 8; i++)
@@ -287,7 +288,7 @@ static void *exchange(void *arg)
 START_TEST(oneshots_across_runtimes)
 {
     struct ftl_task *tasks[4];
-    rounds = scaled(50000);
+    rounds = operations() / 4;
     other_start();
     for (int i = 0; i < 4; i++)
         tasks[i] = fixture_spawn(exchange, NULL);
@@ -327,7 +328,7 @@ static void *run_set(void *arg)
 
 START_TEST(set_across_runtimes)
 {
-    rounds = scaled(500000);
+    rounds = operations();
     seen_begin(rounds);
     other_start();
     fixture_run(run_set, NULL);
@@ -373,7 +374,7 @@ static void *abort_and_join(void *arg)
 START_TEST(abort_storm)
 {
     struct ftl_task *tasks[4];
-    rounds = scaled(50000);
+    rounds = operations() / 4;
     atomic_store(&freed, 0);
     other_start();
     for (int i = 0; i < 4; i++)
@@ -385,8 +386,110 @@ START_TEST(abort_storm)
 }
 END_TEST
 
+/* ---- timers: each fires once, or is cancelled by what comes at about the same time ---- */
+
+enum { SLEEPERS = 500 };
+static uint32_t seed;
+
+/* Some µs to some ms. */
+static int64_t short_while(uint32_t *random)
+{
+    *random = *random * 1664525 + 1013904223;
+    return (*random >> 8) % (1u << (8 + (*random >> 28))); /* the upper bits are the good ones */
+}
+
+static void *sleep_and_see(void *arg)
+{
+    size_t sleeper = item_index(arg);
+    uint32_t random = seed + (uint32_t)sleeper;
+    for (size_t i = sleeper; i < seen_count; i += SLEEPERS) {
+        int64_t due = ftl_deadline(short_while(&random));
+        ftl_assert(ftl_sleep_until(due) == 0 && ftl_now() >= due);
+        see(i);
+    }
+    return NULL;
+}
+
+START_TEST(timers_that_fire)
+{
+    struct ftl_task *tasks[SLEEPERS];
+    seen_begin(operations());
+    for (size_t i = 0; i < SLEEPERS; i++)
+        tasks[i] = fixture_spawn(sleep_and_see, item(i));
+    for (int i = 0; i < SLEEPERS; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+    seen_end();
+}
+END_TEST
+
+/* Whoever is late keeps the other waiting: the message comes at about the deadline of its receiver. */
+struct rendezvous {
+    struct ftl_oneshot there, back;
+    size_t index;
+};
+
+static struct rendezvous *meetings;
+
+static void *send_about_then(void *arg)
+{
+    struct rendezvous *meeting = arg;
+    uint32_t random = ~(seed + (uint32_t)meeting->index);
+    void *value;
+    for (size_t i = meeting->index; i < seen_count; i += SLEEPERS) {
+        ftl_assert(ftl_sleep_until(ftl_deadline(short_while(&random))) == 0);
+        ftl_oneshot_send(&meeting->there, item(i));
+        ftl_assert(ftl_oneshot_recv(&meeting->back, FTL_FOREVER, &value) == 0);
+        ftl_oneshot_init(&meeting->back);
+        ftl_oneshot_send(value, NULL); /* the way is free again */
+    }
+    return NULL;
+}
+
+static void *receive_until_then(void *arg)
+{
+    struct rendezvous *meeting = arg;
+    uint32_t random = seed + (uint32_t)meeting->index;
+    void *value;
+    for (size_t i = meeting->index; i < seen_count; i += SLEEPERS) {
+        struct ftl_oneshot next;
+        int64_t deadline = ftl_deadline(short_while(&random));
+        while (ftl_oneshot_recv(&meeting->there, deadline, &value) == FTL_ETIMEDOUT)
+            deadline = ftl_deadline(short_while(&random));
+        ftl_assert(value == item(i));
+        see(i);
+        ftl_oneshot_init(&meeting->there);
+        ftl_oneshot_init(&next);
+        ftl_oneshot_send(&meeting->back, &next);
+        ftl_assert(ftl_oneshot_recv(&next, FTL_FOREVER, &value) == 0);
+    }
+    return NULL;
+}
+
+START_TEST(timers_that_are_cancelled)
+{
+    struct ftl_task *tasks[2 * SLEEPERS];
+    seen_begin(operations() / 4);
+    meetings = calloc(SLEEPERS, sizeof *meetings);
+    ck_assert_ptr_nonnull(meetings);
+    other_start();
+    for (size_t i = 0; i < SLEEPERS; i++) {
+        meetings[i].index = i;
+        tasks[2 * i] = fixture_spawn(receive_until_then, &meetings[i]);
+        ck_assert_int_eq(
+            ftl_spawn(other, send_about_then, &meetings[i], NULL, &tasks[2 * i + 1]), 0);
+    }
+    for (int i = 0; i < 2 * SLEEPERS; i++)
+        ck_assert_int_eq(fixture_join(tasks[i]), FTL_COMPLETED);
+    other_stop();
+    free(meetings);
+    seen_end();
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
+    seed = (uint32_t)time(NULL);
+    printf("# seed %u\n", (unsigned)seed);
     UNIT_CASE(suite, ring_with_thieves);
     UNIT_CASE(suite, injected_chains);
     FIXTURE_CASE(suite, channel_across_runtimes);
@@ -394,6 +497,8 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, oneshots_across_runtimes);
     FIXTURE_CASE(suite, set_across_runtimes);
     FIXTURE_CASE(suite, abort_storm);
+    FIXTURE_CASE(suite, timers_that_fire);
+    FIXTURE_CASE(suite, timers_that_are_cancelled);
 }
 
 UNIT_MAIN("stress", add_cases)
