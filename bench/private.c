@@ -196,6 +196,13 @@ void bench_private_fettled(struct bench_private *bench, const char *config)
     wait_until_ready(bench);
 }
 
+void bench_private_stop_fettled(struct bench_private *bench)
+{
+    stop(&bench->fettled, SIGTERM);
+    (void)close(bench->fettled_log);
+    bench->fettled_log = -1;
+}
+
 static redisReply *checked(redisContext *context, redisReply *reply)
 {
     if (reply == NULL)

@@ -28,6 +28,8 @@ void bench_private_open(struct bench_private *bench);
 /* Starts fettled with this configuration text and waits until it says that it is ready. Its log is
  * kept small by the configuration: at most a pipe full of it is not read. */
 void bench_private_fettled(struct bench_private *bench, const char *config);
+/* Ends it as a service manager would; another can be started then. */
+void bench_private_stop_fettled(struct bench_private *bench);
 
 /* Another connection to the same server. */
 redisContext *bench_connect(const struct bench_private *bench);

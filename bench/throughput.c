@@ -1,66 +1,121 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. How many no-op jobs a second fettled claims, runs and settles, beside bench/ceiling (a bare
- * hiredis loop that claims and acknowledges as many at once, in the same run on the same machine).
- * Each round fills a queue of a private redis-server while it is paused, lets fettled at it, and takes
- * the time from the first job that is claimed to the last that is settled, looking every
- * two milliseconds. The ceiling's round comes before it, while fettled waits. The figures are medians.
+ * DESIGN. How many no-op jobs a second fettled claims, runs and settles. Three ways to look:
  *
- *     bench/throughput [--jobs N] [--rounds N] [--concurrency N] [--class NAME] [--without-ceiling] */
+ *   - A queue is filled while it is paused, and drained: from the first job that is claimed to the
+ *     last that is settled, looking every two milliseconds. Beside it bench/ceiling, a bare hiredis
+ *     loop that claims and acknowledges as many at once as the whole concurrency: its best record of
+ *     the same round.
+ *   - With --queued the queue is filled to a depth and held there by a producer, this process.
+ *   - With --producer the same at one depth, beside the drain: what a producer at the same time costs.
+ *
+ * Every round starts a fettled for each concurrency, so that several take turns. The figures are
+ * medians of the rounds; `flat` is the least of a row of figures by the largest. What the threads used
+ * per job is printed with each figure: it says where the time goes, and hardly depends on
+ * what else the machine does.
+ *
+ *     bench/throughput [--jobs N] [--rounds N] [--concurrency N,…] [--queued N,… | --producer]
+ *                      [--class NAME] [--without-ceiling] */
 #include <errno.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/feed.h"
 #include "bench/private.h"
+#include "bench/usage.h"
 
-enum { PAYLOAD = 170, CHUNK = 1000, ROUNDS_MAX = 99, ROUND_SECONDS = 120,
-       LOOK_EVERY_NS = 2000000 };
+enum { ROUNDS_MAX = 99, ROW_MAX = 8, ROUND_SECONDS = 120, CEILING_BATCH_MAX = 4000,
+       LOOK_EVERY_NS = 2000000, PRODUCER_DEPTH = 10000 };
 
 static struct {
-    long jobs, rounds, concurrency;
+    long jobs, rounds;
+    long concurrency[ROW_MAX], queued[ROW_MAX];
+    size_t concurrencies, depths;
     const char *class;
-    int without_ceiling;
-} option = {300000, 5, 1000, "Noop", 0};
+    bool without_ceiling, producer;
+} option = {.jobs = 300000, .rounds = 5, .concurrency = {1000}, .concurrencies = 1,
+            .class = "Noop"};
+
+static struct bench_private bench;
+
+/* One round of one setting: jobs a second, and microseconds per job of each part. */
+struct figure {
+    double rate, control, workers, redis;
+};
+
+/* ---- options --------------------------------------------------------------------------------- */
 
 static void usage(FILE *out)
 {
-    fprintf(out, "usage: throughput [--jobs N] [--rounds N] [--concurrency N] [--class NAME] "
+    fprintf(out, "usage: throughput [--jobs N] [--rounds N] [--concurrency N,...]\n"
+                 "                  [--queued N,... | --producer] [--class NAME] "
                  "[--without-ceiling]\n");
 }
 
-static long positive(const char *text, long most)
+static long positive(const char *text, const char **ret_end, long most)
 {
     char *end;
     errno = 0;
     long value = strtol(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < 1 || value > most)
+    if (errno != 0 || end == text || (*end != '\0' && *end != ',') || value < 1 || value > most)
         bench_die("%s: not a number from 1 to %ld", text, most);
+    *ret_end = end;
     return value;
+}
+
+static long single(const char *text, long most)
+{
+    const char *end;
+    long value = positive(text, &end, most);
+    if (*end != '\0')
+        bench_die("%s: one number is expected", text);
+    return value;
+}
+
+static size_t row(const char *text, long most, long ret_values[ROW_MAX])
+{
+    size_t count = 0;
+    do {
+        if (count == ROW_MAX)
+            bench_die("%s: more than %d numbers", text, (int)ROW_MAX);
+        ret_values[count++] = positive(text, &text, most);
+    } while (*text++ == ',');
+    return count;
 }
 
 static void read_options(int argc, char **argv)
 {
     static const struct option options[] = {
         {"jobs", required_argument, NULL, 'j'},        {"rounds", required_argument, NULL, 'r'},
-        {"concurrency", required_argument, NULL, 'c'}, {"class", required_argument, NULL, 'k'},
+        {"concurrency", required_argument, NULL, 'c'}, {"queued", required_argument, NULL, 'q'},
+        {"producer", no_argument, NULL, 'p'},          {"class", required_argument, NULL, 'k'},
         {"without-ceiling", no_argument, NULL, 'w'},   {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
-        case 'j': option.jobs = positive(optarg, 100000000); break;
-        case 'r': option.rounds = positive(optarg, ROUNDS_MAX); break;
-        case 'c': option.concurrency = positive(optarg, 100000); break;
+        case 'j': option.jobs = single(optarg, 100000000); break;
+        case 'r': option.rounds = single(optarg, ROUNDS_MAX); break;
+        case 'c': option.concurrencies = row(optarg, 100000, option.concurrency); break;
+        case 'q': option.depths = row(optarg, 100000000, option.queued); break;
+        case 'p': option.producer = true; break;
         case 'k': option.class = optarg; break;
-        case 'w': option.without_ceiling = 1; break;
+        case 'w': option.without_ceiling = true; break;
         case 'h': usage(stdout); exit(0);
         default: usage(stderr); exit(2);
         }
     }
+    if (optind != argc || (option.producer && option.depths > 0)) {
+        usage(stderr);
+        exit(2);
+    }
 }
 
-static void start_fettled(struct bench_private *bench)
+/* ---- fettled ---------------------------------------------------------------------------------- */
+
+static void start_fettled(long concurrency)
 {
     char config[2048], modules[512];
     if (getenv("MODULES_DIR") != NULL)
@@ -70,51 +125,56 @@ static void start_fettled(struct bench_private *bench)
     snprintf(config, sizeof config,
              "redis = { url = \"unix://%s\"; };\n"
              "concurrency = %ld;\n"
+             "workers = 2;\n"
              "queues = ( { name = \"default\"; } );\n"
              "module_path = [ \"%s\" ];\n"
              "handlers = ( { class = \"%s\"; module = \"hello\"; } );\n"
              "log = { level = \"info\"; format = \"logfmt\"; jobs = \"failures\"; };\n",
-             bench->socket, option.concurrency, modules, option.class);
-    bench_private_fettled(bench, config);
+             bench.socket, concurrency, modules, option.class);
+    bench_private_fettled(&bench, config);
 }
 
-/* N jobs of PAYLOAD bytes, oldest first, while the queue is paused. */
-static void fill(struct bench_private *bench)
+static void owner(char *buf, size_t size)
 {
-    char payload[PAYLOAD + 64];
-    bench_integer(bench->context, "SADD paused default");
-    for (long i = 0; i < option.jobs;) {
-        long count = option.jobs - i < CHUNK ? option.jobs - i : CHUNK;
-        for (long j = 0; j < count; j++, i++) {
-            int size = snprintf(payload, sizeof payload,
-                                "{\"class\":\"%s\",\"args\":[],\"jid\":\"%024lx\",\"retry\":true,"
-                                "\"queue\":\"default\",\"created_at\":1795196280.022185,"
-                                "\"enqueued_at\":1795196280.022185}",
-                                option.class, (unsigned long)i);
-            /* Space before the closing brace makes it PAYLOAD bytes. */
-            for (; size < PAYLOAD; size++) {
-                payload[size] = '}';
-                payload[size - 1] = ' ';
-            }
-            if (redisAppendCommand(bench->context, "LPUSH queue:default %b", payload,
-                                   (size_t)size) != REDIS_OK)
-                bench_die("redis: %s", bench->context->errstr);
-        }
-        for (long j = 0; j < count; j++) {
-            redisReply *reply = NULL;
-            if (redisGetReply(bench->context, (void **)&reply) != REDIS_OK ||
-                reply->type != REDIS_REPLY_INTEGER)
-                bench_die("LPUSH failed");
-            freeReplyObject(reply);
-        }
-    }
+    redisReply *reply = bench_call(bench.context, "HKEYS fettle:owners");
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1)
+        bench_die("expected one owner in fettle:owners");
+    snprintf(buf, size, "%s", reply->element[0]->str);
+    freeReplyObject(reply);
 }
+
+static struct figure used(void)
+{
+    return (struct figure){.control = (double)usage_of(bench.fettled, "control"),
+                           .workers = (double)usage_of(bench.fettled, "jobs"),
+                           .redis = (double)usage_of(bench.redis, "redis-server")};
+}
+
+static struct figure figure(long long jobs, int64_t ns, struct figure before)
+{
+    struct figure now = used();
+    double per_job = 1e3 * (double)jobs;
+    return (struct figure){.rate = (double)jobs / ((double)ns / 1e9),
+                           .control = (now.control - before.control) / per_job,
+                           .workers = (now.workers - before.workers) / per_job,
+                           .redis = (now.redis - before.redis) / per_job};
+}
+
+static void check_failures(void)
+{
+    long long failed = bench_integer(bench.context, "ZCARD retry") +
+                       bench_integer(bench.context, "ZCARD dead");
+    if (failed != 0)
+        bench_die("%lld jobs failed", failed);
+}
+
+/* ---- rounds ------------------------------------------------------------------------------- */
 
 /* What is not settled: *ret_waiting jobs in the queue or at its front, and the batches of fettled.
  * One round trip. */
-static long long unsettled(struct bench_private *bench, const char *id, long long *ret_waiting)
+static long long unsettled(const char *id, long long *ret_waiting)
 {
-    redisContext *context = bench->context;
+    redisContext *context = bench.context;
     long long count[3];
     if (redisAppendCommand(context, "LLEN queue:default") != REDIS_OK ||
         redisAppendCommand(context, "LLEN fettle:front:default") != REDIS_OK ||
@@ -132,25 +192,17 @@ static long long unsettled(struct bench_private *bench, const char *id, long lon
     return *ret_waiting + count[2];
 }
 
-static void owner(struct bench_private *bench, char *buf, size_t size)
-{
-    redisReply *reply = bench_call(bench->context, "HKEYS fettle:owners");
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1)
-        bench_die("expected one owner in fettle:owners");
-    snprintf(buf, size, "%s", reply->element[0]->str);
-    freeReplyObject(reply);
-}
-
-/* Jobs a second of one round. */
-static double round_of_fettled(struct bench_private *bench)
+static struct figure drain(void)
 {
     char id[256];
     long long waiting, left;
-    fill(bench);
-    owner(bench, id, sizeof id);
-    bench_integer(bench->context, "SREM paused default");
+    bench_integer(bench.context, "SADD paused default");
+    feed_push(bench.context, option.jobs);
+    owner(id, sizeof id);
+    struct figure before = used();
+    bench_integer(bench.context, "SREM paused default");
     int64_t start = bench_now(), limit = start + (int64_t)ROUND_SECONDS * 1000000000;
-    while ((left = unsettled(bench, id, &waiting)) > 0) {
+    while ((left = unsettled(id, &waiting)) > 0) {
         int64_t now = bench_now();
         if (waiting == option.jobs)
             start = now;
@@ -158,22 +210,35 @@ static double round_of_fettled(struct bench_private *bench)
             bench_die("%lld jobs are left after %d s", left, (int)ROUND_SECONDS);
         bench_sleep(LOOK_EVERY_NS);
     }
-    double seconds = (double)(bench_now() - start) / 1e9;
-    long long failed = bench_integer(bench->context, "ZCARD retry") +
-                       bench_integer(bench->context, "ZCARD dead");
-    if (failed != 0)
-        bench_die("%lld jobs failed", failed);
-    return (double)option.jobs / seconds;
+    return figure(option.jobs, bench_now() - start, before);
 }
 
-/* Jobs a second of the best record of bench/ceiling at a batch of our concurrency. */
-static double round_of_ceiling(char name[32])
+static struct figure hold(long depth)
+{
+    int64_t ns, limit = bench_now() + (int64_t)ROUND_SECONDS * 1000000000;
+    bench_integer(bench.context, "SADD paused default");
+    feed_push(bench.context, depth);
+    bench_integer(bench.context, "SREM paused default");
+    while (feed_waiting(bench.context) == depth) {
+        if (bench_now() > limit)
+            bench_die("nothing was claimed within %d s", (int)ROUND_SECONDS);
+        bench_sleep(LOOK_EVERY_NS);
+    }
+    struct figure before = used();
+    long long taken = feed_hold(bench.context, depth, option.jobs, &ns);
+    struct figure result = figure(taken, ns, before);
+    bench_integer(bench.context, "DEL queue:default fettle:front:default");
+    return result;
+}
+
+/* Jobs a second of the best record of bench/ceiling at a batch of the concurrency. */
+static double ceiling(long concurrency, char name[32])
 {
     char path[512], command[700], line[256] = "";
     double value = 0;
     bench_build_path(path, sizeof path, "bench/ceiling");
     snprintf(command, sizeof command, "'%s' --print-best %ld --jobs %ld --rounds 1", path,
-             option.concurrency, option.jobs);
+             concurrency < CEILING_BATCH_MAX ? concurrency : CEILING_BATCH_MAX, option.jobs);
     FILE *pipe = popen(command, "r");
     if (pipe == NULL || fgets(line, sizeof line, pipe) == NULL || pclose(pipe) != 0 ||
         sscanf(line, "%31s %*d %lf", name, &value) != 2 || value <= 0)
@@ -181,35 +246,134 @@ static double round_of_ceiling(char name[32])
     return value;
 }
 
+/* ---- figures ---------------------------------------------------------------------------------- */
+
 static double median(double *values, long count)
 {
     qsort(values, (size_t)count, sizeof *values, bench_compare_doubles);
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+static struct figure middle(const struct figure *figures, long count)
+{
+    double rate[ROUNDS_MAX], control[ROUNDS_MAX], workers[ROUNDS_MAX], redis[ROUNDS_MAX];
+    for (long i = 0; i < count; i++) {
+        rate[i] = figures[i].rate;
+        control[i] = figures[i].control;
+        workers[i] = figures[i].workers;
+        redis[i] = figures[i].redis;
+    }
+    return (struct figure){median(rate, count), median(control, count), median(workers, count),
+                           median(redis, count)};
+}
+
+static void print_round(long round, const char *what, long of, struct figure figure)
+{
+    printf("# round %ld, %s %ld: %.0f jobs/s; us per job: control %.2f, workers %.2f, redis %.2f\n",
+           round + 1, what, of, figure.rate, figure.control, figure.workers, figure.redis);
+    fflush(stdout);
+}
+
+static void print_middle(const char *what, long of, struct figure figure)
+{
+    printf("fettled %.0f jobs/s (%s %ld; median of %ld, %ld jobs of %d B; us of processor time per "
+           "job: control %.2f, workers %.2f, redis %.2f)\n",
+           figure.rate, what, of, option.rounds, option.jobs, (int)FEED_PAYLOAD, figure.control,
+           figure.workers, figure.redis);
+}
+
+static void print_flat(const struct figure *figures, size_t count)
+{
+    double least = figures[0].rate, largest = figures[0].rate;
+    for (size_t i = 1; i < count; i++) {
+        least = figures[i].rate < least ? figures[i].rate : least;
+        largest = figures[i].rate > largest ? figures[i].rate : largest;
+    }
+    if (count > 1)
+        printf("flat    %.2f\n", least / largest);
+}
+
+/* ---- what is measured ------------------------------------------------------------------------- */
+
+/* A queue that is drained, at each concurrency, beside the ceiling. */
+static void measure_drain(void)
+{
+    static struct figure figures[ROW_MAX][ROUNDS_MAX];
+    static double limit[ROW_MAX][ROUNDS_MAX], ratio[ROW_MAX][ROUNDS_MAX];
+    struct figure medians[ROW_MAX];
+    char record[32] = "";
+    for (long i = 0; i < option.rounds; i++) {
+        for (size_t c = 0; c < option.concurrencies; c++) {
+            long concurrency = option.concurrency[c];
+            limit[c][i] = option.without_ceiling ? 1 : ceiling(concurrency, record);
+            start_fettled(concurrency);
+            figures[c][i] = drain();
+            check_failures();
+            bench_private_stop_fettled(&bench);
+            ratio[c][i] = figures[c][i].rate / limit[c][i];
+            print_round(i, "concurrency", concurrency, figures[c][i]);
+            if (!option.without_ceiling)
+                printf("#   ceiling %.0f (%s), ratio %.2f\n", limit[c][i], record, ratio[c][i]);
+        }
+    }
+    for (size_t c = 0; c < option.concurrencies; c++) {
+        medians[c] = middle(figures[c], option.rounds);
+        print_middle("concurrency", option.concurrency[c], medians[c]);
+        if (!option.without_ceiling)
+            printf("ceiling %.0f jobs/s\nratio   %.2f\n", median(limit[c], option.rounds),
+                   median(ratio[c], option.rounds));
+    }
+    print_flat(medians, option.concurrencies);
+}
+
+/* A queue that is held at each depth. */
+static void measure_depths(void)
+{
+    static struct figure figures[ROW_MAX][ROUNDS_MAX];
+    struct figure medians[ROW_MAX];
+    start_fettled(option.concurrency[0]);
+    for (long i = 0; i < option.rounds; i++) {
+        for (size_t d = 0; d < option.depths; d++) {
+            figures[d][i] = hold(option.queued[d]);
+            print_round(i, "queued", option.queued[d], figures[d][i]);
+        }
+    }
+    check_failures();
+    for (size_t d = 0; d < option.depths; d++) {
+        medians[d] = middle(figures[d], option.rounds);
+        print_middle("queued", option.queued[d], medians[d]);
+    }
+    print_flat(medians, option.depths);
+}
+
+/* The same jobs from a queue that is full, and from one that a producer keeps filling. */
+static void measure_producer(void)
+{
+    static struct figure without[ROUNDS_MAX], with[ROUNDS_MAX];
+    start_fettled(option.concurrency[0]);
+    for (long i = 0; i < option.rounds; i++) {
+        without[i] = drain();
+        print_round(i, "without a producer, concurrency", option.concurrency[0], without[i]);
+        with[i] = hold(PRODUCER_DEPTH);
+        print_round(i, "with a producer, concurrency", option.concurrency[0], with[i]);
+    }
+    check_failures();
+    print_middle("without a producer, concurrency", option.concurrency[0],
+                 middle(without, option.rounds));
+    print_middle("with a producer, concurrency", option.concurrency[0],
+                 middle(with, option.rounds));
+}
+
 int main(int argc, char **argv)
 {
-    static struct bench_private bench;
-    double fettled[ROUNDS_MAX], ceiling[ROUNDS_MAX], ratio[ROUNDS_MAX];
-    char record[32] = "";
     read_options(argc, argv);
+    feed_prepare(option.class);
     bench_private_open(&bench);
-    start_fettled(&bench);
-    for (long i = 0; i < option.rounds; i++) {
-        ceiling[i] = option.without_ceiling ? 0 : round_of_ceiling(record);
-        fettled[i] = round_of_fettled(&bench);
-        ratio[i] = option.without_ceiling ? 0 : fettled[i] / ceiling[i];
-        printf("# round %ld: fettled %.0f, ceiling %.0f, ratio %.2f\n", i + 1, fettled[i],
-               ceiling[i], ratio[i]);
-        fflush(stdout);
-    }
-    printf("fettled %.0f jobs/s (%ld jobs of %d B, concurrency %ld, median of %ld)\n",
-           median(fettled, option.rounds), option.jobs, (int)PAYLOAD, option.concurrency,
-           option.rounds);
-    if (!option.without_ceiling) {
-        printf("ceiling %.0f jobs/s (%s, batch %ld)\n", median(ceiling, option.rounds), record,
-               option.concurrency);
-        printf("ratio   %.2f\n", median(ratio, option.rounds));
-    }
+    if (option.producer)
+        measure_producer();
+    else if (option.depths > 0)
+        measure_depths();
+    else
+        measure_drain();
     return 0;
 }

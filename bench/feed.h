@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Jobs for a queue named "default": as many as are wanted, or so many that always about as many wait.
+ * Whatever goes wrong ends the bench. */
+#ifndef FETTLE_BENCH_FEED_H
+#define FETTLE_BENCH_FEED_H
+
+#include "bench/private.h"
+
+enum { FEED_PAYLOAD = 170 }; /* bytes of a job */
+
+/* Makes the commands; `class` outlives them. */
+void feed_prepare(const char *class);
+
+/* Pushes `count` jobs. */
+void feed_push(redisContext *context, long count);
+
+/* How many jobs wait in the queue and at its front. */
+long long feed_waiting(redisContext *context);
+
+/* Pushes as many as were taken, so that about `depth` wait, until `count` have been pushed. Returns
+ * how many were taken in *ret_ns nanoseconds. */
+long long feed_hold(redisContext *context, long long depth, long long count, int64_t *ret_ns);
+
+#endif
