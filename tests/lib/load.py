@@ -153,7 +153,9 @@ class Load:
     def settle(self, timeout=60):
         """Waits until every job is done, or in one of these."""
         try:
-            until(lambda: not self.busy(), timeout, "all jobs to end", pause=0.1)
+            # Twice: a job may go from one place to another between the looks at these.
+            until(lambda: not self.busy() and not self.busy(), timeout, "all jobs to end",
+                  pause=0.1)
         except Timeout as error:
             raise Timeout("%s: %s" % (error, self.busy()[:5])) from None
 
