@@ -2,8 +2,8 @@
  *
  * DESIGN
  * The scan behind every job: each byte that arrives from Redis passes here exactly once before it
- * runs. So the reader is a plain state machine over the bytes: strings are skipped eight bytes at a
- * time while nothing in them needs a look, nesting is one bit per level (object or array) on the
+ * runs. So the reader is a plain state machine over the bytes: strings and digits are skipped many
+ * bytes at a time while nothing in them needs a look, nesting is one bit per level (object or array) on the
  * stack, and the caller gets positions instead of values.
  *
  * A function that skips something takes the position where it begins and returns the one behind it,
@@ -15,6 +15,10 @@
 
 #include <endian.h>
 #include <string.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include <fettle/task.h>
 
@@ -53,27 +57,83 @@ static inline const char *skip_blanks(const struct ftl__json_reader *reader, con
     return p;
 }
 
+#ifdef __SSE2__
+
+#define WIDTH 16
+
+static inline __m128i load(const char *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+/* A bit for each byte that ends a plain stretch: quote, backslash, control or not ASCII, both of which
+ * are below the blank if bytes are signed. */
+static inline unsigned special_bytes(const char *p)
+{
+    __m128i bytes = load(p);
+    __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+    __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+    __m128i below = _mm_cmplt_epi8(bytes, _mm_set1_epi8(' '));
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), below));
+}
+
+/* A bit for each byte that is no digit. */
+static inline unsigned other_than_digits(const char *p)
+{
+    __m128i value = _mm_sub_epi8(load(p), _mm_set1_epi8('0'));
+    __m128i digit = _mm_cmpeq_epi8(value, _mm_min_epu8(value, _mm_set1_epi8(9)));
+    return (unsigned)_mm_movemask_epi8(digit) ^ 0xffff;
+}
+
+static inline int first_of(unsigned bits)
+{
+    return __builtin_ctz(bits);
+}
+
+#else
+
+#define WIDTH 8
+
+static const uint64_t ones = 0x0101010101010101;
+
+static inline uint64_t load(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return le64toh(word);
+}
+
 /* Sets the high bit of each byte that ends a plain stretch (quote, backslash, control, not ASCII).
  * A borrow can set it in bytes above such a one too: the lowest is exact, and only it is used. */
-static inline uint64_t special_bytes(uint64_t word)
+static inline uint64_t special_bytes(const char *p)
 {
-    const uint64_t ones = 0x0101010101010101;
+    uint64_t word = load(p);
     uint64_t quote = (word ^ ones * '"') - ones;
     uint64_t backslash = (word ^ ones * '\\') - ones;
     uint64_t control = word - ones * ' ';
     return (quote | backslash | control | word) & ones * 0x80;
 }
 
+/* The same for each byte that is no digit: a carry or a borrow only goes beyond the lowest one. */
+static inline uint64_t other_than_digits(const char *p)
+{
+    uint64_t word = load(p);
+    uint64_t below = word - ones * '0', above = word + ones * (0x7f - '9');
+    return (below | above | word) & ones * 0x80;
+}
+
+static inline int first_of(uint64_t bits)
+{
+    return __builtin_ctzll(bits) >> 3;
+}
+
+#endif
+
 static inline const char *skip_plain(const char *p, const char *end)
 {
-    while (end - p >= 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        uint64_t special = special_bytes(le64toh(word));
-        if (special != 0)
-            return p + (__builtin_ctzll(special) >> 3);
-        p += 8;
-    }
+    for (; end - p >= WIDTH; p += WIDTH)
+        if (special_bytes(p) != 0)
+            return p + first_of(special_bytes(p));
     while (p < end && *p >= ' ' && *p < 0x7f && *p != '"' && *p != '\\')
         p++;
     return p;
@@ -112,13 +172,10 @@ static const char *skip_character(struct ftl__json_reader *reader, const char *p
     return p + length;
 }
 
-/* From the opening quote to behind the closing one. */
-static inline const char *skip_string(struct ftl__json_reader *reader, const char *p,
-                                      bool *ret_escaped)
+/* From what ended a plain stretch to behind the closing quote. */
+static const char *skip_rest(struct ftl__json_reader *reader, const char *p, bool *ret_escaped)
 {
-    p++;
     while (p != NULL) {
-        p = skip_plain(p, reader->end);
         if (p == reader->end)
             return refuse(reader, p, FTL_EPROTO, "unterminated string");
         if (*p == '"')
@@ -129,8 +186,19 @@ static inline const char *skip_string(struct ftl__json_reader *reader, const cha
         } else {
             p = skip_character(reader, p);
         }
+        if (p != NULL)
+            p = skip_plain(p, reader->end);
     }
     return NULL;
+}
+
+/* From the opening quote to behind the closing one. */
+static inline const char *skip_string(struct ftl__json_reader *reader, const char *p,
+                                      bool *ret_escaped)
+{
+    p = skip_plain(p + 1, reader->end);
+    /* Mostly that was all of it. */
+    return p < reader->end && *p == '"' ? p + 1 : skip_rest(reader, p, ret_escaped);
 }
 
 /* ---- values ----------------------------------------------------------------------------- */
@@ -140,12 +208,20 @@ static inline bool is_digit(char c)
     return (unsigned char)(c - '0') <= 9;
 }
 
-static inline const char *skip_digits(struct ftl__json_reader *reader, const char *p)
+static inline const char *end_of_digits(const char *p, const char *end)
 {
-    const char *begin = p, *end = reader->end;
+    for (; end - p >= WIDTH; p += WIDTH)
+        if (other_than_digits(p) != 0)
+            return p + first_of(other_than_digits(p));
     while (p < end && is_digit(*p))
         p++;
-    return p > begin ? p : refuse(reader, p, FTL_EPROTO, "invalid number");
+    return p;
+}
+
+static inline const char *skip_digits(struct ftl__json_reader *reader, const char *p)
+{
+    const char *end = end_of_digits(p, reader->end);
+    return end > p ? end : refuse(reader, p, FTL_EPROTO, "invalid number");
 }
 
 static const char *skip_number(struct ftl__json_reader *reader, const char *p)
@@ -173,7 +249,7 @@ static const char *skip_word(struct ftl__json_reader *reader, const char *p, con
 }
 
 /* All but arrays and objects. */
-static inline const char *skip_scalar(struct ftl__json_reader *reader, const char *p,
+static inline __attribute__((always_inline)) const char *skip_scalar(struct ftl__json_reader *reader, const char *p,
                                       enum ftl__json_type *ret_type)
 {
     bool escaped;
