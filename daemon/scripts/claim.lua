@@ -51,35 +51,40 @@ local counting = not all_usual and call('HLEN', recoveries) > 0
 local bytes, largest, full = 0, 0, false
 
 -- Reads from the right end of a list, after `jobs` that the caller has from elsewhere. Returns how
--- many it added to them, or an error reply.
+-- many it added to them, or an error reply. What is counted for each job is local and not asked of
+-- the table: `#jobs` is a search.
 local function read(key, jobs, limit, first)
-    local taken = 0
-    while #jobs < limit and not full do
-        local n = math.min(largest == 0 and CHUNK / 2 or CHUNK, limit - #jobs)
-        if largest * n > max_bytes - bytes then
-            n = math.max(1, math.floor((max_bytes - bytes) / largest))
+    local before, sum, most = #jobs, bytes, largest
+    local have = before
+    while have < limit and not full do
+        local n = math.min(most == 0 and CHUNK / 2 or CHUNK, limit - have)
+        if most * n > max_bytes - sum then
+            n = math.max(1, math.floor((max_bytes - sum) / most))
         end
-        local some = pcall('LRANGE', key, -taken - n, -taken - 1)
+        local some = pcall('LRANGE', key, before - have - n, before - have - 1)
         if some.err then
             return some
         end
-        for i = #some, 1, -1 do
-            local size = #some[i]
-            if bytes + size > max_bytes and not (first and #jobs == 0) then
+        local count = #some
+        for i = count, 1, -1 do
+            local job = some[i]
+            local size = #job
+            if sum + size > max_bytes and not (first and have == 0) then
                 full = true
-                return taken
+                break
             end
-            bytes, taken = bytes + size, taken + 1
-            jobs[#jobs + 1] = some[i]
-            if size > largest then
-                largest = size
+            have, sum = have + 1, sum + size
+            jobs[have] = job
+            if size > most then
+                most = size
             end
         end
-        if #some < n then
+        if count < n then
             break
         end
     end
-    return taken
+    bytes, largest = sum, most
+    return have - before
 end
 
 -- How often each job was recovered, or an error reply.
