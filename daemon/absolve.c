@@ -29,7 +29,7 @@ static int check_reaped(const struct ftl__reap_options *options, const char *id)
     status = ftl__reply_check(reply, REDIS_REPLY_INTEGER, "HEXISTS");
     if (status == 0 && reply->integer != 0)
         status = FTL_EAGAIN;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 
@@ -63,7 +63,7 @@ static int absolve_some(const struct ftl__reap_options *options, struct ftl__inv
     if (status != 0)
         return status;
     status = ftl__reply_check(reply, REDIS_REPLY_INTEGER, "absolve");
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status != 0 ? status : options->tend(options->arg);
 }
 
@@ -82,7 +82,7 @@ static int read_page(const struct ftl__reap_options *options, const char *cursor
                         reply->element[1]->type != REDIS_REPLY_ARRAY))
         status = FTL_EPROTO;
     if (status != 0)
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     else
         *ret_reply = reply;
     return status;
@@ -101,7 +101,7 @@ int ftl__absolve(const struct ftl__reap_options *options, struct ftl__invoke *in
         for (size_t at = 0; status == 0 && at + 1 < reply->element[1]->elements;)
             status = absolve_some(options, invoke, id, reply->element[1], &at);
         snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
         if (strcmp(cursor, "0") == 0)
             break;
     }

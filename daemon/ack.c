@@ -113,7 +113,7 @@ int ftl__ack_finish(struct ftl__ack *ack)
             code = take_answers(ack, reply);
         else if (code == FTL_EFENCED)
             ftl__lease_suspect(ack->lease, id);
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     }
     ftl__ledger_give_back(ack->ledger, &ack->batches);
     ack->count = 0;

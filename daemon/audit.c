@@ -127,6 +127,6 @@ int ftl__audit(const struct ftl__round_context *context)
     /* Another registration has begun meanwhile: what was read is not ours any more. */
     if (code == 0 && context->ledger->id[0] != '\0' && context->ledger->epoch == epoch)
         code = compare(context, reply);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return code;
 }

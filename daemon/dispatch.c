@@ -215,7 +215,7 @@ static void start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot
 }
 
 void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch, uint32_t index,
-                       char *bytes, size_t size, uint32_t recoveries, int64_t now)
+                       const char *bytes, size_t size, uint32_t recoveries, int64_t now)
 {
     struct ftl__slot *slot = ftl__slots_take(dispatch->options.slots);
     struct ftl__route route;
@@ -223,12 +223,14 @@ void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch,
     slot->batch = batch;
     slot->index = index;
     slot->queue = batch->queue;
-    slot->run.bytes = bytes;
-    slot->run.size = size;
     slot->run.queue = batch->queue->name;
     slot->run.token = batch->token + index;
     slot->run.runtime = dispatch->options.jobs;
     slot->run.on_line = ftl__report_line;
+    if (ftl__slot_set_bytes(slot, bytes, size) != 0) {
+        ftl__list_push_front(&dispatch->overflow, &slot->link);
+        return;
+    }
     if (ftl__route(slot, dispatch->options.registry, dispatch->options.max_payload, recoveries,
                    &route) != 0) {
         ftl__settle_end(dispatch->options.settle, slot, route.end, route.error_class,

@@ -50,10 +50,10 @@ uint32_t ftl__dispatch_park_room(const struct ftl__dispatch *dispatch);
 int ftl__dispatch_promise(struct ftl__dispatch *dispatch, uint32_t count);
 void ftl__dispatch_redeem(struct ftl__dispatch *dispatch, uint32_t count);
 
-/* A job as claimed; takes `bytes` (malloc'd) over. Call pushed() when a whole row has been handed
- * in: jobs for which there was no room go back to their queue then, and it returns true. */
+/* A job as claimed, whose bytes are copied. Call pushed() when a whole row has been handed in: jobs
+ * for which there was no room go back to their queue then, and it returns true. */
 void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch, uint32_t index,
-                       char *bytes, size_t size, uint32_t recoveries, int64_t now);
+                       const char *bytes, size_t size, uint32_t recoveries, int64_t now);
 bool ftl__dispatch_pushed(struct ftl__dispatch *dispatch, int64_t now);
 
 /* An entry that this daemon holds without knowing its job (the reply was lost): back to its queue.

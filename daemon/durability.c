@@ -96,7 +96,7 @@ static int ask_config(struct ftl__link *link, struct server *server, int64_t dea
             take_role(server, reply);
         else
             take_setting(server, (enum fact)i, reply);
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     }
     return status;
 }
@@ -123,7 +123,7 @@ static int ask_info(struct ftl__link *link, struct server *server, const char *s
     for (size_t i = 0; i < FACT_COUNT && reply->type == REDIS_REPLY_STRING; i++)
         if (server->value[i][0] == '\0')
             take_field(server, (enum fact)i, reply->str);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return 0;
 }
 

@@ -5,7 +5,6 @@
  * to. On control, as the link that owns it. */
 #include "daemon/flight.h"
 
-#include <hiredis/hiredis.h>
 #include <stdlib.h>
 
 #include "daemon/link.h"
@@ -63,7 +62,7 @@ static void finish(struct ftl__call *call, int status, struct redisReply *reply)
 int ftl__flight_land(struct ftl__flight *flight, struct redisReply *reply)
 {
     if (flight->first == flight->next) {
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
         return FTL_EPROTO;
     }
     struct ftl__call *call = *slot(flight, flight->first);
@@ -71,7 +70,7 @@ int ftl__flight_land(struct ftl__flight *flight, struct redisReply *reply)
     if (call != NULL)
         finish(call, 0, reply);
     else
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     return 0;
 }
 

@@ -86,7 +86,7 @@ static int run(struct ftl__lease *lease, int type, const char *what, int64_t dea
     status = ftl__reply_check(reply, type, what);
     if (status == 0 && ret_integer != NULL)
         *ret_integer = reply->integer;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 

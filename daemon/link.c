@@ -41,7 +41,6 @@
 #define RETRY_MAX     FTL_S
 #define STABLE        (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
 #define CLOSE_GRACE   (2 * FTL_S)
-#define READ_SIZE     ((size_t)32 << 10)
 
 enum state { DOWN, DIALING, GREETING, UP, BROKEN, STATE_COUNT };
 
@@ -86,7 +85,6 @@ struct ftl__link {
     struct ftl__wire *wire; /* one per connection */
 
     struct ftl__flight flight;
-    char in[READ_SIZE];
 };
 
 static void enter(struct ftl__link *link, enum state state)
@@ -103,7 +101,7 @@ static void forget(void *arg)
     struct ftl__call *call = arg;
     if (call->pending)
         ftl__flight_drop(&call->link->flight, call);
-    freeReplyObject(call->reply);
+    ftl__reply_free(call->reply);
     call->reply = NULL;
 }
 
@@ -221,14 +219,14 @@ static void break_on(struct ftl__link *link, const char *what, int status, int e
     ftl__link_break(link, reason);
 }
 
-static int take_in(struct ftl__link *link, size_t size)
+static int take_in(struct ftl__link *link)
 {
-    int status = ftl__wire_feed(link->wire, link->in, size);
-    while (status == 0) {
-        struct redisReply *reply;
-        status = ftl__wire_next(link->wire, &reply);
-        if (status == 0)
-            status = ftl__flight_land(&link->flight, reply);
+    struct redisReply *reply;
+    int status;
+    while ((status = ftl__wire_next(link->wire, &reply)) == 0) {
+        status = ftl__flight_land(&link->flight, reply);
+        if (status != 0)
+            return status;
     }
     return status == FTL_EAGAIN ? 0 : status;
 }
@@ -238,14 +236,23 @@ static void *read_replies(void *arg)
     struct ftl__link *link = arg;
     while (link->state != BROKEN) {
         int error = 0;
-        ssize_t size = ftl_fd_read(link->fd, link->in, sizeof link->in, FTL_FOREVER, &error);
+        char *space;
+        size_t room;
+        int status = ftl__wire_space(link->wire, &space, &room);
+        if (status != 0) {
+            break_on(link, "reply", status, 0);
+            break;
+        }
+        ssize_t size = ftl_fd_read(link->fd, space, room, FTL_FOREVER, &error);
         if (link->state == BROKEN)
             break;
         if (size == 0)
             ftl__link_break(link, "Redis has closed the connection");
         if (size < 0)
             break_on(link, "read", (int)size, error);
-        int status = size > 0 ? take_in(link, (size_t)size) : 0;
+        if (size > 0)
+            ftl__wire_filled(link->wire, (size_t)size);
+        status = size > 0 ? take_in(link) : 0;
         if (status != 0)
             break_on(link, "reply", status, 0);
     }
@@ -302,7 +309,7 @@ static int greet_with(struct ftl__link *link, const char *what, const struct ftl
         return status;
     if (reply->type == REDIS_REPLY_ERROR)
         status = refuse(link, what, reply->str);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 
@@ -335,7 +342,7 @@ static int greet_name(struct ftl__link *link)
     int status = ftl__link_callf(link, ftl_deadline(GREET_TIMEOUT), &reply,
                                  "CLIENT SETNAME fettled:%s", link->name);
     if (status == 0)
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     return status;
 }
 
@@ -364,7 +371,7 @@ static int greet_role(struct ftl__link *link)
         ftl__link_break(link, "it is not the master");
         status = FTL_EPROTO;
     }
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 

@@ -16,6 +16,7 @@
 #include <hiredis/hiredis.h>
 
 #include "daemon/config.h"
+#include "daemon/reply.h"
 
 struct ftl_runtime;
 struct ftl__link;
@@ -82,7 +83,7 @@ int ftl__link_begin(struct ftl__link *link, struct ftl__call *call,
 /* The same for bytes that are one whole command already. */
 int ftl__link_begin_raw(struct ftl__link *link, struct ftl__call *call, const char *bytes,
                         size_t size, int64_t deadline);
-/* Waits for the reply; *ret_reply is the caller's (freeReplyObject). An error reply is a reply.
+/* Waits for the reply; *ret_reply is the caller's (ftl__reply_free). An error reply is a reply.
  * After FTL_ECANCELED, too, the call is over. */
 int ftl__link_wait(struct ftl__call *call, struct redisReply **ret_reply);
 /* Forgets the call; its reply, if it comes, is dropped. */

@@ -71,7 +71,7 @@ static int run(struct ftl__promote *promote, const char *what, struct redisReply
         return status;
     status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, what);
     if (status != 0)
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     else
         *ret_reply = reply;
     return status;
@@ -174,7 +174,7 @@ static int move(struct ftl__promote *promote, const char *name, const struct ftl
         if (status != 0)
             return status;
         left = take_results(promote, name, list, reply, look);
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     }
     return 0;
 }
@@ -194,7 +194,7 @@ static int promote_some(struct ftl__promote *promote, const char *name, const st
     if (status == 0 && list.count > 0)
         status = move(promote, name, set, &list, look);
     ftl__due_clear(&list);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 
@@ -244,7 +244,7 @@ static int trim_some(struct ftl__promote *promote, double now, size_t *ret_count
         tell_trimmed(reply->element[i]);
     promote->stats.dropped += reply->elements;
     *ret_count = reply->elements;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return 0;
 }
 
@@ -330,10 +330,10 @@ static void release_lock(struct ftl__promote *promote)
         0)
         return;
     bool ours = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, promote->id) == 0;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     if (ours && ftl__link_callf(promote->options.link, deadline, &reply, "DEL %b", key->text,
                                 key->size) == 0)
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
 }
 
 void ftl__promote_close(struct ftl__promote *promote)

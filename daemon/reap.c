@@ -67,7 +67,7 @@ static int read_batches(const struct ftl__reap_options *options, const struct ft
     size_t count = 0;
     for (size_t i = 0; status == 0 && i + 1 < reply->elements; i += 2)
         count += parse_batch(reply->element[i], reply->element[i + 1], &batches[count]);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     if (status != 0)
         return status;
     qsort(batches, count, sizeof *batches, younger_first);
@@ -140,7 +140,7 @@ static int reap_some(const struct ftl__reap_options *options, struct ftl__invoke
     status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "reap");
     if (status == 0)
         status = take_reply(reply, queue, tally, ret_left);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 
@@ -174,7 +174,7 @@ static int forget_owner(const struct ftl__reap_options *options, const struct ft
     if (status != 0)
         return status;
     bool empty = reply->type == REDIS_REPLY_INTEGER && reply->integer == 0;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     if (!empty)
         return 0;
     const struct ftl__key *fenced = &options->keys->fenced;
@@ -183,7 +183,7 @@ static int forget_owner(const struct ftl__reap_options *options, const struct ft
     if (status != 0)
         return status;
     status = ftl__reply_check(reply, REDIS_REPLY_INTEGER, "HDEL");
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 

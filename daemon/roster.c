@@ -187,7 +187,7 @@ static int take_signals(struct ftl__roster *roster)
         return status;
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++)
         take_signal(roster, reply->element[i]);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return 0;
 }
 
@@ -240,13 +240,13 @@ static int prune_member(struct ftl__roster *roster, const struct redisReply *mem
     if (status != 0)
         return status;
     bool gone = reply->type == REDIS_REPLY_INTEGER && reply->integer == 0;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     if (!gone)
         return 0;
     status = ftl__link_callf(roster->options.link, deadline, &reply, "SREM %b %b",
                              keys->processes.text, keys->processes.size, member->str, member->len);
     if (status == 0)
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     return status;
 }
 
@@ -260,7 +260,7 @@ static int prune(struct ftl__roster *roster)
     if (status != 0)
         return status;
     bool ours = reply->type == REDIS_REPLY_STATUS;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     if (!ours)
         return 0;
     status = ftl__link_callf(roster->options.link, deadline, &reply, "SMEMBERS %b",
@@ -269,7 +269,7 @@ static int prune(struct ftl__roster *roster)
         return status;
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements && status == 0; i++)
         status = prune_member(roster, reply->element[i]);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 

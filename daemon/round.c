@@ -2,7 +2,7 @@
  *
  * DESIGN. Taking the answer and handing out the jobs are two steps, so that the next round can be
  * on its way while the jobs of this one are looked at. Between them `asked` is what the dispatch
- * still has promised to this round. The jobs' bytes are taken out of the reply, not copied.
+ * still has promised to this round.
  *
  * Every queue that is asked gets a SEQ of its own, used or not: a SEQ is never used twice. */
 #include "daemon/round.h"
@@ -34,7 +34,7 @@ void ftl__round_free(struct ftl__round *round)
     ftl__invoke_free(&round->invoke);
     free(round->queues);
     free(round->order);
-    freeReplyObject(round->reply);
+    ftl__reply_free(round->reply);
 }
 
 /* ---- asking -------------------------------------------------------------------------------- */
@@ -245,7 +245,7 @@ static int await_claim(struct ftl__round *round)
     if (code == 0)
         round->reply = reply;
     else
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     return code;
 }
 
@@ -290,17 +290,16 @@ static int deliver_row(struct ftl__round *round, const struct redisReply *row, i
     if (batch == NULL)
         return FTL_ENOMEM;
     for (size_t i = 0; i < jobs->elements; i++) {
-        struct redisReply *job = jobs->element[i];
-        char *bytes = job->str;
+        const struct redisReply *job = jobs->element[i];
         uint32_t recovered =
             i < recoveries->elements ? (uint32_t)recoveries->element[i]->integer : 0;
 
-        job->str = NULL; /* the run's now */
         queue->queue->asked--;
         queue->limit--;
         ftl__dispatch_redeem(context->dispatch, 1);
         round->asked--;
-        ftl__dispatch_job(context->dispatch, batch, (uint32_t)i, bytes, job->len, recovered, now);
+        ftl__dispatch_job(context->dispatch, batch, (uint32_t)i, job->str, job->len, recovered,
+                          now);
     }
     round->put_back |= ftl__dispatch_pushed(context->dispatch, now);
     return 0;
@@ -328,7 +327,7 @@ int ftl__round_deliver(struct ftl__round *round)
     release_queues(round);
     ftl__dispatch_redeem(round->context->dispatch, round->asked);
     round->asked = 0;
-    freeReplyObject(round->reply);
+    ftl__reply_free(round->reply);
     round->reply = NULL;
     return code;
 }

@@ -88,7 +88,7 @@ static int end_load(struct ftl__call *call, const char *name, char sha[SHA_SIZE 
         status = FTL_EPROTO;
     if (status == 0)
         memcpy(sha, reply->str, SHA_SIZE + 1);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 
@@ -272,7 +272,7 @@ int ftl__invoke_wait(struct ftl__invoke *invoke, struct ftl__scripts *scripts,
     struct ftl__link *link = call->link;
     int status = ftl__link_wait(call, &reply);
     if (status == 0 && ftl__reply_is_error(reply, "NOSCRIPT")) {
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
         status = repeat(invoke, scripts, link, call->deadline, &reply);
     }
     if (status != 0)

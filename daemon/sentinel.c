@@ -16,6 +16,7 @@
 #include <fettle/time.h>
 
 #include "daemon/dial.h"
+#include "daemon/reply.h"
 #include "daemon/wire.h"
 
 #define PATIENCE FTL_S /* with one sentinel */
@@ -59,17 +60,19 @@ static int send(struct question *question)
 
 static int receive(struct question *question, struct redisReply **ret_reply)
 {
-    char bytes[1024];
     int status = ftl__wire_next(question->wire, ret_reply);
     while (status == FTL_EAGAIN) {
+        char *space;
+        size_t room;
         int error = 0;
-        ssize_t size =
-            ftl_fd_read(question->fd, bytes, sizeof bytes, question->deadline, &error);
+        status = ftl__wire_space(question->wire, &space, &room);
+        if (status != 0)
+            break;
+        ssize_t size = ftl_fd_read(question->fd, space, room, question->deadline, &error);
         if (size <= 0)
             return explain(question, size == 0 ? FTL_ECONN : (int)size, "does not answer");
-        status = ftl__wire_feed(question->wire, bytes, (size_t)size);
-        if (status == 0)
-            status = ftl__wire_next(question->wire, ret_reply);
+        ftl__wire_filled(question->wire, (size_t)size);
+        status = ftl__wire_next(question->wire, ret_reply);
     }
     return status != 0 ? explain(question, status, "gives an answer that is none of Redis'") : 0;
 }
@@ -104,7 +107,7 @@ static int login(struct question *question, const char *password)
         return status;
     if (reply->type == REDIS_REPLY_ERROR)
         status = explain(question, FTL_EPROTO, reply->str);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 
@@ -123,7 +126,7 @@ static int ask_master(struct question *question, const struct ftl__sentinels *se
     if (status != 0)
         return status;
     status = take_master(question, reply, ret_master);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 

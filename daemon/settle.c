@@ -390,7 +390,7 @@ static int send_call(struct ftl__settle *settle)
         code = take_answers(settle, reply);
     else if (code == FTL_EFENCED)
         ftl__lease_suspect(settle->options.lease, id);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return code;
 }
 

@@ -14,6 +14,8 @@
 #include "daemon/queues.h"
 
 #define SLAB_SLOTS 64
+#define ROOM_LEAST 256
+#define ROOM_KEPT 1024
 
 struct slab {
     struct ftl__list link;
@@ -58,6 +60,8 @@ void ftl__slots_init(struct ftl__slots *slots)
 
 static void clear(struct ftl__slot *slot)
 {
+    if (slot->run.bytes == slot->room)
+        slot->run.bytes = NULL;
     ftl__run_clear(&slot->run);
     free(slot->result.bytes);
     if (slot->task != NULL)
@@ -70,9 +74,11 @@ void ftl__slots_free(struct ftl__slots *slots)
 
     while ((node = ftl__list_pop_front(&slots->slabs)) != NULL) {
         struct slab *slab = ftl__container(node, struct slab, link);
-        for (size_t i = 0; i < SLAB_SLOTS; i++)
+        for (size_t i = 0; i < SLAB_SLOTS; i++) {
             if (slab->slots[i].state != FTL__SLOT_FREE)
                 clear(&slab->slots[i]);
+            free(slab->slots[i].room);
+        }
         free(slab);
     }
     ftl__slots_init(slots);
@@ -136,11 +142,50 @@ struct ftl__slot *ftl__slots_take(struct ftl__slots *slots)
     return slot;
 }
 
+static int make_room(struct ftl__slot *slot, size_t size)
+{
+    char *room;
+
+    if (size <= slot->room_size)
+        return 0;
+    size = size < ROOM_LEAST ? ROOM_LEAST : size;
+    room = realloc(slot->room, size);
+    if (room == NULL)
+        return FTL_ENOMEM;
+    slot->room = room;
+    slot->room_size = size;
+    return 0;
+}
+
+int ftl__slot_set_bytes(struct ftl__slot *slot, const char *bytes, size_t size)
+{
+    int code = make_room(slot, size + 1);
+
+    if (code != 0)
+        return code;
+    memcpy(slot->room, bytes, size);
+    slot->room[size] = '\0';
+    slot->run.bytes = slot->room;
+    slot->run.size = size;
+    return 0;
+}
+
+/* What a large job needed is not kept. */
+static void trim_room(struct ftl__slot *slot)
+{
+    if (slot->room_size <= ROOM_KEPT)
+        return;
+    free(slot->room);
+    slot->room = NULL;
+    slot->room_size = 0;
+}
+
 void ftl__slots_give(struct ftl__slots *slots, struct ftl__slot *slot)
 {
     ftl_assert(!ftl__list_is_linked(&slot->link));
     ftl__slot_set(slot, FTL__SLOT_FREE);
     clear(slot);
+    trim_room(slot);
     /* The warmest slot goes out first. */
     ftl__list_push_front(&slots->free, &slot->link);
     slots->free_count++;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A slot: one claimed job on its way through this daemon, with the storage of its run and permits.
- * Slots are pooled: the hot path allocates nothing but the job's bytes, which come with the reply.
+ * Slots are pooled, with room for the bytes of a job of the usual size: the hot path allocates
+ * nothing.
  * Control runtime only, except `run`, which belongs to the run's task while the slot is RUNNING. */
 #ifndef FETTLE_DAEMON_SLOT_H
 #define FETTLE_DAEMON_SLOT_H
@@ -36,7 +37,9 @@ enum ftl__end {
 
 struct ftl__slot {
     struct ftl_run run; /* first: what the task gets */
-    struct ftl__list link;
+    char *room;         /* for the bytes of its job, of room_size; kept */
+    size_t room_size;
+    struct ftl__list link; /* from here on all is zeroed when it is taken */
     enum ftl__slot_state state;
     bool timed_out; /* aborted at its deadline */
     bool moved;     /* begun again, in the blocking pool */
@@ -70,6 +73,8 @@ void ftl__slots_free(struct ftl__slots *slots); /* whatever state they are in */
 int ftl__slots_reserve(struct ftl__slots *slots, size_t count);
 /* A CLAIMED one, zeroed where it matters; reserve() has been called. */
 struct ftl__slot *ftl__slots_take(struct ftl__slots *slots);
+/* Copies the bytes of its job to where they belong. FTL_ENOMEM. */
+int ftl__slot_set_bytes(struct ftl__slot *slot, const char *bytes, size_t size);
 /* Clears what it owns and puts it back. It is in no list. */
 void ftl__slots_give(struct ftl__slots *slots, struct ftl__slot *slot);
 

@@ -125,6 +125,6 @@ int ftl__tx_run(struct ftl__tx *tx, struct ftl__link *link, int64_t deadline)
     if (status != 0)
         return status;
     status = check(reply);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }

@@ -63,7 +63,7 @@ static int stand(struct waiter *waiter)
     if (ftl__reply_is_error(reply, "NOPERM"))
         ftl__complain("BLMOVE", queue->name, reply->str);
     bool refused = reply->type == REDIS_REPLY_ERROR;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return refused ? rest() : code;
 }
 

@@ -73,7 +73,7 @@ static int read_hash(struct ftl__watch *watch, const struct ftl__key *key,
         return status;
     status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
     if (status != 0)
-        freeReplyObject(reply);
+        ftl__reply_free(reply);
     else
         *ret_reply = reply;
     return status;
@@ -182,7 +182,7 @@ static int look(struct ftl__watch *watch, const char *self)
         return status;
     status = read_hash(watch, &watch->options.keys->beat, &beats);
     if (status != 0) {
-        freeReplyObject(owners);
+        ftl__reply_free(owners);
         return status;
     }
     int64_t now = ftl_now(), passed = now - watch->looked;
@@ -192,8 +192,8 @@ static int look(struct ftl__watch *watch, const char *self)
     watch->epoch = epoch;
     watch->looked = now;
     status = compare(watch, owners, beats, self, passed < COUNTED_MAX ? passed : COUNTED_MAX);
-    freeReplyObject(owners);
-    freeReplyObject(beats);
+    ftl__reply_free(owners);
+    ftl__reply_free(beats);
     return status;
 }
 
@@ -215,7 +215,7 @@ static int fence(struct ftl__watch *watch, const struct peer *peer)
     if (status != 0)
         return status;
     status = ftl__reply_check(reply, REDIS_REPLY_INTEGER, "fence");
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return status;
 }
 
@@ -246,7 +246,7 @@ static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options 
             is_text(fenced->element[i + 1], FTL__LEASE_FORMAT))
             status = ftl__reap(options, &watch->invoke, id->str);
     }
-    freeReplyObject(fenced);
+    ftl__reply_free(fenced);
     return status;
 }
 

@@ -2,30 +2,20 @@
  *
  * DESIGN: two buffers for what goes out, one being filled while the other is being sent; commands
  * are written straight into the first, so that a pipelined call costs one copy and no allocation.
- * What comes in goes through hiredis' reader, with a guard in front of its arrays: the length that
- * a server claims is memory that we give before any of it has come, so all elements of one reply
- * share one budget. Bulks take memory only as their bytes come; the bytes of one reply are bounded.
+ * What comes in is read where it stays until its reply is freed (reply.c).
  * Used by one link, on control. */
 #include "daemon/wire.h"
 
-#include <hiredis/hiredis.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <fettle/error.h>
 
 #include "daemon/link.h"
+#include "daemon/reply.h"
 
 /* What an idle buffer may keep. */
 #define KEPT ((size_t)1 << 20)
-
-#if HIREDIS_MAJOR >= 1
-typedef size_t element_count;
-#else
-typedef int element_count;
-#endif
 
 struct buffer {
     char *bytes;
@@ -34,42 +24,15 @@ struct buffer {
 
 struct ftl__wire {
     struct buffer filling, sending;
-    struct redisReader *reader;
-    redisReplyObjectFunctions functions; /* hiredis' own but for create_array() */
-    void *(*create_array)(const redisReadTask *task, element_count elements);
-    size_t elements_left; /* of the reply that is being read */
-    size_t bytes_in;      /* since the last whole reply */
-    bool refused;         /* by create_array() */
+    struct ftl__replies replies;
 };
-
-static void *create_array(const redisReadTask *task, element_count elements)
-{
-    struct ftl__wire *wire = task->privdata;
-    if ((size_t)elements > wire->elements_left) {
-        wire->refused = true;
-        return NULL;
-    }
-    wire->elements_left -= (size_t)elements;
-    return wire->create_array(task, elements);
-}
 
 int ftl__wire_open(struct ftl__wire **ret_wire)
 {
     struct ftl__wire *wire = calloc(1, sizeof *wire);
     if (wire == NULL)
         return FTL_ENOMEM;
-    wire->reader = redisReaderCreate();
-    if (wire->reader == NULL) {
-        free(wire);
-        return FTL_ENOMEM;
-    }
-    wire->functions = *wire->reader->fn;
-    wire->create_array = wire->functions.createArray;
-    wire->functions.createArray = create_array;
-    wire->reader->fn = &wire->functions;
-    wire->reader->privdata = wire;
-    wire->reader->maxbuf = KEPT;
-    wire->elements_left = FTL__LINK_MAX_ELEMENTS;
+    ftl__replies_init(&wire->replies, FTL__LINK_MAX_ELEMENTS, FTL__LINK_MAX_REPLY);
     *ret_wire = wire;
     return 0;
 }
@@ -78,7 +41,7 @@ void ftl__wire_close(struct ftl__wire *wire)
 {
     if (wire == NULL)
         return;
-    redisReaderFree(wire->reader);
+    ftl__replies_fini(&wire->replies);
     free(wire->filling.bytes);
     free(wire->sending.bytes);
     free(wire);
@@ -175,29 +138,17 @@ bool ftl__wire_take(struct ftl__wire *wire, const char **ret_bytes, size_t *ret_
 
 /* ---- in --------------------------------------------------------------------------------- */
 
-int ftl__wire_feed(struct ftl__wire *wire, const char *bytes, size_t size)
+int ftl__wire_space(struct ftl__wire *wire, char **ret_space, size_t *ret_size)
 {
-    struct redisReader *reader = wire->reader;
-    if (size > FTL__LINK_MAX_REPLY - wire->bytes_in)
-        return FTL_ELIMIT;
-    wire->bytes_in += size;
-    if (redisReaderFeed(reader, bytes, size) != REDIS_OK)
-        return reader->err == REDIS_ERR_OOM ? FTL_ENOMEM : FTL_EPROTO;
-    return 0;
+    return ftl__replies_space(&wire->replies, ret_space, ret_size);
+}
+
+void ftl__wire_filled(struct ftl__wire *wire, size_t size)
+{
+    ftl__replies_filled(&wire->replies, size);
 }
 
 int ftl__wire_next(struct ftl__wire *wire, struct redisReply **ret_reply)
 {
-    void *reply = NULL;
-    if (redisReaderGetReply(wire->reader, &reply) != REDIS_OK) {
-        if (wire->refused)
-            return FTL_ELIMIT;
-        return wire->reader->err == REDIS_ERR_OOM ? FTL_ENOMEM : FTL_EPROTO;
-    }
-    if (reply == NULL)
-        return FTL_EAGAIN;
-    wire->elements_left = FTL__LINK_MAX_ELEMENTS;
-    wire->bytes_in = wire->reader->len - wire->reader->pos;
-    *ret_reply = reply;
-    return 0;
+    return ftl__replies_next(&wire->replies, ret_reply);
 }

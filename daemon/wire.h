@@ -22,10 +22,12 @@ int ftl__wire_put_raw(struct ftl__wire *wire, const char *bytes, size_t size);
 /* Hands out all that was put since the last time; false: nothing. Valid until the next take. */
 bool ftl__wire_take(struct ftl__wire *wire, const char **ret_bytes, size_t *ret_size);
 
-/* Bytes from the server. FTL_ENOMEM, FTL_ELIMIT: the connection is of no use any more. */
-int ftl__wire_feed(struct ftl__wire *wire, const char *bytes, size_t size);
+/* Where bytes from the server are to be read to, valid until the next call of these three; and how
+ * many have come. FTL_ENOMEM, FTL_ELIMIT: the connection is of no use any more. */
+int ftl__wire_space(struct ftl__wire *wire, char **ret_space, size_t *ret_size);
+void ftl__wire_filled(struct ftl__wire *wire, size_t size);
 
-/* The next whole reply, the caller's (freeReplyObject). FTL_EAGAIN: there is none yet. FTL_EPROTO,
+/* The next whole reply, the caller's (ftl__reply_free). FTL_EAGAIN: there is none yet. FTL_EPROTO,
  * FTL_ELIMIT, FTL_ENOMEM: the connection is of no use any more. */
 int ftl__wire_next(struct ftl__wire *wire, struct redisReply **ret_reply);
 

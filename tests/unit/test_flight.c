@@ -4,7 +4,7 @@
 #include "daemon/flight.h"
 
 #include <hiredis/hiredis.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "daemon/link.h"
 #include "tests/unit/unit.h"
@@ -22,10 +22,15 @@ static void push(struct ftl__call *call)
 
 static int land(long long number)
 {
-    struct redisReply *reply = calloc(1, sizeof *reply);
-    ck_assert_ptr_nonnull(reply);
-    reply->type = REDIS_REPLY_INTEGER;
-    reply->integer = number;
+    struct ftl__replies replies;
+    struct redisReply *reply;
+    char *space;
+    size_t room;
+    ftl__replies_init(&replies, 1, 100);
+    ck_assert_int_eq(ftl__replies_space(&replies, &space, &room), 0);
+    ftl__replies_filled(&replies, (size_t)snprintf(space, room, ":%lld\r\n", number));
+    ck_assert_int_eq(ftl__replies_next(&replies, &reply), 0);
+    ftl__replies_fini(&replies);
     return ftl__flight_land(&flight, reply);
 }
 
@@ -34,7 +39,7 @@ static void assert_landed(struct ftl__call *call, long long number)
     ck_assert(!call->pending);
     ck_assert_int_eq(call->status, 0);
     ck_assert_int_eq(call->reply->integer, number);
-    freeReplyObject(call->reply);
+    ftl__reply_free(call->reply);
 }
 
 static void tear_down(void)

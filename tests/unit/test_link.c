@@ -32,7 +32,7 @@ static int on_up(void *arg, struct ftl__link *link)
     struct redisReply *reply;
     if (ftl__link_callf(link, ftl_deadline(SOON), &reply, "PING") != 0)
         return 1;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     ups++;
     return ups <= refused_ups;
 }
@@ -80,7 +80,7 @@ static long long wait_integer(struct ftl__call *call)
     ftl_assert(ftl__link_wait(call, &reply) == 0);
     ftl_assert(reply->type == REDIS_REPLY_INTEGER);
     long long value = reply->integer;
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     return value;
 }
 
@@ -119,12 +119,12 @@ static void *large(void *arg)
         value[i] = (char)(i * 7 + i / 256);
     ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "SET %b %b", "k\0\r\n", (size_t)4,
                                value, size) == 0);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "GET %b", "k\0\r\n", (size_t)4) ==
                0);
     ftl_assert(reply->type == REDIS_REPLY_STRING && reply->len == size);
     ftl_assert(memcmp(reply->str, value, size) == 0);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     free(value);
     close_link();
     return NULL;
@@ -143,7 +143,7 @@ static void *error_reply(void *arg)
     open_link();
     ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "NOSUCHCOMMAND") == 0);
     ftl_assert(reply->type == REDIS_REPLY_ERROR);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     ftl_assert(ftl__link_is_up(link_));
     close_link();
     return NULL;
@@ -348,7 +348,7 @@ static void *greets(void *arg)
     ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "CLIENT LIST") == 0);
     ftl_assert(strstr(reply->str, "name=fettled:test") != NULL);
     ftl_assert(strstr(reply->str, "db=3") != NULL);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     close_link();
     return NULL;
 }

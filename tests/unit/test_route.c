@@ -55,9 +55,7 @@ static void teardown(void)
 static struct ftl__slot *send(const char *text, size_t size, uint32_t recoveries)
 {
     struct ftl__slot *slot = ftl__slots_take(&slots);
-    slot->run.bytes = malloc(size + 1);
-    memcpy(slot->run.bytes, text, size);
-    slot->run.size = size;
+    ck_assert_int_eq(ftl__slot_set_bytes(slot, text, size), 0);
     ck_assert_int_eq(ftl__slots_reserve(&slots, 1), 0);
     int code = ftl__route(slot, registry, MAX_PAYLOAD, recoveries, &route);
     ck_assert(code == 0 || code == FTL_ENOENT);
@@ -196,7 +194,8 @@ START_TEST(slots_come_back_clean)
     ck_assert_int_eq(ftl__slots_reserve(&slots, 100), 0);
     size_t total = slots.total;
     struct ftl__slot *slot = ftl__slots_take(&slots);
-    slot->run.bytes = strdup("x");
+    static char large[100000];
+    ck_assert_int_eq(ftl__slot_set_bytes(slot, large, sizeof large), 0);
     slot->end = FTL__END_RETURNED;
     slot->timed_out = true;
     ftl__run_failed(&slot->run, "Error", "message", 7);
@@ -205,7 +204,7 @@ START_TEST(slots_come_back_clean)
     ck_assert_uint_eq(slots.free_count, total);
     struct ftl__slot *again = ftl__slots_take(&slots);
     ck_assert_ptr_eq(again, slot); /* the warmest first */
-    ck_assert(!again->timed_out && again->run.bytes == NULL);
+    ck_assert(!again->timed_out && again->run.bytes == NULL && again->room_size == 0);
     ck_assert_int_eq(again->run.verdict, FTL__VERDICT_NONE);
     ck_assert_ptr_eq(again->run.failure.error_class, NULL);
     ftl__slots_free(&slots);

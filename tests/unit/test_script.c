@@ -66,11 +66,11 @@ static void *calls(void *arg)
     struct redisReply *reply = run();
     ftl_assert(ftl__reply_check(reply, REDIS_REPLY_STRING, "register") == 0);
     ftl_assert(strtoull(reply->str, NULL, 10) > 1600000000000000);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     reply = run(); /* the same again: the ID exists */
     ftl_assert(ftl__reply_is_error(reply, "BADARG") && !ftl__reply_is_error(reply, "BADAR"));
     ftl_assert(ftl__reply_check(reply, REDIS_REPLY_STRING, "register") == FTL_EPROTO);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     close_all();
     return NULL;
 }
@@ -88,11 +88,11 @@ static void *forgets(void *arg)
     (void)arg;
     open_all();
     ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "SCRIPT FLUSH") == 0);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     build_register("b:1:x");
     reply = run();
     ftl_assert(reply->type == REDIS_REPLY_STRING);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     close_all();
     return NULL;
 }
@@ -114,7 +114,7 @@ static void *is_fenced(void *arg)
     ftl__invoke_text(&invoke, "nobody");
     struct redisReply *reply = run();
     ftl_assert(ftl__reply_check(reply, REDIS_REPLY_STRING, "beat") == FTL_EFENCED);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     close_all();
     return NULL;
 }
@@ -148,7 +148,7 @@ static void *moves(void *arg)
     struct redisReply *reply = run();
     ftl_assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == COUNT);
     ftl_assert(reply->element[0]->integer == 1 && reply->element[COUNT - 1]->integer == 0);
-    freeReplyObject(reply);
+    ftl__reply_free(reply);
     close_all();
     return NULL;
 }
