@@ -99,8 +99,9 @@ static void bare_loop(const struct bench_private *bench, _Atomic int64_t *cells)
             bench_call(context, "BLMOVE queue:bare fettle:front:bare RIGHT LEFT 0"));
         redisReply *reply = bench_call(
             context,
-            "EVALSHA %s 8 fettle:token fettle:owners fettle:batches:%s paused fettle:recoveries "
-            "queue:bare fettle:front:bare fettle:batch:%s:%lu %s 64 8388608 bare %lu 64",
+            "EVALSHA %s 9 fettle:token fettle:owners fettle:batches:%s paused fettle:recoveries "
+            "queue:bare fettle:front:bare fettle:batch:%s:%lu fettle:cancelled %s 64 8388608 bare %lu "
+            "64 0",
             claim, bare_id, bare_id, seq, bare_id, seq);
         int64_t now = bench_now();
         atomic_store(&cells[claimed_index(reply)], now);

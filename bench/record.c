@@ -170,8 +170,8 @@ static int list_claim(struct loop *loop)
 {
     loop->claimed = loop->seq++;
     APPEND(loop,
-           "EVALSHA %s 8 fettle:token fettle:owners " BATCHES " paused fettle:recoveries "
-           "queue:q fettle:front:q " BATCH "%lu " ID " %d " MAX_BYTES " q %lu %d",
+           "EVALSHA %s 9 fettle:token fettle:owners " BATCHES " paused fettle:recoveries "
+           "queue:q fettle:front:q " BATCH "%lu fettle:cancelled " ID " %d " MAX_BYTES " q %lu %d 0",
            sha_claim, loop->claimed, loop->batch, loop->claimed, loop->batch);
     return 1;
 }

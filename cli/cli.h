@@ -25,6 +25,7 @@ struct ftl__cli_options {
     const char *queue, *in, *at, *retry, *jid; /* enqueue */
     const char *limit;                         /* list */
     bool all;                                  /* retry, kill, delete */
+    const char *token;                         /* cancel */
     const char *const *args;                   /* behind the command's name */
     int count;
 };
@@ -38,6 +39,7 @@ int ftl__cli_list(const struct ftl__cli_options *options, struct ftl__redis *red
 int ftl__cli_retry(const struct ftl__cli_options *options, struct ftl__redis *redis);
 int ftl__cli_kill(const struct ftl__cli_options *options, struct ftl__redis *redis);
 int ftl__cli_delete(const struct ftl__cli_options *options, struct ftl__redis *redis);
+int ftl__cli_cancel(const struct ftl__cli_options *options, struct ftl__redis *redis);
 
 /* "fettle: …" on stderr. The first returns FTL__EXIT_FAILED, the other one FTL__EXIT_USAGE. */
 int ftl__cli_failed(const char *format, ...) FTL_PRINTF(1, 2);

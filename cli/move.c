@@ -12,10 +12,11 @@
 
 #include <fettle/error.h>
 
+#include "cli/mark.h"
 #include "cli/ops.h"
 #include "cli/redis.h"
 #include "cli/text.h"
-#include "jobs/job.h"
+#include "cli/walk.h"
 #include "jobs/retry.h"
 
 /* A walk through a set, and what came of it. */
@@ -24,6 +25,7 @@ struct move {
     const char *set;
     enum ftl__op_kind kind;
     const char *jid; /* NULL: all members */
+    bool marks;      /* there are some of what is cancelled: a retry takes them away */
     double now;
     long long moved, skipped, failed;
 };
@@ -31,12 +33,10 @@ struct move {
 /* Whether the member is meant, and can go where it should. */
 static int take(struct move *move, struct ftl__ops *ops, const redisReply *member)
 {
-    const struct ftl__job_limits limits = {.max_bytes = SIZE_MAX, .max_depth = 512};
-    struct ftl__job_error error;
     struct ftl__job job;
-    char jid[256], queue[129], *bytes;
+    char jid[FTL__CLI_JID_MAX + 8], queue[129], *bytes; /* longer than what can be asked for */
     size_t size;
-    bool valid = ftl__job_scan(member->str, member->len, &limits, &job, &error) == 0;
+    bool valid = ftl__walk_scan(member, &job);
     if (move->jid != NULL && (!valid || ftl__job_string(&job, FTL__JID, jid, sizeof(jid)) < 0 ||
                               strcmp(jid, move->jid) != 0))
         return 0;
@@ -51,14 +51,18 @@ static int take(struct move *move, struct ftl__ops *ops, const redisReply *membe
         return ftl__cli_failed("%s", ftl_error_text(rc));
     rc = ftl__ops_add(ops, member->str, member->len, queue, bytes, size);
     free(bytes);
+    if (rc == 0 && move->marks && ftl__job_string(&job, FTL__JID, jid, sizeof(jid)) > 0)
+        rc = ftl__unmark(move->redis, jid);
     return rc;
 }
 
-static int take_page(struct move *move, const redisReply *members)
+static int take_page(void *arg, const redisReply *members, size_t step, size_t *ret_removed)
 {
+    struct move *move = arg;
     struct ftl__ops *ops;
+    (void)ret_removed;
     int rc = ftl__ops_new(move->redis, move->set, move->kind, &ops);
-    for (size_t i = 0; rc == 0 && i + 1 < members->elements; i += 2)
+    for (size_t i = 0; rc == 0 && i < members->elements; i += step)
         if (members->element[i]->type == REDIS_REPLY_STRING)
             rc = take(move, ops, members->element[i]);
     if (rc == 0)
@@ -67,44 +71,9 @@ static int take_page(struct move *move, const redisReply *members)
     return rc;
 }
 
-/* A pattern that matches members with this text in them. */
-static void make_pattern(const char *jid, char ret_pattern[2 * 256 + 3])
-{
-    size_t used = 0;
-    ret_pattern[used++] = '*';
-    for (; jid != NULL && *jid != '\0'; jid++) {
-        if (strchr("*?[]\\", *jid) != NULL)
-            ret_pattern[used++] = '\\';
-        ret_pattern[used++] = *jid;
-    }
-    if (jid != NULL)
-        ret_pattern[used++] = '*';
-    ret_pattern[used] = '\0';
-}
-
 static int walk(struct move *move)
 {
-    char key[FTL__REDIS_KEY], pattern[2 * 256 + 3], cursor[32] = "0";
-    int rc = 0;
-    make_pattern(move->jid, pattern);
-    ftl__redis_key(move->redis, move->set, NULL, key);
-    do {
-        redisReply *page = ftl__redis_call_on(move->redis, key, REDIS_REPLY_ARRAY,
-                                              "ZSCAN %s %s MATCH %s COUNT 100", key, cursor,
-                                              pattern);
-        if (page == NULL)
-            return FTL__EXIT_FAILED;
-        if (page->elements != 2 || page->element[0]->type != REDIS_REPLY_STRING ||
-            page->element[1]->type != REDIS_REPLY_ARRAY ||
-            (size_t)page->element[0]->len >= sizeof(cursor)) {
-            rc = ftl__cli_failed("Redis gave an answer of the wrong type");
-        } else {
-            strcpy(cursor, page->element[0]->str);
-            rc = take_page(move, page->element[1]);
-        }
-        freeReplyObject(page);
-    } while (rc == 0 && strcmp(cursor, "0") != 0);
-    return rc;
+    return ftl__walk_set(move->redis, move->set, move->jid, take_page, move);
 }
 
 static int walk_all(struct move *move, const struct ftl__cli_options *options)
@@ -153,9 +122,11 @@ static int run(const struct ftl__cli_options *options, struct ftl__redis *redis,
     if (options->all == (options->count > 1))
         return ftl__cli_misused("give the jids, or --all");
     for (int i = 1; i < options->count; i++)
-        if (options->args[i][0] == '\0' || strlen(options->args[i]) > 255)
-            return ftl__cli_misused("a jid has 1 to 255 bytes");
+        if (options->args[i][0] == '\0' || strlen(options->args[i]) > FTL__CLI_JID_MAX)
+            return ftl__cli_misused("a jid has 1 to %d bytes", FTL__CLI_JID_MAX);
     int rc = ftl__redis_now(redis, &move.now);
+    if (rc == 0 && kind == FTL__OP_RETRY)
+        rc = ftl__mark_any(redis, &move.marks);
     if (rc == 0)
         rc = walk_all(&move, options);
     return rc == 0 || rc == FTL__EXIT_NOT_FOUND ? report(options, &move, rc) : rc;

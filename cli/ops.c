@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. An argument vector that grows: for retry and kill an EVAL of the promote script (keys and
- * operations are kept apart until they are sent, since keys come first), for delete a ZREM. */
+ * DESIGN. An argument vector that grows: for retry and kill an EVAL of the promote script, for
+ * cancel one of the cancel script (keys and operations are kept apart until they are sent, since
+ * keys come first), for delete a ZREM. */
 #include "cli/ops.h"
 
 #include <stdbool.h>
@@ -87,11 +88,11 @@ static void clear(struct words *words)
 #define KEY_COUNT 2 /* where EVAL has the number of its keys */
 #define FIRST_KEYS 3
 
-static const char *promote_script(void)
+const char *ftl__ops_script(const char *name)
 {
     for (const struct ftl__script_source *script = ftl__script_sources; script->name != NULL;
          script++)
-        if (strcmp(script->name, "promote") == 0)
+        if (strcmp(script->name, name) == 0)
             return script->text;
     return "";
 }
@@ -100,9 +101,10 @@ static int begin(struct ftl__ops *ops, const char *set)
 {
     if (ops->kind == FTL__OP_DELETE)
         return add_text(&ops->head, "ZREM") != 0 ? FTL__EXIT_FAILED : add_key(ops, set, NULL);
-    if (add_text(&ops->head, "EVAL") != 0 || add_text(&ops->head, promote_script()) != 0 ||
+    const char *script = ops->kind == FTL__OP_CANCEL ? "cancel" : "promote";
+    if (add_text(&ops->head, "EVAL") != 0 || add_text(&ops->head, ftl__ops_script(script)) != 0 ||
         add_text(&ops->head, "") != 0 || add_key(ops, set, NULL) != 0 ||
-        add_key(ops, "queues", NULL) != 0)
+        (ops->kind != FTL__OP_CANCEL && add_key(ops, "queues", NULL) != 0))
         return FTL__EXIT_FAILED;
     return add_key(ops, "dead", NULL);
 }
@@ -148,6 +150,8 @@ int ftl__ops_add(struct ftl__ops *ops, const char *old, size_t old_size, const c
     if (queue != NULL && find_queue(ops, queue, &number) != 0)
         return FTL__EXIT_FAILED;
     snprintf(text, sizeof(text), "%zu", number);
+    if (ops->kind == FTL__OP_CANCEL)
+        return add(&ops->tail, new, new_size);
     if (add_text(&ops->tail, text) != 0 || add_text(&ops->tail, queue != NULL ? queue : "") != 0)
         return FTL__EXIT_FAILED;
     return add(&ops->tail, new != NULL ? new : "", new_size);

@@ -25,6 +25,7 @@ enum {
     OPT_JID,
     OPT_LIMIT,
     OPT_ALL,
+    OPT_TOKEN,
 };
 #define BIT(option) (1u << ((option)-OPT_QUEUE))
 
@@ -42,6 +43,7 @@ static const struct option long_options[] = {
     {"jid", required_argument, NULL, OPT_JID},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"all", no_argument, NULL, OPT_ALL},
+    {"token", required_argument, NULL, OPT_TOKEN},
     {NULL, 0, NULL, 0},
 };
 
@@ -58,6 +60,7 @@ static const struct command {
     {"retry", ftl__cli_retry, 1, -1, BIT(OPT_ALL)},
     {"kill", ftl__cli_kill, 1, -1, BIT(OPT_ALL)},
     {"delete", ftl__cli_delete, 1, -1, BIT(OPT_ALL)},
+    {"cancel", ftl__cli_cancel, 0, -1, BIT(OPT_TOKEN)},
 };
 
 static const char usage[] =
@@ -70,6 +73,7 @@ static const char usage[] =
     "  retry SET JID... | --all    to their queues, now\n"
     "  kill SET JID... | --all     to the set dead\n"
     "  delete SET JID... | --all   away, for ever\n"
+    "  cancel JID... | --token TOKEN   wherever they are, to the set dead\n"
     "\n"
     "Exit: 0 done, 1 failed, 2 usage, 3 no such job. More in fettle(1).\n";
 
@@ -125,6 +129,8 @@ static const char **place(struct ftl__cli_options *options, int option)
         return &options->jid;
     case OPT_LIMIT:
         return &options->limit;
+    case OPT_TOKEN:
+        return &options->token;
     default:
         return NULL;
     }

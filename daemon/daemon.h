@@ -29,6 +29,7 @@ struct ftl__daemon {
 
     /* In the order in which they are opened. */
     struct ftl__clock clock;
+    struct ftl__cancels cancels;
     struct ftl__ledger ledger;
     struct ftl__slots slots;
     struct ftl__queues queues;

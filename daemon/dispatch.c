@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/dispatch_state.h"
 #include "daemon/overdue.h"
 #include "daemon/part.h"
 #include "daemon/queues.h"
@@ -29,29 +30,6 @@
 #define REST FTL_S            /* of a queue whose jobs found no room to park */
 #define SLOTS_PER_RUN 4       /* running, parked, and twice that many ends on their way to Redis */
 #define SLOT(node) ftl__container(node, struct ftl__slot, link)
-
-struct ftl__dispatch {
-    struct ftl__dispatch_options options;
-    struct ftl__park park;
-    struct ftl_task_set *set;
-    struct ftl_task *joiner, *keeper;
-    struct ftl_notify *spawned; /* wakes the joiner when the set was empty */
-    struct ftl_notify *changed; /* wakes the keeper when it must look earlier */
-    struct ftl_notify *idle;    /* wakes who waits for the last run */
-    struct ftl__list running, cut_off, overflow;
-    uint32_t promised;
-    uint32_t in_flight;     /* slots in `running` */
-    int64_t next_deadline;  /* no running run has an earlier one */
-    int64_t keeper_until;   /* when the keeper looks next */
-    int64_t average;        /* ns of a run, moving */
-    bool quiet;             /* what is handed in goes back */
-    bool aborting;          /* a shutdown cuts runs off */
-    bool interrupted;       /* wait_idle() is to return */
-    struct ftl__slot *suspect; /* waits until it is all that this daemon holds */
-    bool alone;             /* it waits, or runs, or its end is not told yet: nothing else begins */
-    bool wary;              /* the last claimed job was a suspect: the next ones come one by one */
-    struct ftl__dispatch_stats stats;
-};
 
 /* ---- room -------------------------------------------------------------------------------- */
 
@@ -219,6 +197,7 @@ void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch,
 {
     struct ftl__slot *slot = ftl__slots_take(dispatch->options.slots);
     struct ftl__route route;
+    int code;
 
     slot->batch = batch;
     slot->index = index;
@@ -231,8 +210,14 @@ void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch,
         ftl__list_push_front(&dispatch->overflow, &slot->link);
         return;
     }
-    if (ftl__route(slot, dispatch->options.registry, dispatch->options.max_payload, recoveries,
-                   &route) != 0) {
+    code = ftl__route(slot, dispatch->options.registry, dispatch->options.max_payload, recoveries,
+                      &route);
+    if (ftl__cancels_any(dispatch->options.cancels) && (code == 0 || route.end != FTL__END_RAW) &&
+        ftl__dispatch_is_cancelled(dispatch, slot, now)) {
+        ftl__settle_end(dispatch->options.settle, slot, FTL__END_CANCELLED, NULL, NULL);
+        return;
+    }
+    if (code != 0) {
         ftl__settle_end(dispatch->options.settle, slot, route.end, route.error_class,
                         route.message);
         return;
@@ -304,23 +289,39 @@ static void fail_cancelled(struct ftl__dispatch *dispatch, struct ftl__slot *slo
     fail(dispatch, slot);
 }
 
-static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
-                  const struct ftl_outcome *outcome)
+/* It did not come to its end because an operator, or a shutdown, did not want that. */
+static void cut_off(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
 {
-    if (outcome->kind == FTL_CANCELLED && !slot->timed_out && dispatch->aborting) {
+    if (!slot->cancelled) {
         ftl__list_push_back(&dispatch->cut_off, &slot->link);
         return;
     }
     dispatch->stats.processed++;
-    if (outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_DONE) {
+    dispatch->stats.failed++;
+    ftl__settle_end(dispatch->options.settle, slot, FTL__END_CANCELLED, NULL, NULL);
+}
+
+static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
+                  const struct ftl_outcome *outcome)
+{
+    bool done = outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_DONE;
+
+    if (outcome->kind == FTL_PANICKED)
+        ftl__report_panic(slot, outcome->panic);
+    /* An operator's wish counts however the run has failed since. */
+    if ((slot->cancelled && !done) ||
+        (outcome->kind == FTL_CANCELLED && !slot->timed_out && dispatch->aborting)) {
+        cut_off(dispatch, slot);
+        return;
+    }
+    dispatch->stats.processed++;
+    if (done) {
         ftl__settle_success(dispatch->options.settle, slot);
     } else if (outcome->kind == FTL_CANCELLED) {
         fail_cancelled(dispatch, slot);
     } else {
-        if (outcome->kind == FTL_PANICKED) {
-            ftl__report_panic(slot, outcome->panic);
+        if (outcome->kind == FTL_PANICKED)
             ftl__run_panicked(&slot->run, outcome->panic);
-        }
         fail(dispatch, slot);
     }
 }
@@ -329,8 +330,8 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
  * by now, so it may have to wait for others. */
 static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
 {
-    if (dispatch->aborting) {
-        ftl__list_push_back(&dispatch->cut_off, &slot->link);
+    if (slot->cancelled || dispatch->aborting) {
+        cut_off(dispatch, slot);
         return;
     }
     if (slot->task != NULL)
@@ -452,11 +453,6 @@ static void *keeper_main(void *arg)
 
 /* ---- quiet, drain, roster ------------------------------------------------------------------ */
 
-uint32_t ftl__dispatch_running(const struct ftl__dispatch *dispatch)
-{
-    return dispatch->in_flight;
-}
-
 void ftl__dispatch_quiet(struct ftl__dispatch *dispatch)
 {
     dispatch->quiet = true;
@@ -520,31 +516,6 @@ void ftl__dispatch_interrupt(struct ftl__dispatch *dispatch)
 void ftl__dispatch_give_back(struct ftl__dispatch *dispatch)
 {
     give_back_list(dispatch, &dispatch->cut_off, "shutdown");
-}
-
-struct ftl__dispatch_stats ftl__dispatch_stats(const struct ftl__dispatch *dispatch)
-{
-    return dispatch->stats;
-}
-
-struct ftl__slot *ftl__dispatch_find(struct ftl__dispatch *dispatch, const void *run,
-                                     int64_t since)
-{
-    struct ftl__list *list = &dispatch->running;
-
-    for (struct ftl__list *node = list->next; node != list; node = node->next)
-        if (&SLOT(node)->run == run)
-            return SLOT(node)->since <= since ? SLOT(node) : NULL;
-    return NULL;
-}
-
-void ftl__dispatch_each(struct ftl__dispatch *dispatch,
-                        bool (*each)(void *arg, const struct ftl__slot *slot), void *arg)
-{
-    struct ftl__list *node = dispatch->running.next;
-
-    while (node != &dispatch->running && each(arg, SLOT(node)))
-        node = node->next;
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */

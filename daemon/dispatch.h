@@ -6,6 +6,7 @@
 #ifndef FETTLE_DAEMON_DISPATCH_H
 #define FETTLE_DAEMON_DISPATCH_H
 
+#include "daemon/cancels.h"
 #include "daemon/clock.h"
 #include "daemon/park.h"
 #include "daemon/settle.h"
@@ -20,6 +21,7 @@ struct ftl__dispatch_options {
     struct ftl__slots *slots;
     const struct ftl__ledger *ledger;
     const struct ftl__clock *clock;
+    const struct ftl__cancels *cancels;
     struct ftl__registry *registry;
     uint32_t concurrency;
     size_t max_payload;
@@ -63,6 +65,17 @@ void ftl__dispatch_return(struct ftl__dispatch *dispatch, struct ftl__batch *bat
 
 /* Are runs short (a few ms on average), so that waiting for more of them to end pays? */
 bool ftl__dispatch_is_brisk(const struct ftl__dispatch *dispatch);
+
+/* ---- dispatch_cancel.c: what operators have cancelled --------------------------------------- */
+
+/* Has an operator cancelled this job, or this run? */
+bool ftl__dispatch_is_cancelled(const struct ftl__dispatch *dispatch, const struct ftl__slot *slot,
+                                int64_t now);
+/* There are other marks: runs that are marked are asked to end, and aborted FTL__CANCEL_GRACE later;
+ * jobs that wait here are settled as cancelled. */
+void ftl__dispatch_cancel(struct ftl__dispatch *dispatch);
+
+#define FTL__CANCEL_GRACE FTL_S /* in which the waits of a run return FTL_ECANCELED */
 
 /* ---- for quiet, drain and the roster ------------------------------------------------------ */
 

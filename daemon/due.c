@@ -11,6 +11,7 @@
 
 #include <fettle/error.h>
 
+#include "daemon/cancels.h"
 #include "jobs/retry.h"
 
 static int add_queue(struct ftl__due_list *list, const char *name, size_t *ret_index)
@@ -40,9 +41,27 @@ static int find_queue(struct ftl__due_list *list, const char *name, size_t hint,
     return add_queue(list, name, ret_index);
 }
 
+static int cancel(struct ftl__due *due, const struct ftl__job *job, double now)
+{
+    char queue[129];
+    struct ftl__retry_input input = {.now = now, .random = due->old_size, .queue = queue};
+    struct ftl__retry_result result;
+    int size = ftl__job_string(job, FTL__QUEUE, queue, sizeof queue);
+    if (size <= 0 || !ftl__queue_name_valid(queue, (size_t)size))
+        strcpy(queue, "default");
+    int status = ftl__retry_cancelled(job, 0, &input, &result);
+    if (status != 0)
+        return status;
+    due->cancelled = true;
+    due->bytes = result.bytes;
+    due->size = result.size;
+    return 0;
+}
+
 /* What becomes of one; only a lack of memory is an error. */
-static int decide(struct ftl__due *due, const struct ftl__job_limits *limits, double now,
-                  struct ftl__due_list *list, size_t hint)
+static int decide(struct ftl__due *due, const struct ftl__job_limits *limits,
+                  const struct ftl__cancels *cancels, double now, struct ftl__due_list *list,
+                  size_t hint)
 {
     struct ftl__job job;
     struct ftl__job_error error;
@@ -53,6 +72,8 @@ static int decide(struct ftl__due *due, const struct ftl__job_limits *limits, do
     }
     due->jid = ftl__job_plain(&job, FTL__JID);
     due->class = ftl__job_plain(&job, FTL__CLASS);
+    if (ftl__cancels_any(cancels) && ftl__cancels_has(cancels, &job, 0, now))
+        return cancel(due, &job, now);
     int status = ftl__retry_promoted(&job, now, &due->bytes, &due->size, queue);
     if (status == FTL_ENOMEM)
         return status;
@@ -64,7 +85,8 @@ static int decide(struct ftl__due *due, const struct ftl__job_limits *limits, do
 }
 
 int ftl__due_read(struct redisReply *const *pairs, size_t count,
-                  const struct ftl__job_limits *limits, double now, struct ftl__due_list *list)
+                  const struct ftl__job_limits *limits, const struct ftl__cancels *cancels,
+                  double now, struct ftl__due_list *list)
 {
     list->items = calloc(count, sizeof *list->items);
     if (list->items == NULL)
@@ -74,7 +96,7 @@ int ftl__due_read(struct redisReply *const *pairs, size_t count,
         struct ftl__due *due = &list->items[list->count++];
         due->old = pairs[2 * i]->str;
         due->old_size = pairs[2 * i]->len;
-        int status = decide(due, limits, now, list, hint);
+        int status = decide(due, limits, cancels, now, list, hint);
         if (status != 0)
             return status;
         hint = due->queue;
@@ -95,10 +117,10 @@ static void build_one(const struct ftl__due_list *list, const struct ftl__due *d
                       struct ftl__invoke *invoke)
 {
     ftl__invoke_bytes(invoke, due->old, due->old_size);
-    if (due->reason != NULL) {
+    if (due->reason != NULL || due->cancelled) {
         ftl__invoke_uint(invoke, 0);
         ftl__invoke_bytes(invoke, "", 0);
-        ftl__invoke_bytes(invoke, "", 0);
+        ftl__invoke_bytes(invoke, due->bytes, due->cancelled ? due->size : 0);
         return;
     }
     const char *name = list->queues[due->queue].name;

@@ -12,14 +12,16 @@
 #include "daemon/script.h"
 #include "jobs/job.h"
 
+struct ftl__cancels;
 struct redisReply;
 
 struct ftl__due {
     const char *old; /* the member; borrowed */
     size_t old_size;
-    char *bytes; /* as it goes to its queue; owned; NULL: it goes to dead as it is */
+    char *bytes; /* as it goes to its queue, or cancelled; owned; NULL: to dead as it is */
     size_t size;
     size_t queue;                 /* index into the list's queues */
+    bool cancelled;               /* by an operator: to dead, rewritten; no `reason` */
     const char *reason;           /* static: why it goes to dead; NULL: it does not */
     struct ftl__slice jid, class; /* borrowed from the member; may be empty */
     bool done;                    /* no longer part of the call */
@@ -38,9 +40,11 @@ struct ftl__due_list {
 };
 
 /* From `count` pairs of a member and its score, which must outlive the list. What is no job, or
- * names no possible queue, is for dead. FTL_ENOMEM: the list is to be cleared all the same. */
+ * names no possible queue, is for dead, and so is what is cancelled. FTL_ENOMEM: the list is to be
+ * cleared all the same. */
 int ftl__due_read(struct redisReply *const *pairs, size_t count,
-                  const struct ftl__job_limits *limits, double now, struct ftl__due_list *list);
+                  const struct ftl__job_limits *limits, const struct ftl__cancels *cancels,
+                  double now, struct ftl__due_list *list);
 void ftl__due_clear(struct ftl__due_list *list);
 
 /* The call of promote.lua for all that are not done. The list must outlive the call. */

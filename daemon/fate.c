@@ -30,6 +30,8 @@ static int rewrite(struct ftl__slot *slot, const struct ftl__retry_input *input)
         return ftl__retry_failed(&run->job, &run->failure, input, &slot->result);
     case FTL__END_UNROUTABLE:
         return ftl__retry_unroutable(&run->job, input, &slot->result);
+    case FTL__END_CANCELLED:
+        return ftl__retry_cancelled(&run->job, run->token, input, &slot->result);
     default:
         ftl_assert(slot->end == FTL__END_REFUSED);
         return ftl__retry_refused(&run->job, slot->end_class, slot->end_message, input,

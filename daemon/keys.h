@@ -34,7 +34,8 @@ struct ftl__key {
     X(beat, "fettle:beat")                                                                         \
     X(fenced, "fettle:fenced")                                                                     \
     X(recoveries, "fettle:recoveries")                                                             \
-    X(promoter, "fettle:promoter")
+    X(promoter, "fettle:promoter")                                                                 \
+    X(cancelled, "fettle:cancelled")
 
 /* Immutable once open. */
 struct ftl__keys {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN: one task on control. Each turn, about once a second, it beats if a third of the ttl is
- * over, registers if it must, and looks at the others (watch.c). Long work of the watch comes back
- * here between its calls (tend), so that taking over a dead daemon's jobs never costs our own
- * lease. Every call has a deadline of a third of the ttl, 5 s at most: a connection that does not
+ * DESIGN: one task on control. Each turn, about once a second, it beats, which also brings what
+ * operators have cancelled, registers if it must, and looks at the others (watch.c). Long work of
+ * the watch comes back here between its calls (tend), so that taking over a dead daemon's jobs never
+ * costs our own lease. Every call has a deadline of a third of the ttl, 5 s at most: a connection that does not
  * answer is broken rather than waited for.
  *
  * A broken connection changes nothing: the same ID goes on beating on the next one. Only Redis'
@@ -74,9 +74,9 @@ static int fresh_id(char id[FTL__ID_MAX + 1])
 
 /* ---- calls ------------------------------------------------------------------------------ */
 
-/* Runs what was built; the reply is only looked at. */
-static int run(struct ftl__lease *lease, int type, const char *what, int64_t deadline,
-               long long *ret_integer)
+/* Runs what was built. The caller frees the reply. */
+static int ask(struct ftl__lease *lease, int type, const char *what, int64_t deadline,
+               struct redisReply **ret_reply)
 {
     struct redisReply *reply;
     int status = ftl__invoke_run(&lease->invoke, lease->options.scripts, lease->options.link,
@@ -84,10 +84,25 @@ static int run(struct ftl__lease *lease, int type, const char *what, int64_t dea
     if (status != 0)
         return status;
     status = ftl__reply_check(reply, type, what);
-    if (status == 0 && ret_integer != NULL)
+    if (status == 0)
+        *ret_reply = reply;
+    else
+        ftl__reply_free(reply);
+    return status;
+}
+
+/* The same where the reply is only looked at. */
+static int run(struct ftl__lease *lease, int type, const char *what, int64_t deadline,
+               long long *ret_integer)
+{
+    struct redisReply *reply;
+    int status = ask(lease, type, what, deadline, &reply);
+    if (status != 0)
+        return status;
+    if (ret_integer != NULL)
         *ret_integer = reply->integer;
     ftl__reply_free(reply);
-    return status;
+    return 0;
 }
 
 static void start(struct ftl__lease *lease, enum ftl__script script)
@@ -114,7 +129,7 @@ static int register_id(struct ftl__lease *lease)
     memcpy(lease->id, id, sizeof id);
     lease->state = REGISTERED;
     lease->suspected = false;
-    lease->next_beat = now + lease->ttl / 3;
+    lease->next_beat = now;
     ftl__log(FTL__EV_LEASE_REGISTERED, FTL__STR("id", lease->id),
              FTL__REAL("ttl", lease->options.ttl));
     if (lease->options.on_registered != NULL)
@@ -137,13 +152,20 @@ static void lose_id(struct ftl__lease *lease)
 
 static int beat(struct ftl__lease *lease)
 {
+    struct ftl__cancels *cancels = lease->options.cancels;
+    struct redisReply *reply;
     int64_t now = ftl_now();
     start(lease, FTL__SCRIPT_BEAT);
+    ftl__invoke_key(&lease->invoke, &lease->options.keys->cancelled);
     ftl__invoke_text(&lease->invoke, lease->id);
-    int status = run(lease, REDIS_REPLY_STRING, "beat", now + lease->call_timeout, NULL);
+    ftl__invoke_text(&lease->invoke, cancels->generation);
+    int status = ask(lease, REDIS_REPLY_ARRAY, "beat", now + lease->call_timeout, &reply);
     if (status == 0) {
         lease->suspected = false;
-        lease->next_beat = now + lease->ttl / 3;
+        lease->next_beat = now + lease->turn;
+        if (reply->elements == 3 && ftl__cancels_is_reply(reply->element[1], reply->element[2]))
+            ftl__cancels_take(cancels, reply->element[1], reply->element[2]);
+        ftl__reply_free(reply);
     }
     if (status == FTL_EFENCED)
         lose_id(lease);

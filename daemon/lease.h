@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/cancels.h"
 #include "daemon/keys.h"
 #include "daemon/link.h"
 #include "daemon/script.h"
@@ -23,6 +24,7 @@ struct ftl__lease_options {
     struct ftl__link *link;      /* all pointers outlive the lease */
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
+    struct ftl__cancels *cancels; /* each beat brings what is new */
     double ttl; /* seconds */
 
     /* In the lease's task, must not wait, may be NULL. registered: claims under `id` may begin (SEQ

@@ -99,6 +99,14 @@ static void on_settled(void *arg)
     ftl_notify_one(daemon->changed);
 }
 
+static void on_cancels(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    if (daemon->dispatch != NULL)
+        ftl__dispatch_cancel(daemon->dispatch);
+}
+
 static void on_work(void *arg)
 {
     struct ftl__daemon *daemon = arg;
@@ -209,6 +217,9 @@ static int open_books(struct ftl__daemon *daemon)
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
         seed = (uint64_t)ftl_now();
     ftl__clock_init(&daemon->clock);
+    ftl__cancels_init(&daemon->cancels);
+    daemon->cancels.on_change = on_cancels;
+    daemon->cancels.arg = daemon;
     ftl__ledger_init(&daemon->ledger);
     daemon->ledger.on_less = on_less;
     daemon->ledger.arg = daemon;
@@ -266,6 +277,7 @@ static int open_lease(struct ftl__daemon *daemon)
         .link = daemon->beat,
         .scripts = daemon->scripts,
         .keys = daemon->keys,
+        .cancels = &daemon->cancels,
         .ttl = daemon->started->lease_ttl,
         .on_registered = on_registered,
         .on_fenced = on_fenced,
@@ -296,6 +308,7 @@ static int open_way_out(struct ftl__daemon *daemon)
         .slots = &daemon->slots,
         .ledger = &daemon->ledger,
         .clock = &daemon->clock,
+        .cancels = &daemon->cancels,
         .registry = daemon->registry,
         .concurrency = daemon->config->concurrency,
         .max_payload = daemon->config->max_payload,
@@ -321,7 +334,7 @@ static int open_way_in(struct ftl__daemon *daemon)
     struct ftl__claim_options claim = {
         .runtime = daemon->control,
         .context = {daemon->work, daemon->scripts, daemon->keys, daemon->lease, &daemon->ledger,
-                    &daemon->queues, daemon->dispatch, &daemon->clock},
+                    &daemon->queues, daemon->dispatch, &daemon->clock, &daemon->cancels},
         .concurrency = daemon->config->concurrency,
         .on_settled = on_settled,
         .arg = daemon,
@@ -341,6 +354,7 @@ static int open_company(struct ftl__daemon *daemon)
         .link = daemon->side,
         .scripts = daemon->scripts,
         .keys = daemon->keys,
+        .cancels = &daemon->cancels,
         .lease = daemon->lease,
         .dead_max_jobs = daemon->config->dead_max_jobs,
         .dead_max_age = daemon->config->dead_max_age,
@@ -396,5 +410,6 @@ void ftl__daemon_close_parts(struct ftl__daemon *daemon)
     ftl__ledger_free(&daemon->ledger);
     ftl__queues_free(&daemon->queues);
     ftl__keys_close(daemon->keys);
+    ftl__cancels_free(&daemon->cancels);
     ftl_notify_free(daemon->changed);
 }

@@ -37,6 +37,7 @@
 #define LIMIT           500 /* members per call */
 #define MAX_BYTES       (4 << 20)
 #define TRIM_LIMIT      100
+#define FIRST_DUE       3 /* in the reply */
 
 /* A member is sent twice in one call, as it was and as it is to be. */
 static const struct ftl__job_limits widest = {
@@ -86,25 +87,43 @@ static int ask_due(struct ftl__promote *promote, const struct ftl__key *set,
     ftl__invoke_start(invoke, FTL__SCRIPT_DUE);
     ftl__invoke_key(invoke, &promote->options.keys->promoter);
     ftl__invoke_key(invoke, set);
+    ftl__invoke_key(invoke, &promote->options.keys->cancelled);
     snprintf(promote->id, sizeof promote->id, "%s", ftl__lease_id(promote->options.lease));
     ftl__invoke_text(invoke, promote->id);
     ftl__invoke_uint(invoke, LOCK_MS);
     ftl__invoke_uint(invoke, LIMIT);
     ftl__invoke_uint(invoke, MAX_BYTES);
+    ftl__invoke_text(invoke, promote->options.cancels->generation);
     return run(promote, "due", ret_reply);
 }
 
-/* [TIME µs, next score or "", RAW, SCORE, …] or []. */
-static int parse_look(const struct redisReply *reply, struct look *look)
+/* [] or [generation, [field, value…]]. */
+static int take_marks(struct ftl__promote *promote, const struct redisReply *marks)
+{
+    if (marks->type != REDIS_REPLY_ARRAY)
+        return FTL_EPROTO;
+    if (marks->elements == 0)
+        return 0;
+    if (marks->elements != 2 || !ftl__cancels_is_reply(marks->element[0], marks->element[1]))
+        return FTL_EPROTO;
+    ftl__cancels_take(promote->options.cancels, marks->element[0], marks->element[1]);
+    return 0;
+}
+
+/* [TIME µs, next score or "", marks, RAW, SCORE, …] or []. */
+static int parse_look(struct ftl__promote *promote, const struct redisReply *reply,
+                      struct look *look)
 {
     *look = (struct look){.next = INFINITY};
     if (reply->elements == 0)
         return 0;
-    if (reply->elements < 2 || reply->elements % 2 != 0)
+    if (reply->elements < FIRST_DUE || (reply->elements - FIRST_DUE) % 2 != 0)
         return FTL_EPROTO;
     for (size_t i = 0; i < reply->elements; i++)
-        if (reply->element[i]->type != REDIS_REPLY_STRING)
+        if (i != FIRST_DUE - 1 && reply->element[i]->type != REDIS_REPLY_STRING)
             return FTL_EPROTO;
+    if (take_marks(promote, reply->element[FIRST_DUE - 1]) != 0)
+        return FTL_EPROTO;
     look->held = true;
     look->now = strtod(reply->element[0]->str, NULL) / 1e6;
     if (reply->element[1]->len > 0)
@@ -121,6 +140,12 @@ static void tell_failed(const char *set, const struct ftl__due *due, const char 
 
 static void count_moved(struct ftl__promote *promote, const char *set, const struct ftl__due *due)
 {
+    if (due->cancelled) {
+        promote->stats.cancelled++;
+        ftl__log(FTL__EV_JOB_CANCELLED, FTL__BYTES("jid", due->jid.begin, due->jid.size),
+                 FTL__BYTES("class", due->class.begin, due->class.size));
+        return;
+    }
     if (due->reason == NULL) {
         promote->stats.promoted++;
         return;
@@ -138,7 +163,8 @@ static void take_result(struct ftl__promote *promote, const char *set, struct ft
     if (result->type == REDIS_REPLY_INTEGER && result->integer == 1) {
         look->moved++;
         count_moved(promote, set, due);
-    } else if (ftl__reply_is_error(result, "BADTYPE") && due->reason == NULL) {
+    } else if (ftl__reply_is_error(result, "BADTYPE") && due->reason == NULL &&
+               !due->cancelled) {
         due->done = false;
         due->reason = "the key of its queue is no list";
     } else if (result->type == REDIS_REPLY_ERROR) {
@@ -187,10 +213,10 @@ static int promote_some(struct ftl__promote *promote, const char *name, const st
     int status = ask_due(promote, set, &reply);
     if (status != 0)
         return status;
-    status = parse_look(reply, look);
-    if (status == 0 && reply->elements > 2)
-        status = ftl__due_read(reply->element + 2, (reply->elements - 2) / 2,
-                               &widest, look->now, &list);
+    status = parse_look(promote, reply, look);
+    if (status == 0 && reply->elements > FIRST_DUE)
+        status = ftl__due_read(reply->element + FIRST_DUE, (reply->elements - FIRST_DUE) / 2,
+                               &widest, promote->options.cancels, look->now, &list);
     if (status == 0 && list.count > 0)
         status = move(promote, name, set, &list, look);
     ftl__due_clear(&list);

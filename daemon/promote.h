@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/cancels.h"
 #include "daemon/keys.h"
 #include "daemon/lease.h"
 #include "daemon/link.h"
@@ -21,6 +22,7 @@ struct ftl__promote_options {
     struct ftl__link *link;      /* all pointers outlive the promoter */
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
+    struct ftl__cancels *cancels;
     const struct ftl__lease *lease; /* whose ID holds the promoter's lock; idle while it has none */
     uint64_t dead_max_jobs;         /* 0 = never trimmed */
     double dead_max_age;            /* seconds; 0 = never trimmed */
@@ -31,6 +33,7 @@ struct ftl__promote_stats {
     uint64_t promoted; /* to a queue                                  */
     uint64_t dead;     /* to dead, since they could not be promoted   */
     uint64_t dropped;  /* trimmed from dead                           */
+    uint64_t cancelled; /* to dead, since an operator wants that      */
 };
 
 /* FTL_ENOMEM. */

@@ -149,6 +149,15 @@ static void report_invalid(const struct ftl__slot *slot)
              FTL__UINT("offset", slot->end_offset), FTL__UINT("size", slot->run.size));
 }
 
+static void report_cancelled(const struct ftl__slot *slot)
+{
+    if (slot->since == 0)
+        ftl__log(FTL__EV_JOB_CANCELLED, JOB_FIELDS(&slot->run));
+    else
+        ftl__log(FTL__EV_JOB_CANCELLED, JOB_FIELDS(&slot->run),
+                 FTL__REAL("duration_ms", duration_ms(slot)));
+}
+
 void ftl__report_end(const struct ftl__slot *slot)
 {
     switch (slot->end) {
@@ -157,6 +166,9 @@ void ftl__report_end(const struct ftl__slot *slot)
         break;
     case FTL__END_UNROUTABLE:
         report_unroutable(slot);
+        break;
+    case FTL__END_CANCELLED:
+        report_cancelled(slot);
         break;
     case FTL__END_REFUSED:
     case FTL__END_RAW:

@@ -100,6 +100,7 @@ static void build(struct ftl__round *round, uint32_t jobs)
         ftl__key_batch(keys, round->id, round->queues[i].seq, &key);
         ftl__invoke_key(&round->invoke, &key);
     }
+    ftl__invoke_key(&round->invoke, &keys->cancelled);
     ftl__invoke_text(&round->invoke, round->id);
     ftl__invoke_uint(&round->invoke, jobs);
     ftl__invoke_uint(&round->invoke, MAX_BYTES);
@@ -108,6 +109,7 @@ static void build(struct ftl__round *round, uint32_t jobs)
         ftl__invoke_uint(&round->invoke, round->queues[i].seq);
         ftl__invoke_uint(&round->invoke, round->queues[i].limit);
     }
+    ftl__invoke_text(&round->invoke, round->context->cancels->generation);
 }
 
 static bool begin_claim(struct ftl__round *round, uint32_t jobs, bool *ret_held_back)
@@ -147,7 +149,7 @@ bool ftl__round_begin(struct ftl__round *round, uint32_t jobs, bool *ret_held_ba
 static bool is_row(const struct ftl__round *round, const struct redisReply *row)
 {
     return row->type == REDIS_REPLY_ARRAY && row->elements == 5 &&
-           row->element[0]->type == REDIS_REPLY_INTEGER && row->element[0]->integer >= 1 &&
+           row->element[0]->type == REDIS_REPLY_INTEGER && row->element[0]->integer >= 0 &&
            (size_t)row->element[0]->integer <= round->queue_count &&
            row->element[1]->type == REDIS_REPLY_STRING &&
            row->element[2]->type == REDIS_REPLY_STRING &&
@@ -155,13 +157,30 @@ static bool is_row(const struct ftl__round *round, const struct redisReply *row)
            row->element[4]->type == REDIS_REPLY_ARRAY;
 }
 
+/* The row behind those of the queues: what is cancelled, if that has changed. */
+static bool has_marks(const struct redisReply *reply)
+{
+    return reply->elements > 1 && reply->element[reply->elements - 1]->element[0]->integer == 0;
+}
+
+/* How many elements there are before it. */
+static size_t rows_end(const struct redisReply *reply)
+{
+    return reply->elements - has_marks(reply);
+}
+
 static bool is_claim(const struct ftl__round *round, const struct redisReply *reply)
 {
     if (reply->elements < 1 || reply->element[0]->type != REDIS_REPLY_STRING)
         return false;
-    for (size_t i = 1; i < reply->elements; i++)
-        if (!is_row(round, reply->element[i]))
+    for (size_t i = 1; i < reply->elements; i++) {
+        const struct redisReply *row = reply->element[i];
+        if (!is_row(round, row))
             return false;
+        if (row->element[0]->integer == 0 &&
+            (i + 1 < reply->elements || !ftl__cancels_is_reply(row->element[1], row->element[3])))
+            return false;
+    }
     return true;
 }
 
@@ -192,9 +211,13 @@ static void take_stock(struct ftl__round *round, struct ftl__round_result *ret_r
 
     *ret_result = (struct ftl__round_result){0, false};
     ftl__clock_set(round->context->clock, strtoll(reply->element[0]->str, NULL, 10));
+    if (has_marks(reply)) {
+        const struct redisReply *marks = reply->element[reply->elements - 1];
+        ftl__cancels_take(round->context->cancels, marks->element[1], marks->element[3]);
+    }
     for (size_t i = 0; i < round->queue_count; i++)
         round->queues[i].queue->paused = false;
-    for (size_t i = 1; i < reply->elements; i++) {
+    for (size_t i = 1; i < rows_end(reply); i++) {
         const struct redisReply *row = reply->element[i], *jobs = row->element[3];
         struct ftl__round_queue *queue = queue_of(round, row);
 
@@ -219,7 +242,7 @@ static void keep_room(struct ftl__round *round)
     release_queues(round);
     for (size_t i = 0; i < round->queue_count; i++)
         round->queues[i].limit = 0;
-    for (size_t i = 1; i < round->reply->elements; i++) {
+    for (size_t i = 1; i < rows_end(round->reply); i++) {
         const struct redisReply *row = round->reply->element[i];
         struct ftl__round_queue *queue = queue_of(round, row);
         queue->limit = (uint32_t)row->element[3]->elements;
@@ -321,7 +344,7 @@ int ftl__round_deliver(struct ftl__round *round)
         return 0;
     ftl_cork();
     if (is_ours(round))
-        for (size_t i = 1; i < round->reply->elements && code == 0; i++)
+        for (size_t i = 1; i < rows_end(round->reply) && code == 0; i++)
             code = deliver_row(round, round->reply->element[i], now);
     ftl_uncork();
     release_queues(round);

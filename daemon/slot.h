@@ -33,6 +33,7 @@ enum ftl__end {
     FTL__END_REFUSED,    /* a job that cannot be run: to dead, rewritten      */
     FTL__END_RAW,        /* no job at all: to dead, as it is                  */
     FTL__END_RETURNED,   /* back to the front of its queue, as it is          */
+    FTL__END_CANCELLED,  /* by an operator: to dead, rewritten                */
 };
 
 struct ftl__slot {
@@ -43,6 +44,7 @@ struct ftl__slot {
     enum ftl__slot_state state;
     bool timed_out; /* aborted at its deadline */
     bool moved;     /* begun again, in the blocking pool */
+    bool cancelled; /* aborted because an operator wants that */
     bool resent;    /* its settle may have been executed without our knowing */
     struct ftl__batch *batch;
     uint32_t index; /* in the batch */

@@ -274,6 +274,15 @@ int ftl__retry_refused(const struct ftl__job *job, const char *error_class, cons
     return refuse(job, error_class, message, input, "refused", ret);
 }
 
+int ftl__retry_cancelled(const struct ftl__job *job, uint64_t token,
+                         const struct ftl__retry_input *input, struct ftl__retry_result *ret)
+{
+    char message[80] = "cancelled by an operator";
+    if (token != 0)
+        (void)snprintf(message, sizeof(message), "cancelled by an operator, token %" PRIu64, token);
+    return refuse(job, "Cancelled", message, input, "cancelled", ret);
+}
+
 int ftl__retry_unroutable(const struct ftl__job *job, const struct ftl__retry_input *input,
                           struct ftl__retry_result *ret)
 {

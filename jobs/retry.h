@@ -39,7 +39,7 @@ struct ftl__retry_result {
     size_t size;
     int64_t retry_count; /* of this failure; -1 where counts are untouched */
     const char *why;     /* static: "retry", "exhausted", "retry:false", "dead:false", "never",
-                            "later", "unroutable", "unroutable_ttl", "refused" */
+                            "later", "unroutable", "unroutable_ttl", "refused", "cancelled" */
 };
 
 /* No rewrite adds more bytes to a job: who limits what producers send leaves that room for what
@@ -64,6 +64,11 @@ int ftl__retry_unroutable(const struct ftl__job *job, const struct ftl__retry_in
  * `bid`/`encrypt`): straight to dead with this class and message. */
 int ftl__retry_refused(const struct ftl__job *job, const char *error_class, const char *message,
                        const struct ftl__retry_input *input, struct ftl__retry_result *ret);
+
+/* A job that an operator has cancelled: to dead, whatever its `retry` and `dead` say, class
+ * Cancelled. `token`: of the run, for the message; 0: there was none. */
+int ftl__retry_cancelled(const struct ftl__job *job, uint64_t token,
+                         const struct ftl__retry_input *input, struct ftl__retry_result *ret);
 
 /* A due member of retry or schedule on its way to a queue: enqueued_at = now, `at` removed.
  * *ret_queue (NUL-terminated, ≤ 128 bytes) is the job's `queue`, or "default". FTL_EPROTO: its

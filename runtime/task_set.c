@@ -193,6 +193,15 @@ void ftl_task_set_abort_all(struct ftl_task_set *set, int64_t grace)
         ftl_abort(ftl__container(node, struct ftl_task, member), grace);
 }
 
+void ftl_task_set_abort(struct ftl_task_set *set, const void *tag, int64_t grace)
+{
+    for (struct ftl__list *node = set->members.next; node != &set->members; node = node->next) {
+        struct ftl_task *task = ftl__container(node, struct ftl_task, member);
+        if (task->tag == tag)
+            ftl_abort(task, grace);
+    }
+}
+
 static void drop(struct ftl_task_set *set, struct ftl_task *task)
 {
     ftl__list_unlink(&task->member);

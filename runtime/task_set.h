@@ -29,6 +29,9 @@ FTL_API int ftl_task_set_try_join_next(struct ftl_task_set *set, struct ftl_outc
 /* Members whose outcome has not been taken. */
 FTL_API size_t ftl_task_set_len(const struct ftl_task_set *set);
 
+/* ftl_abort() for the members with this tag. Looks at all of them. */
+FTL_API void ftl_task_set_abort(struct ftl_task_set *set, const void *tag, int64_t grace);
+
 /* ftl_abort() for each member. */
 FTL_API void ftl_task_set_abort_all(struct ftl_task_set *set, int64_t grace);
 

@@ -1,9 +1,13 @@
 -- SPDX-License-Identifier: MIT
 -- claim: moves jobs from their queues into batches of the caller, each under a token of its own.
 --
--- KEYS token owners batches:ID paused recoveries, then per queue: queue front batch:ID:SEQ
--- ARGV ID max_jobs max_bytes, then per queue: NAME SEQ limit
+-- KEYS token owners batches:ID paused recoveries, then per queue: queue front batch:ID:SEQ, then
+--      cancelled
+-- ARGV ID max_jobs max_bytes, then per queue: NAME SEQ limit, then generation
 -- → [TIME µs, [place, TOKEN, state, [RAW…], [recoveries…]], …]
+--
+-- If the generation of what is cancelled is not the caller's, the last row is
+-- [0, generation, 'cancelled', [field, value…], []].
 --
 -- It first reads, and decides for all queues; then it writes. A queue that cannot be read or
 -- written is a row with the error's text and keeps its jobs; the others go on. Of a queue, the
@@ -26,9 +30,9 @@ local function failed(reply)
 end
 
 local max_jobs, max_bytes = whole(ARGV[2]), whole(ARGV[3])
-local queues = (#KEYS - 5) / 3
-if not max_jobs or not max_bytes or queues < 1 or queues > UNPACK - 2
-    or #ARGV ~= 3 + 3 * queues then
+local queues = (#KEYS - 6) / 3
+if not max_jobs or not max_bytes or queues < 1 or queues > UNPACK - 3
+    or queues ~= math.floor(queues) or #ARGV ~= 4 + 3 * queues then
     return redis.error_reply('BADARG claim')
 end
 for q = 1, queues do
@@ -41,12 +45,15 @@ if call('HEXISTS', owners, id) == 0 then
 end
 
 -- Most of the time none of these is there: one question spares many.
-local rare = { paused, recoveries }
+local cancelled = KEYS[#KEYS]
+local rare = { paused, recoveries, cancelled }
 for q = 1, queues do
-    rare[q + 2] = KEYS[3 * q + 4]
+    rare[q + 3] = KEYS[3 * q + 4]
 end
 local all_usual = call('EXISTS', unpack(rare)) == 0
 local counting = not all_usual and call('HLEN', recoveries) > 0
+local generation = not all_usual and call('HGET', cancelled, 'generation') or '0'
+local marks = generation ~= ARGV[#ARGV] and call('HGETALL', cancelled)
 
 local bytes, largest, full = 0, 0, false
 
@@ -219,5 +226,8 @@ for _, row in ipairs(rows) do
     end
     result[#result + 1] = { row.q, mine, row.state, row.jobs, row.counts }
     token = token + #row.jobs
+end
+if marks then
+    result[#result + 1] = { 0, generation, 'cancelled', marks, {} }
 end
 return result

@@ -2,8 +2,8 @@
 -- promote: moves members of a set to their queues, or to dead.
 --
 -- KEYS set queues dead, then the queues
--- ARGV per operation: old queue# NAME new (to the end of the queue), or old 0 "" "" (to dead, the
---      bytes as they are)
+-- ARGV per operation: old queue# NAME new (to the end of the queue), or old 0 "" new (to dead; an
+--      empty `new`: the bytes as they are)
 -- → one for each operation: 1 = moved, 0 = it was not there any more, or an error (not moved)
 --
 -- An operation writes the destination, then removes the member; if that fails, it takes the
@@ -46,17 +46,17 @@ local function distinct(bytes, number)
 end
 
 -- Each destination returns its reply, maybe an error, and what takes it back.
-local function to_dead(old, number)
+local function to_dead(new, number)
     if not is(dead, 'zset') then
         return { err = 'BADTYPE ' .. dead }
     end
-    local reply = redis.pcall('ZADD', dead, 'NX', now, old)
+    local reply = redis.pcall('ZADD', dead, 'NX', now, new)
     if reply == 0 then
-        old = distinct(old, number)
-        reply = redis.pcall('ZADD', dead, 'NX', now, old)
+        new = distinct(new, number)
+        reply = redis.pcall('ZADD', dead, 'NX', now, new)
     end
     return reply, function()
-        local rank = redis.pcall('ZRANK', dead, old) -- by rank: it is ZREM that has failed
+        local rank = redis.pcall('ZRANK', dead, new) -- by rank: it is ZREM that has failed
         redis.pcall('ZREMRANGEBYRANK', dead, rank, rank)
     end
 end
@@ -80,7 +80,8 @@ local function promote(at)
         return 0
     end
     if queue == 0 then
-        reply, undo = to_dead(old, time[1] * 1000000 + time[2] + at)
+        local new = ARGV[at + 3] ~= '' and ARGV[at + 3] or old
+        reply, undo = to_dead(new, time[1] * 1000000 + time[2] + at)
     else
         reply, undo = to_queue(KEYS[3 + queue], ARGV[at + 2], ARGV[at + 3])
     end

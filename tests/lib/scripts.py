@@ -19,6 +19,7 @@ DIRECTORY = os.path.join(SRCDIR, "daemon", "scripts")
 
 FENCED, OWNERS, BEAT = "fettle:fenced", "fettle:owners", "fettle:beat"
 TOKEN, RECOVERIES, PROMOTER = "fettle:token", "fettle:recoveries", "fettle:promoter"
+CANCELLED = "fettle:cancelled"
 MIB = 1 << 20
 
 Row = collections.namedtuple("Row", "name seq token state jobs counts")
@@ -71,11 +72,11 @@ class Owner:
     def register(self, **options):
         return int(self.register_call(**options).run(self.client))
 
-    def beat_call(self):
-        return Call("beat", [OWNERS, BEAT], [self.id])
+    def beat_call(self, generation="0"):
+        return Call("beat", [OWNERS, BEAT, CANCELLED], [self.id, generation])
 
     def beat(self):
-        return int(self.beat_call().run(self.client))
+        return int(self.beat_call().run(self.client)[0])
 
     def retire_call(self):
         return Call("retire", [OWNERS, BEAT, self.batches], [self.id])
@@ -83,7 +84,7 @@ class Owner:
     def retire(self):
         return self.retire_call().run(self.client)
 
-    def claim_call(self, queues, max_jobs=1000, max_bytes=8 * MIB):
+    def claim_call(self, queues, max_jobs=1000, max_bytes=8 * MIB, generation="0"):
         """`queues`: names, or (name, limit)."""
         keys = [TOKEN, OWNERS, self.batches, "paused", RECOVERIES]
         args = [self.id, max_jobs, max_bytes]
@@ -92,13 +93,15 @@ class Owner:
             keys += [queue(name), front(name), self.batch(self.next_seq)]
             args += [name, self.next_seq, limit]
             self.next_seq += 1
-        return Call("claim", keys, args)
+        return Call("claim", keys + [CANCELLED], args + [generation])
 
     @staticmethod
     def rows(call, reply):
         """The rows of a claim's reply."""
         found = []
         for place, token, state, jobs, counts in reply[1:]:
+            if place == 0:  # what is cancelled
+                continue
             name, seq, _ = call.args[3 * place:3 * place + 3]
             found.append(Row(name, seq, int(token), state.decode(), jobs, counts))
         return found
@@ -131,24 +134,25 @@ class Owner:
     def settle(self, *ops):
         return self.settle_call(*ops).run(self.client)
 
-    def due_call(self, zset, limit=100, max_bytes=8 * MIB, lock=10000):
-        return Call("due", [PROMOTER, zset], [self.id, lock, limit, max_bytes])
+    def due_call(self, zset, limit=100, max_bytes=8 * MIB, lock=10000, generation="0"):
+        return Call("due", [PROMOTER, zset, CANCELLED],
+                    [self.id, lock, limit, max_bytes, generation])
 
     def due(self, zset, **options):
         """None if another has the lock, else (TIME, next score or None, [(bytes, score)])."""
         reply = self.due_call(zset, **options).run(self.client)
         if not reply:
             return None
-        members = [(reply[i], float(reply[i + 1])) for i in range(2, len(reply), 2)]
+        members = [(reply[i], float(reply[i + 1])) for i in range(3, len(reply), 2)]
         return int(reply[0]), float(reply[1]) if reply[1] else None, members
 
     @staticmethod
     def promote_call(zset, *ops):
-        """An op: (old, name, new), or (old,) to dead."""
-        queues = list(dict.fromkeys(op[1] for op in ops if len(op) > 1))
+        """An op: (old, name, new); (old,) to dead, or (old, None, new)."""
+        queues = list(dict.fromkeys(op[1] for op in ops if len(op) > 1 and op[1]))
         args = []
-        for old, *rest in ops:
-            args += [old, queues.index(rest[0]) + 1, *rest] if rest else [old, 0, "", ""]
+        for old, name, new in (op if len(op) > 1 else (*op, None, "") for op in ops):
+            args += [old, queues.index(name) + 1 if name else 0, name or "", new]
         return Call("promote", [zset, "queues", "dead"] + [queue(q) for q in queues], args)
 
     def promote(self, zset, *ops):
@@ -188,6 +192,16 @@ class Owner:
 
     def absolve(self, *jobs):
         return self.absolve_call(*jobs).run(self.client)
+
+
+def mark_call(ttl, *marks):
+    """Marks ("jid:JID", "token:TOKEN") for so many seconds; 0 takes them away."""
+    return Call("mark", [CANCELLED], [ttl, *marks])
+
+
+def cancel_call(key, *ops):
+    """An op: (old, new): from this list to dead."""
+    return Call("cancel", [key, "dead"], [word for op in ops for word in op])
 
 
 def snapshot(client, ignore=()):

@@ -11,6 +11,7 @@
  *     Stamp [i]           cell i becomes the monotonic time of the run's first instruction
  *     Hold [slot, s]      waits s seconds and counts in `slot` how many do so at once
  *     Steps [i, n]        cell i is raised n times, with a yield between each
+ *     Insist [i, s]       waits s seconds in all, whoever asks it to end, then raises cell i by one
  *     Kill [i]            cell i is raised by one, then the process is killed
  *     Later [s]           says: again in s seconds
  *     Never [message]     says: never again */
@@ -138,6 +139,16 @@ static int steps(struct ftl_run *run)
     return 0;
 }
 
+static int insist(struct ftl_run *run)
+{
+    _Atomic int64_t *counter = cell(run);
+    int64_t until = ftl_deadline((int64_t)(number(run, 1) * (double)FTL_S));
+    while (ftl_now() < until)
+        (void)ftl_sleep(FTL_MS);
+    atomic_fetch_add(counter, 1);
+    return 0;
+}
+
 static int kill_process(struct ftl_run *run)
 {
     atomic_fetch_add(cell(run), 1);
@@ -156,4 +167,5 @@ static int never(struct ftl_run *run)
 }
 
 FTL_MODULE("probe", {"Count", count}, {"Linger", linger}, {"Order", order}, {"Stamp", stamp},
-           {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Later", later}, {"Never", never});
+           {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Later", later}, {"Never", never},
+           {"Insist", insist});

@@ -11,7 +11,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from redisd import Redisd, available
 from resp import RedisError
-from scripts import (FENCED, OWNERS, Owner, census, commands, front, names, queue, snapshot)
+from scripts import (CANCELLED, FENCED, OWNERS, Owner, cancel_call, census, commands, front,
+                     mark_call, names, queue, snapshot)
 from tap import diagnostic, equal, main
 
 
@@ -254,8 +255,35 @@ class Absolve(Scene):
         return counts == [b"1", b"1"]
 
 
+class Mark(Scene):
+    """One mark anew, one whose time is over, one that is taken away."""
+
+    def prepare(self):
+        self.client.call("HSET", CANCELLED, "generation", 5, "jid:old", 7, "jid:gone", 2 ** 33)
+
+    def calls(self):
+        return [mark_call(60, "jid:new", "token:77"), mark_call(0, "jid:gone")]
+
+    def done(self):
+        marks = self.client.call("HGETALL", CANCELLED)[::2]
+        return (sorted(marks) == [b"generation", b"jid:new", b"token:77"] and
+                60 < self.client.call("TTL", CANCELLED))
+
+
+class Cancel(Scene):
+    def prepare(self):
+        self.fill(queue("q"), b"j%d", 4)
+
+    def calls(self):
+        return [cancel_call(queue("q"), (b"j1", b"j1\t"), (b"j3", b"j3\t"))]
+
+    def done(self):
+        return (self.client.call("LRANGE", queue("q"), 0, -1) == [b"j2", b"j0"] and
+                self.client.call("ZCARD", "dead") == 2)
+
+
 SCENES = [Register, Beat, Retire, Claim, Ack, Settle, SettleTwice, Due, Promote, Trim, Fence, Reap,
-          ReapDead, Absolve]
+          ReapDead, Absolve, Mark, Cancel]
 
 
 def attempt(calls, client):
@@ -350,8 +378,8 @@ def test_failed_call_changes_nothing(t):
     a queue's name in `queues`."""
     redisd = t.use(Redisd())
     client, failures = redisd.client, 0
-    for kind in (Register, Beat, Retire, Claim, Ack, Fence, Reap, ReapDead, Absolve,
-                 Trim):
+    for kind in (Register, Beat, Retire, Claim, Ack, Fence, Reap, ReapDead, Absolve, Trim, Mark,
+                 Cancel):
         for command in commands(stage(client, kind).calls()[0].name):
             call = stage(client, kind).calls()[0]
             user = limited(t, redisd, "-" + command.lower())

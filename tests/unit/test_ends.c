@@ -57,6 +57,23 @@ START_TEST(refused_jobs_die)
 }
 END_TEST
 
+START_TEST(cancelled_jobs_die)
+{
+    static const char text[] = "{" JID ",\"retry\":false,\"dead\":false,\"retry_count\":3}";
+    struct ftl__job job = scan(text);
+    free(result.bytes);
+    take_result(ftl__retry_cancelled(&job, 77, &input, &result));
+    assert_fate(FTL__FATE_DEAD, "cancelled");
+    ck_assert_int_eq(result.retry_count, -1);
+    assert_has("\"retry_count\":3");
+    assert_has("\"error_class\":\"Cancelled\","
+               "\"error_message\":\"cancelled by an operator, token 77\"");
+    free(result.bytes);
+    take_result(ftl__retry_cancelled(&job, 0, &input, &result));
+    assert_has("\"error_message\":\"cancelled by an operator\"");
+}
+END_TEST
+
 /* ---- promotion -------------------------------------------------------------------------- */
 
 static int promote(const char *text, char queue[129])
@@ -118,6 +135,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, unroutable_waits_and_dies);
     UNIT_CASE(suite, a_failure_ends_unroutability);
     UNIT_CASE(suite, refused_jobs_die);
+    UNIT_CASE(suite, cancelled_jobs_die);
     UNIT_CASE(suite, promotes_to_its_queue);
     UNIT_CASE(suite, does_not_promote_to_invalid_queues);
     UNIT_CASE(suite, queue_names);

@@ -13,6 +13,7 @@
 #include "tests/unit/unit.h"
 
 static struct unit_parts parts;
+static struct ftl__cancels cancels = {.generation = "0"};
 static struct unit_redis *redis = &parts.redis;
 
 /* A daemon in small: its lease and its promoter. */
@@ -35,12 +36,14 @@ static void *open_task(void *arg)
 {
     struct worker *worker = arg;
     struct ftl__lease_options lease = {.runtime = redis->control,
+                                       .cancels = &cancels,
                                        .link = parts.link,
                                        .scripts = parts.scripts,
                                        .keys = parts.keys,
                                        .ttl = 15};
     ftl_assert(ftl__lease_open(&lease, &worker->lease) == 0);
     struct ftl__promote_options options = {.runtime = redis->control,
+                                           .cancels = &cancels,
                                            .link = parts.link,
                                            .scripts = parts.scripts,
                                            .keys = parts.keys,

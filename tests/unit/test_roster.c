@@ -17,6 +17,7 @@
 #include "tests/unit/unit.h"
 
 static struct unit_parts parts;
+static struct ftl__cancels cancels = {.generation = "0"};
 static struct unit_redis *redis = &parts.redis;
 static struct ftl__lease *lease;
 static struct ftl__roster *roster;
@@ -60,6 +61,7 @@ static void *open_task(void *arg)
 {
     (void)arg;
     struct ftl__lease_options options = {.runtime = redis->control,
+                                         .cancels = &cancels,
                                          .link = parts.link,
                                          .scripts = parts.scripts,
                                          .keys = parts.keys,

@@ -111,9 +111,11 @@ static void *is_fenced(void *arg)
     ftl__invoke_start(&invoke, FTL__SCRIPT_BEAT);
     ftl__invoke_key(&invoke, &keys->owners);
     ftl__invoke_key(&invoke, &keys->beat);
+    ftl__invoke_key(&invoke, &keys->cancelled);
     ftl__invoke_text(&invoke, "nobody");
+    ftl__invoke_text(&invoke, "0");
     struct redisReply *reply = run();
-    ftl_assert(ftl__reply_check(reply, REDIS_REPLY_STRING, "beat") == FTL_EFENCED);
+    ftl_assert(ftl__reply_check(reply, REDIS_REPLY_ARRAY, "beat") == FTL_EFENCED);
     ftl__reply_free(reply);
     close_all();
     return NULL;

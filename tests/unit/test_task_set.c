@@ -252,12 +252,46 @@ START_TEST(an_aborted_owner_frees_its_set_by_a_defer)
 }
 END_TEST
 
+static void *abort_two(void *arg)
+{
+    struct ftl_oneshot gates[3];
+    struct ftl_task_set *set = ftl_task_set_new();
+    struct ftl_outcome outcome;
+    void *tag;
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        ftl_oneshot_init(&gates[i]);
+        ftl_assert(ftl_task_set_spawn(set, ftl_runtime_current(), receive, &gates[i], NULL,
+                                      &gates[i % 2], NULL) == 0);
+    }
+    ftl_task_set_abort(set, &freed, 0); /* nobody's tag */
+    ftl_assert(ftl_task_set_try_join_next(set, &outcome, &tag) == FTL_EAGAIN);
+    ftl_task_set_abort(set, &gates[0], 0);
+    for (int i = 0; i < 2; i++) {
+        ftl_assert(ftl_task_set_join_next(set, FTL_FOREVER, &outcome, &tag) == 0);
+        ftl_assert(outcome.kind == FTL_CANCELLED && tag == &gates[0]);
+    }
+    ftl_oneshot_send(&gates[1], NULL);
+    ftl_assert(ftl_task_set_join_next(set, FTL_FOREVER, &outcome, &tag) == 0);
+    ftl_assert(outcome.kind == FTL_COMPLETED && tag == &gates[1]);
+    ftl_outcome_clear(&outcome);
+    ftl_task_set_free(set);
+    return NULL;
+}
+
+START_TEST(abort_by_tag_reaches_those_with_it)
+{
+    fixture_run(abort_two, NULL);
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
     UNIT_CASE(suite, outcomes_come_in_completion_order);
     FIXTURE_CASE(suite, freeing_a_set_aborts_what_is_left);
     FIXTURE_CASE(suite, shutdown_waits_for_all);
     FIXTURE_CASE(suite, abort_all_yields_an_outcome_for_each);
+    FIXTURE_CASE(suite, abort_by_tag_reaches_those_with_it);
     FIXTURE_CASE(suite, detached_members_run_on);
     FIXTURE_CASE(suite, members_may_run_on_another_runtime);
     FIXTURE_CASE(suite, an_aborted_owner_frees_its_set_by_a_defer);
