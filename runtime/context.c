@@ -108,3 +108,64 @@ ftl__context_frames_interrupted(const void *ucontext, const void *low, const voi
     return walk(context->uc_mcontext.regs[29], low, high, frames, 1, max);
 #endif
 }
+
+/* ---- what a signal has interrupted ---- */
+
+void ftl__context_landing(void); /* in the assembly: never called from C */
+
+#if defined __x86_64__
+
+enum { TRAP_FLAG = 0x100, DIRECTION_FLAG = 0x400 };
+
+const void *ftl__context_pc(const void *ucontext)
+{
+    return (const void *)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RIP];
+}
+
+const void *ftl__context_sp(const void *ucontext)
+{
+    return (const void *)((const ucontext_t *)ucontext)->uc_mcontext.gregs[REG_RSP];
+}
+
+void ftl__context_land(void *ucontext, void *load)
+{
+    greg_t *registers = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
+    registers[REG_RIP] = (greg_t)(uintptr_t)ftl__context_landing;
+    registers[REG_RSP] = registers[REG_RDI] = (greg_t)(uintptr_t)load;
+    registers[REG_EFL] &= ~(greg_t)(TRAP_FLAG | DIRECTION_FLAG);
+}
+
+bool ftl__context_step(void *ucontext)
+{
+    ((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
+    return true;
+}
+
+#else
+
+const void *ftl__context_pc(const void *ucontext)
+{
+    return (const void *)((const ucontext_t *)ucontext)->uc_mcontext.pc;
+}
+
+const void *ftl__context_sp(const void *ucontext)
+{
+    return (const void *)((const ucontext_t *)ucontext)->uc_mcontext.sp;
+}
+
+void ftl__context_land(void *ucontext, void *load)
+{
+    enum { BRANCH_TYPE = 0xc00 }; /* of PSTATE */
+    mcontext_t *machine = &((ucontext_t *)ucontext)->uc_mcontext;
+    machine->pc = (uintptr_t)ftl__context_landing;
+    machine->sp = machine->regs[0] = (uintptr_t)load;
+    machine->pstate &= ~(uint64_t)BRANCH_TYPE;
+}
+
+bool ftl__context_step(void *ucontext)
+{
+    (void)ucontext; /* only a debugger may */
+    return false;
+}
+
+#endif

@@ -5,6 +5,7 @@
 #ifndef FETTLE_RUNTIME_CONTEXT_H
 #define FETTLE_RUNTIME_CONTEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Suspends the caller, whose stack pointer goes to *save, and resumes `load`. Returns when somebody
@@ -74,5 +75,17 @@ size_t ftl__context_frames(const void *sp, const void *low, const void *high, vo
 size_t ftl__context_frames_interrupted(const void *ucontext, const void *low, const void *high,
                                        void **frames, size_t max);
 size_t ftl__context_frames_here(const void *low, const void *high, void **frames, size_t max);
+
+/* ---- in a signal handler, on its `ucontext`; all async-signal-safe ---- */
+
+/* What it has interrupted: the place and the stack pointer. */
+const void *ftl__context_pc(const void *ucontext);
+const void *ftl__context_sp(const void *ucontext);
+/* When the handler returns, `load` is resumed, as if what it has interrupted had switched to it for
+ * the last time. */
+void ftl__context_land(void *ucontext, void *load);
+/* When the handler returns, one instruction is executed, then there is a SIGTRAP; and again, until
+ * it lands. False: this machine does not do that. */
+bool ftl__context_step(void *ucontext);
 
 #endif

@@ -116,6 +116,22 @@ ftl__context_start:
     .cfi_endproc
     .size ftl__context_start, . - ftl__context_start
 
+/* Where a signal handler sends a strand that has faulted (ftl__context_land()): x0 is resumed. */
+    .globl ftl__context_landing
+    .hidden ftl__context_landing
+    .type ftl__context_landing, %function
+    .align 4
+ftl__context_landing:
+    .cfi_startproc
+    .cfi_undefined x30
+    .cfi_undefined x29
+    hint #34 /* bti c */
+    mov x1, x0
+    mrs x9, fpcr
+    b ftl__context_leave
+    .cfi_endproc
+    .size ftl__context_landing, . - ftl__context_landing
+
     .type ftl__context_leave, %function
     .align 4
 ftl__context_leave:

@@ -154,6 +154,27 @@ ftl__context_start:
     .cfi_endproc
     .size ftl__context_start, . - ftl__context_start
 
+/* Where a signal handler sends a strand that has faulted (ftl__context_land()): rdi is resumed, below
+ * which the stack is free. The strand's x87 state is not: a pending exception would strike here. */
+    .globl ftl__context_landing
+    .hidden ftl__context_landing
+    .type ftl__context_landing, @function
+    .align 16
+ftl__context_landing:
+    .cfi_startproc
+    .cfi_undefined rip
+    endbr64
+    subq $16, %rsp
+    movq %rdi, %rsi
+    fninit
+    stmxcsr (%rsp)
+    fnstcw 4(%rsp)
+    movl (%rsp), %eax
+    movzwl 4(%rsp), %edx
+    jmp ftl__context_leave
+    .cfi_endproc
+    .size ftl__context_landing, . - ftl__context_landing
+
 /* Resumes rsi for good: there is nothing to be saved. */
     .type ftl__context_leave, @function
     .align 16

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "runtime/context.h"
+#include "runtime/fault.h"
 #include "runtime/strands.h"
 #include "runtime/worker.h"
 
@@ -22,21 +23,30 @@ struct ftl_panic *ftl__panic_no_memory(void)
     return &no_memory;
 }
 
-FTL_PRINTF(2, 0)
-static struct ftl_panic *record(const struct ftl__strand *strand, const char *format, va_list args)
+void ftl__panic_add_callers(struct ftl_panic *panic, const struct ftl__strand *strand)
+{
+    size_t count = panic->frame_count;
+    while ((strand = ftl__branch_parent(strand)) != NULL) /* as if it had called the branch */
+        count += ftl__context_frames(strand->sp, strand->stack->low, strand->stack->top,
+                                     panic->frames + count, FTL_PANIC_FRAMES - count);
+    panic->frame_count = (uint32_t)count;
+}
+
+FTL_PRINTF(3, 0)
+static struct ftl_panic *record(const struct ftl__strand *strand, const char *class,
+                                const char *format, va_list args)
 {
     struct ftl_panic *panic = malloc(sizeof *panic);
     if (!panic)
         return &no_memory;
     panic->signal = 0;
+    panic->fault = class;
+    panic->tainted = false;
     vsnprintf(panic->message, sizeof panic->message, format, args);
     ftl__shadow_pause();
-    size_t count = ftl__context_frames_here(strand->stack->low, strand->stack->top, panic->frames,
-                                            FTL_PANIC_FRAMES);
-    while ((strand = ftl__branch_parent(strand)) != NULL) /* as if it had called the branch */
-        count += ftl__context_frames(strand->sp, strand->stack->low, strand->stack->top,
-                                     panic->frames + count, FTL_PANIC_FRAMES - count);
-    panic->frame_count = (uint32_t)count;
+    panic->frame_count = (uint32_t)ftl__context_frames_here(
+        strand->stack->low, strand->stack->top, panic->frames, FTL_PANIC_FRAMES);
+    ftl__panic_add_callers(panic, strand);
     ftl__shadow_resume();
     return panic;
 }
@@ -53,10 +63,33 @@ void ftl_panic(const char *format, ...)
         abort();
     }
     if (!strand->task->panic)
-        strand->task->panic = record(strand, format, args);
+        strand->task->panic = record(strand, NULL, format, args);
     va_end(args);
     strand->unwound = strand->panicked = true;
     ftl__strand_unwind(strand);
+}
+
+void ftl__fault_panic(const char *class, const char *format, ...)
+{
+    struct ftl__strand *strand = ftl__strand_current();
+    struct ftl_task *task = strand->task;
+    va_list args;
+    va_start(args, format);
+    struct ftl_panic *panic = record(strand, class, format, args);
+    va_end(args);
+    ftl__fault_tell(task, class, false, panic);
+    ftl__panic_keep(task, panic);
+    strand->unwound = strand->panicked = true;
+    ftl__strand_unwind(strand);
+}
+
+void ftl__panic_keep(struct ftl_task *task, struct ftl_panic *panic)
+{
+    struct ftl_outcome second = {.kind = FTL_PANICKED, .panic = panic};
+    if (task->panic)
+        ftl_outcome_clear(&second);
+    else
+        task->panic = panic;
 }
 
 void ftl_outcome_clear(struct ftl_outcome *outcome)

@@ -107,6 +107,8 @@ static struct ftl_runtime *allocate(const struct ftl_runtime_options *options, u
         options->on_detached_panic ? options->on_detached_panic : report_panic;
     runtime->on_unguarded = options->on_unguarded ? options->on_unguarded : ignore_unguarded;
     runtime->on_stall = options->on_stall;
+    runtime->containment = options->containment;
+    runtime->on_fault = options->on_fault;
     runtime->hook_arg = options->hook_arg;
     ftl__blocking_init(&runtime->blocking, options);
     ftl__idle_init(&runtime->idle, workers);
@@ -203,6 +205,10 @@ int ftl_runtime_start(const struct ftl_runtime_options *options, struct ftl_runt
     runtime->driver.epoll = runtime->driver.event = -1;
     ftl__list_init(&runtime->driver.dead);
     int rc = runtime->workers[workers - 1] ? ftl__driver_init(&runtime->driver) : FTL_ENOMEM;
+    if (rc == 0 && options->containment != FTL_CONTAIN_NOTHING) {
+        errno = ftl__fault_install();
+        rc = errno == 0 ? 0 : FTL_ESYS;
+    }
     if (rc == 0) {
         runtime->barriers =
             syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
@@ -260,12 +266,14 @@ void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_runtime_sta
     ret->blocking_idle = runtime->blocking.idle;
     ret->blocking_queued = runtime->blocking.queued;
     ftl__lock_drop(&mutable->blocking.lock);
+    ret->faults = atomic_load(&runtime->faults);
     ret->stalls = atomic_load(&runtime->monitor.stalls);
     ret->extra_used = atomic_load(&runtime->monitor.extra_used);
     ret->extra_now = atomic_load(&runtime->monitor.extra_now);
     ftl__lock_take(&mutable->stacks.lock);
     ret->stacks_mapped = runtime->stacks.mapped;
     ret->stacks_unguarded = runtime->stacks.unguarded;
+    ret->stacks_buried = runtime->stacks.buried_count;
     ftl__lock_drop(&mutable->stacks.lock);
 }
 

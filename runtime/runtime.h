@@ -13,6 +13,25 @@
 
 struct ftl_stall;
 
+/* Hardware faults in tasks: SIGSEGV, SIGBUS, SIGFPE, SIGILL, and the overflow of a stack, which is a
+ * SIGSEGV. Contained, one is a panic with the signal and the place. */
+enum ftl_containment {
+    FTL_CONTAIN_NOTHING, /* no handler is installed by this runtime                          */
+    FTL_CONTAIN_CLEAN,   /* what leaves memory and locks intact: SIGFPE and SIGILL in the code of
+                            the task itself (the object that holds its function), and overflow */
+    FTL_CONTAIN_ALL,     /* all, but what happens in the runtime itself                      */
+};
+
+struct ftl_fault {
+    const char *class; /* static: "StackOverflow", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL"  */
+    bool tainted;      /* what ended may have damaged memory, or left something locked: the
+                          process should not go on for long                              */
+    const char *task_name;
+    uint64_t task_id;
+    const struct ftl_panic *panic; /* frames and message; the task's outcome unless it has
+                                      panicked before                                     */
+};
+
 struct ftl_runtime_options {
     const char *name; /* of the threads: "NAME/0"…, at most 10 bytes count; NULL = "ftl"  */
     unsigned workers; /* 0 = one per usable core; at most FTL_WORKERS_MAX                  */
@@ -40,6 +59,17 @@ struct ftl_runtime_options {
     /* Told once of each task that keeps its worker for so long. Runs on the monitor's thread, which
      * does nothing else meanwhile; must neither wait nor panic. NULL: nobody is told. */
     void (*on_stall)(void *arg, const struct ftl_stall *stall);
+
+    /* What is not FTL_CONTAIN_NOTHING installs handlers of these signals and of SIGABRT and SIGTRAP, in
+     * the process, for good; what is not contained goes to those that were there before, or ends
+     * the process by the same signal, after a record on stderr if it was one of our threads.
+     * The task's defers run, on another stack, after a fault that does not taint; after one that
+     * does only those that are the runtime's own (permits, mutexes, descriptors). Contains nothing
+     * in a build with AddressSanitizer or ThreadSanitizer. */
+    enum ftl_containment containment;
+    /* Told of each that is contained, before the task ends. Runs on its worker; must neither wait nor
+     * panic; if it is tainted, better not allocate either. NULL: nobody is told. */
+    void (*on_fault)(void *arg, const struct ftl_fault *fault);
 
     /* The blocking pool: threads for tasks that are spawned with `blocking`. */
     unsigned blocking_max; /* threads; 0 = 512 */
@@ -91,6 +121,8 @@ FTL_API void ftl_runtime_set_blocking_max(struct ftl_runtime *runtime, unsigned 
 struct ftl_runtime_stats {
     uint64_t spawned, ended, panicked, cancelled, stolen, parked;
     uint64_t stacks_mapped, stacks_unguarded;
+    uint64_t faults;         /* contained ones */
+    uint32_t stacks_buried;  /* of faulted tasks, that are kept for a while */
     uint64_t stalls;         /* tasks that kept their worker for stall_after */
     uint64_t extra_used;     /* how often an extra worker was sent to help */
     uint32_t extra_now;      /* extra workers that help now */

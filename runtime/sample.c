@@ -101,7 +101,7 @@ void ftl__sample_enter(struct ftl__worker *worker)
 {
     atomic_store_explicit(&worker->tid, gettid(), memory_order_relaxed);
 #ifndef FTL__ASAN /* which has given it one already */
-    enum { LEAST = 32 << 10 };
+    enum { LEAST = 64 << 10 };
     long size = sysconf(_SC_SIGSTKSZ);
     stack_t stack = {.ss_size = size > LEAST ? (size_t)size : LEAST};
     stack.ss_sp = worker->signal_stack = malloc(stack.ss_size);

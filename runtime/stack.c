@@ -4,17 +4,20 @@
  * Stacks of a few size classes are carved from slabs of address space. What a stack costs is what
  * it touches: slabs are mapped without reserve and without huge pages.
  *
- * Guards. Below each stack lie 16 KiB, or a page where that is more, that fault. Where the kernel
+ * Guards. Below each stack lie 32 KiB, or two pages where that is more, that fault. Where the kernel
  * has lightweight guards (MADV_GUARD_INSTALL, Linux 6.13) they are marks in the page table and cost
  * no mapping, so their number is unbounded. Elsewhere a guard is a PROT_NONE mapping, two entries
  * of vm.max_map_count each: up to 45 % of that limit, then stacks go unguarded, and are counted,
  * rather than failing a task that another may be joining. Such a stack has a canary at its low end,
- * at the price of that page, and the unused room of the guard below it.
+ * at the price of that page, and the unused room of the guard below it. All but the last page of a
+ * guard is also a reserve: a strand that has overflowed inside of the C library goes on there until
+ * it has left it (fault.c).
  *
  * Recycling. A worker keeps a few warm stacks for itself; the rest are in the depot, last in, first
  * out, under one lock. Beyond WARM_MAX free stacks of a class the depot gives the pages back to the
  * system. The descriptors lie in an array beside the slab, so that a cold stack has no resident
- * page at all.
+ * page at all. Stacks of strands that have faulted wait in a row of their own, 16 of them and 2 MiB
+ * at most.
  *
  * Stack tops are coloured (shifted by multiples of 320 bytes), since equal low address bits of all
  * stacks would make their hot frames compete for the same cache sets. */
@@ -40,15 +43,18 @@
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
 #endif
 
 enum {
-    GUARD = 16 << 10,
+    GUARD = 32 << 10,
     CACHE_MAX = 64, /* stacks in a worker's cache */
     WARM_MAX = 1024,
     COLOURS = 7,
     COLOUR_STEP = 320,
     CANARY_WORDS = 8,
+    BURIED_MAX = 16,
+    BURIED_BYTES = 2 << 20, /* more only for a single one */
 };
 
 static const uint64_t canary = UINT64_C(0x57a4b1ed0c0ffee5);
@@ -82,6 +88,12 @@ static size_t whole_pages(size_t bytes)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     return (bytes + page - 1) / page * page;
+}
+
+static size_t guard_size(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return GUARD > 2 * page ? GUARD : 2 * page;
 }
 
 size_t ftl__stack_size(int class)
@@ -120,6 +132,7 @@ void ftl__stack_pool_init(struct ftl__stack_pool *pool, bool light)
     *pool = (struct ftl__stack_pool){0};
     pool->light_guards = light && probe_light_guards();
     pool->protected_max = max_map_count() * 45 / 100 / 2;
+    pool->last_buried = &pool->buried;
 }
 
 void ftl__stack_pool_destroy(struct ftl__stack_pool *pool)
@@ -138,7 +151,7 @@ void ftl__stack_pool_destroy(struct ftl__stack_pool *pool)
 
 static struct ftl__stack_slab *slab_new(int class)
 {
-    size_t slot = whole_pages(GUARD) + ftl__stack_size(class);
+    size_t slot = guard_size() + ftl__stack_size(class);
     uint32_t count = (uint32_t)(slab_bytes / slot);
     size_t bytes = count * slot;
     struct ftl__stack_slab *slab = calloc(1, sizeof *slab + count * sizeof slab->stacks[0]);
@@ -159,7 +172,7 @@ static struct ftl__stack_slab *slab_new(int class)
 /* With the pool's lock held. */
 static bool install_guard(struct ftl__stack_pool *pool, char *guard)
 {
-    size_t size = whole_pages(GUARD);
+    size_t size = guard_size();
     if (pool->light_guards)
         return madvise(guard, size, MADV_GUARD_INSTALL) == 0;
     if (pool->protected_guards >= pool->protected_max || mprotect(guard, size, PROT_NONE) != 0)
@@ -180,9 +193,9 @@ static struct ftl__stack *carve(struct ftl__stack_pool *pool, int class)
         pool->slabs = pool->carving[class] = slab;
     }
     uint32_t index = slab->carved++;
-    char *guard = slab->base + index * (whole_pages(GUARD) + ftl__stack_size(class));
+    char *guard = slab->base + index * (guard_size() + ftl__stack_size(class));
     struct ftl__stack *stack = &slab->stacks[index];
-    stack->low = guard + whole_pages(GUARD);
+    stack->low = guard + guard_size();
     stack->top = stack->low + ftl__stack_size(class) - (size_t)(index % COLOURS) * COLOUR_STEP;
     stack->class = (uint8_t)class;
     stack->guarded = install_guard(pool, guard);
@@ -266,6 +279,88 @@ void ftl__stack_give(struct ftl__stack_pool *pool, struct ftl__stack_cache *cach
         return;
     }
     give_to_depot(pool, stack);
+}
+
+/* ---- faults ---- */
+
+bool ftl__stack_guards(const struct ftl__stack *stack, const void *address)
+{
+    const char *at = address;
+    return stack->guarded && at < stack->low && at >= stack->low - guard_size();
+}
+
+/* All but the last page. */
+static size_t reserve_size(void)
+{
+    return guard_size() - (size_t)sysconf(_SC_PAGESIZE);
+}
+
+const char *ftl__stack_floor(const struct ftl__stack *stack)
+{
+    return stack->reserve_open ? stack->low - reserve_size() : stack->low;
+}
+
+bool ftl__stack_open_reserve(const struct ftl__stack_pool *pool, struct ftl__stack *stack)
+{
+    size_t size = reserve_size();
+    if (!stack->guarded || stack->reserve_open)
+        return false;
+    if (pool->light_guards ? madvise(stack->low - size, size, MADV_GUARD_REMOVE) != 0
+                           : mprotect(stack->low - size, size, PROT_READ | PROT_WRITE) != 0)
+        return false;
+    stack->reserve_open = true;
+    return true;
+}
+
+/* As it was when it was carved, its pages given back. False: its guard cannot be had again. */
+static bool renew(const struct ftl__stack_pool *pool, struct ftl__stack *stack)
+{
+    size_t size = reserve_size();
+    char *reserve = stack->low - size;
+    (void)madvise(stack->low, ftl__stack_size(stack->class), MADV_DONTNEED);
+    if (!stack->reserve_open)
+        return true;
+    (void)madvise(reserve, size, MADV_DONTNEED);
+    if (pool->light_guards ? madvise(reserve, size, MADV_GUARD_INSTALL) != 0
+                           : mprotect(reserve, size, PROT_NONE) != 0)
+        return false;
+    stack->reserve_open = false;
+    return true;
+}
+
+/* The oldest, if there are too many. With the lock held. */
+static struct ftl__stack *dig_out(struct ftl__stack_pool *pool)
+{
+    struct ftl__stack *stack = pool->buried;
+    if (pool->buried_count <= BURIED_MAX &&
+        (pool->buried_bytes <= BURIED_BYTES || pool->buried_count <= 1))
+        return NULL;
+    pool->buried = stack->next;
+    if (!pool->buried)
+        pool->last_buried = &pool->buried;
+    pool->buried_count--;
+    pool->buried_bytes -= ftl__stack_size(stack->class);
+    return stack;
+}
+
+void ftl__stack_bury(struct ftl__stack_pool *pool, struct ftl__stack *stack)
+{
+    stack->next = NULL;
+    ftl__lock_take(&pool->lock);
+    *pool->last_buried = stack;
+    pool->last_buried = &stack->next;
+    pool->buried_count++;
+    pool->buried_bytes += ftl__stack_size(stack->class);
+    while ((stack = dig_out(pool)) != NULL) {
+        ftl__lock_drop(&pool->lock);
+        bool usable = renew(pool, stack); /* one that is not is forgotten */
+        ftl__lock_take(&pool->lock);
+        if (usable) {
+            stack->next = pool->cold[stack->class];
+            pool->cold[stack->class] = stack;
+        }
+    }
+    ftl__lock_drop(&pool->lock);
 }
 
 void ftl__stack_cache_flush(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache)

@@ -23,6 +23,8 @@ struct ftl__stack {
     unsigned registered;     /* with valgrind: its number there; stack.c */
     uint8_t class;
     bool guarded;
+    bool reserve_open; /* of its guard only the last page is left */
+    bool rescue;       /* the strand that is on it began on another one: rescue.c */
 };
 
 struct ftl__stack_slab;
@@ -37,6 +39,9 @@ struct ftl__stack_pool {
     size_t warm_count[FTL__STACK_CLASSES];
     uint64_t mapped, unguarded;
     uint64_t protected_guards, protected_max; /* PROT_NONE guards, where there are no light ones */
+    struct ftl__stack *buried, **last_buried; /* of strands that have faulted, the oldest first */
+    uint32_t buried_count;
+    size_t buried_bytes;
     bool light_guards;                        /* MADV_GUARD_INSTALL works */
 };
 
@@ -69,6 +74,18 @@ static inline bool ftl__stack_intact(const struct ftl__stack *stack)
 /* Back to the cache or the depot, which returns the pages of what it holds beyond a bound. */
 void ftl__stack_give(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
                      struct ftl__stack *stack);
+/* A stack whose strand has faulted: it is kept as it is for a while, since others may have addresses
+ * in it, and a core file shows it. Of many the oldest are used again. */
+void ftl__stack_bury(struct ftl__stack_pool *pool, struct ftl__stack *stack);
+
+/* Is `address` in its guard, or in the part of that which has been opened? */
+bool ftl__stack_guards(const struct ftl__stack *stack, const void *address);
+/* Makes its guard usable but for the last page. False: there is no more than that, or it is open
+ * already. Async-signal-safe. */
+bool ftl__stack_open_reserve(const struct ftl__stack_pool *pool, struct ftl__stack *stack);
+/* Where what may be used of it begins. */
+const char *ftl__stack_floor(const struct ftl__stack *stack);
+
 /* Empties a cache into the depot. */
 void ftl__stack_cache_flush(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache);
 

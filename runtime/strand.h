@@ -44,6 +44,10 @@ void ftl__defers_run(struct ftl_defer **list);
 
 /* The record of a panic for which there is no memory: static. */
 struct ftl_panic *ftl__panic_no_memory(void);
+/* Adds the frames of those whose branch the strand is. */
+void ftl__panic_add_callers(struct ftl_panic *panic, const struct ftl__strand *strand);
+/* The first of a task is kept, the others are freed. */
+void ftl__panic_keep(struct ftl_task *task, struct ftl_panic *panic);
 
 /* First function of a root's stack (ftl__context_entry). */
 void *ftl__strand_main(void *strand);

@@ -34,9 +34,12 @@ enum ftl_outcome_kind {
 #define FTL_PANIC_FRAMES 48
 #define FTL_PANIC_MESSAGE 512
 
-/* What a panic leaves behind. Frames are return addresses, innermost first. */
+/* What a panic leaves behind. Frames are return addresses, innermost first; of a fault the first one
+ * is the place itself. */
 struct ftl_panic {
-    int signal; /* of a contained hardware fault, else 0 */
+    int signal;        /* of a contained hardware fault, else 0 */
+    bool tainted;      /* such a fault may have left damage behind */
+    const char *fault; /* static: "StackOverflow", "SIGFPE", … (ftl_fault); NULL: no fault */
     uint32_t frame_count;
     void *frames[FTL_PANIC_FRAMES];
     char message[FTL_PANIC_MESSAGE]; /* NUL-terminated, cut at the limit */

@@ -131,6 +131,7 @@ static void take_stack_back(struct ftl__worker *worker, struct ftl__strand *stra
     if (strand->unwound) { /* its calls have not returned: the fiber is spent */
         ftl__shadow_forget(stack->fiber);
         stack->fiber = NULL;
+        ftl__rescue_end(worker, stack);
     }
     ftl__shadow_pass(stack);
     ftl__stack_give(&worker->runtime->stacks, &worker->stacks, stack);
@@ -244,19 +245,12 @@ INLINE enum ftl__switch run_task(struct ftl__worker *worker, struct ftl_task *ta
     return why;
 }
 
-/* True: the task is not at its end. Inlined also since as a function it cost a tenth of a spawn. */
-INLINE bool run(struct ftl__worker *worker, struct ftl_task *task)
+static bool rescue(struct ftl__worker *worker, struct ftl_task *task);
+
+/* It has switched out: true = it is not at its end. */
+INLINE bool look_after(struct ftl__worker *worker, struct ftl_task *task, enum ftl__switch why)
 {
-    if (!ftl__task_begin(task))
-        return false;
-    heed_dump(worker->runtime, task);
-    if (!task->root.stack && !give_stack(worker, task)) {
-        end_stackless(task);
-        return false;
-    }
-    worker->budget = BUDGET;
-    worker->slice_end = 0;
-    switch (run_task(worker, task)) {
+    switch (why) {
     case FTL__SWITCH_WAIT:
         if (!ftl__task_idle(task))
             return true;
@@ -269,10 +263,35 @@ INLINE bool run(struct ftl__worker *worker, struct ftl_task *task)
         take_stack_back(worker, &task->root);
         ftl__task_complete(task);
         return false;
+    case FTL__SWITCH_FAULT:
+        return rescue(worker, task);
     }
     if (ftl__schedule_behind(worker, task))
         ftl__runtime_notify(worker->runtime);
     return true;
+}
+
+/* A strand of it has faulted: it goes on, to its end. */
+__attribute__((noinline, cold)) static bool rescue(struct ftl__worker *worker,
+                                                   struct ftl_task *task)
+{
+    ftl__rescue(worker);
+    return look_after(worker, task, run_task(worker, task));
+}
+
+/* True: the task is not at its end. Inlined also since as a function it cost a tenth of a spawn. */
+INLINE bool run(struct ftl__worker *worker, struct ftl_task *task)
+{
+    if (!ftl__task_begin(task))
+        return false;
+    heed_dump(worker->runtime, task);
+    if (!task->root.stack && !give_stack(worker, task)) {
+        end_stackless(task);
+        return false;
+    }
+    worker->budget = BUDGET;
+    worker->slice_end = 0;
+    return look_after(worker, task, run_task(worker, task));
 }
 
 FTL__UNTRACKED void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl__switch why)
@@ -372,12 +391,14 @@ void ftl__worker_enter(struct ftl__worker *worker)
 {
     ftl__worker_set_current(worker);
     ftl__sample_enter(worker);
+    ftl__fault_enter(worker);
     ftl__shadow_thread(&worker->shadow);
 }
 
 void ftl__worker_exit(struct ftl__worker *worker)
 {
     ftl__stack_cache_flush(&worker->runtime->stacks, &worker->stacks);
+    ftl__fault_exit(worker);
     ftl__sample_exit(worker);
     ftl__worker_set_current(NULL);
 }

@@ -10,6 +10,7 @@
 
 #include "runtime/blocking.h"
 #include "runtime/driver.h"
+#include "runtime/fault.h"
 #include "runtime/idle.h"
 #include "runtime/inject.h"
 #include "runtime/monitor.h"
@@ -17,7 +18,7 @@
 #include "runtime/tcb.h"
 
 /* Why a strand has switched out. */
-enum ftl__switch { FTL__SWITCH_WAIT, FTL__SWITCH_YIELD, FTL__SWITCH_END };
+enum ftl__switch { FTL__SWITCH_WAIT, FTL__SWITCH_YIELD, FTL__SWITCH_END, FTL__SWITCH_FAULT };
 
 enum ftl__park { FTL__PARK_EMPTY, FTL__PARK_FUTEX, FTL__PARK_DRIVER, FTL__PARK_NOTIFIED };
 
@@ -45,6 +46,7 @@ struct ftl__worker {
     pthread_t thread;
     _Atomic int tid;
     void *signal_stack; /* sample.c */
+    struct ftl__fault *fault; /* NULL: none is contained */
 
     /* The owner's; `lifo` and `outbox` also the monitor's, when it has seized them: monitor.h. */
     _Atomic(struct ftl_task *) lifo; /* what was woken or spawned last: runs next, its data are
@@ -106,6 +108,9 @@ struct ftl_runtime {
     struct ftl__lock closer_lock;     /* guards closer */
     struct ftl__waiter *closer;       /* waits in shutdown until no task is left */
     bool barriers;                    /* membarrier(2) works */
+    enum ftl_containment containment;
+    _Atomic uint64_t faults;
+    void (*on_fault)(void *arg, const struct ftl_fault *fault);
     void (*on_detached_panic)(void *arg, const char *task_name, const struct ftl_panic *panic);
     void (*on_stall)(void *arg, const struct ftl_stall *stall);
     void (*on_unguarded)(void *arg);

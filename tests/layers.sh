@@ -66,9 +66,9 @@ thread_locals()
 }
 
 # Output of the library to stdout or stderr, except right before it ends the process (abort() within
-# eight lines), where a message has nobody else to go to, and for the documented place: the panic hook of a
+# eight lines), where a message has nobody else to go to, and for the documented places: the record of a crash, and the panic hook of a
 # runtime that was started without one (runtime/runtime.h).
-documented='runtime/runtime\.c:[0-9]+: .*"task %s panicked'
+documented='runtime/runtime\.c:[0-9]+: .*"task %s panicked|runtime/crash\.c:[0-9]+: .*write\(STDERR_FILENO, line'
 library_output()
 {
     for file in $(sources "$1/runtime") $(sources "$1/jobs"); do

@@ -46,9 +46,9 @@ static int overflow(struct ftl_run *run)
 
 static int divide_by_zero(struct ftl_run *run)
 {
-    volatile int zero = 0;
+    volatile int one = 1, zero = 0;
 
-    sink = (size_t)(1 / zero);
+    sink = (size_t)(one / zero);
     return ftl_run_fail(run, "SampleError", "this machine divides by zero without a trap");
 }
 
