@@ -138,6 +138,7 @@ static void begin(struct limb *limb, struct ftl_branch *branch)
 {
     limb->branch = branch;
     limb->strand.mask = 0;
+    limb->strand.heeding = limb->join->parent->heeding;
     ftl__list_push_back(&limb->join->running, &limb->sibling);
 }
 

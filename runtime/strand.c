@@ -75,6 +75,11 @@ void ftl__strand_suspend(struct ftl__strand *strand)
     ftl__worker_switch_out(strand, FTL__SWITCH_WAIT);
 }
 
+static int64_t grace_end(const struct ftl__strand *strand)
+{
+    return atomic_load_explicit(&strand->task->abort_at, memory_order_relaxed);
+}
+
 static inline bool is_aborted(const struct ftl__strand *strand)
 {
     const _Atomic uint64_t *state = &strand->task->state;
@@ -84,7 +89,17 @@ static inline bool is_aborted(const struct ftl__strand *strand)
     if (strand->aborted || strand->shielded)
         return strand->aborted;
     /* acquire: pairs with the release in ftl_abort(), so that abort_at is seen */
-    return atomic_load_explicit(state, memory_order_acquire) & FTL__CANCELLED;
+    if (!(atomic_load_explicit(state, memory_order_acquire) & FTL__CANCELLED))
+        return false;
+    return !strand->heeding || ftl_now() >= grace_end(strand);
+}
+
+int64_t ftl__strand_limit(const struct ftl__strand *strand, int64_t deadline)
+{
+    if (!strand->heeding || strand->shielded || strand->mask > 0)
+        return deadline;
+    int64_t end = grace_end(strand);
+    return end < deadline ? end : deadline;
 }
 
 bool ftl__abort_pending(const struct ftl__strand *strand)
@@ -96,8 +111,7 @@ int ftl__wait_result(struct ftl__strand *strand, int rc)
 {
     if (rc != FTL_ECANCELED)
         return rc;
-    if (!strand->aborted &&
-        ftl_now() < atomic_load_explicit(&strand->task->abort_at, memory_order_relaxed))
+    if (!strand->aborted && ftl_now() < grace_end(strand))
         return rc;
     strand->unwound = true;
     if (strand == &strand->task->root)
@@ -172,6 +186,15 @@ int ftl_checkpoint(void)
     if (ftl__abort_pending(strand))
         return ftl__wait_result(strand, FTL_ECANCELED);
     return slice_over(ftl__worker_current(), coarse_now()) ? yield(strand) : 0;
+}
+
+void ftl_heed(void)
+{
+    struct ftl__strand *strand = ftl__strand_current();
+    /* relaxed: the wait that has told the caller has seen it */
+    if (strand->task &&
+        atomic_load_explicit(&strand->task->state, memory_order_relaxed) & FTL__CANCELLED)
+        strand->heeding = true;
 }
 
 void ftl_mask(void)

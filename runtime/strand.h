@@ -28,6 +28,7 @@ struct ftl__strand {
     bool aborted : 1;              /* a branch that its join does not want any more */
     bool unwound : 1;              /* a panic or an abort has taken effect */
     bool panicked : 1;
+    bool heeding : 1;              /* has heard of the task's abort, and waits until its grace ends */
     struct ftl__shadow shadow;
 };
 
@@ -65,6 +66,10 @@ void ftl__thread_park(struct ftl__strand *strand, int64_t deadline);
 /* An abort of the task, or of this branch, has come, is not masked, and must be honoured by the
  * wait that is about to begin. */
 bool ftl__abort_pending(const struct ftl__strand *strand);
+
+/* When a wait of the strand that may last until `deadline` is to look for an abort again: not later
+ * than the grace ends that it heeds. */
+int64_t ftl__strand_limit(const struct ftl__strand *strand, int64_t deadline);
 
 /* What a waiting function returns: 0 and errors as they are; FTL_ECANCELED only during the grace of
  * the abort, after it this does not return. A branch has no grace. */

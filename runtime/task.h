@@ -145,6 +145,12 @@ FTL_API int ftl_yield(void);
  * its turn) is used up, and honours an abort. Cheap otherwise. */
 FTL_API int ftl_checkpoint(void);
 
+/* After a wait has returned FTL_ECANCELED: what the caller does from here on is its answer to the
+ * abort. Its waits (and those of branches that it begins) wait again until the grace is over, which
+ * may come earlier if somebody aborts again; then the one that it is in, or the next, does not
+ * return. Without an abort, and on a foreign thread: nothing. */
+FTL_API void ftl_heed(void);
+
 /* Between the two, abort waits: calls behave as if it had not come. They nest; an unmask without its
  * mask is a panic. On a foreign thread, which nobody aborts, they change nothing. */
 FTL_API void ftl_mask(void);

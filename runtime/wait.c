@@ -108,6 +108,7 @@ int ftl__waiter_wait(struct ftl__waiter *waiter, int64_t deadline)
 {
     if (!waiter->strand->task)
         return wait_thread(waiter, deadline);
+    deadline = ftl__strand_limit(waiter->strand, deadline);
     if (deadline == FTL_FOREVER)
         return wait_task(waiter);
     return wait_task_until(waiter, deadline);

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <fettle/join.h>
+
 #include "tests/unit/counted.h"
 
 START_TEST(abort_reaches_a_waiting_task_and_runs_its_defers)
@@ -333,6 +335,93 @@ START_TEST(after_the_grace_the_next_wait_does_not_return)
 }
 END_TEST
 
+/* ---- whoever has heard ---- */
+
+static void hear(void *started)
+{
+    ftl_oneshot_send(started, NULL);
+    ftl_assert(ftl_sleep(1000 * FTL_S) == FTL_ECANCELED);
+    ftl_heed();
+}
+
+static int nap(void *arg)
+{
+    (void)arg;
+    return ftl_sleep(FTL_MS);
+}
+
+static void *answer_in_time(void *arg)
+{
+    struct ftl_branch naps[2] = {{.fn = nap}, {.fn = nap}};
+    ftl_heed(); /* of what? */
+    hear(arg);
+    ftl_assert(ftl_sleep(FTL_MS) == 0);
+    ftl_assert(ftl_join(naps, 2) == 0 && naps[0].result == 0 && naps[1].result == 0);
+    atomic_fetch_add(&steps, 1);
+    return NULL;
+}
+
+static void *answer_too_long(void *arg)
+{
+    FTL_DEFER(count_step, NULL);
+    hear(arg);
+    ftl_sleep(1000 * FTL_S);
+    atomic_fetch_add(&steps, 100);
+    return NULL;
+}
+
+static void *answer_masked(void *arg)
+{
+    FTL_DEFER(count_step, NULL);
+    hear(arg);
+    ftl_mask();
+    ftl_assert(ftl_sleep(50 * FTL_MS) == 0); /* longer than the grace */
+    atomic_fetch_add(&steps, 1);
+    ftl_unmask();
+    ftl_sleep(0);
+    atomic_fetch_add(&steps, 100);
+    return NULL;
+}
+
+static struct ftl_task *answering(ftl_task_fn fn, int64_t grace)
+{
+    struct ftl_oneshot started;
+    void *nothing;
+    reset();
+    ftl_oneshot_init(&started);
+    struct ftl_task *task = spawn_with(fn, &started, false);
+    ck_assert_int_eq(ftl_oneshot_recv(&started, FTL_FOREVER, &nothing), 0);
+    ftl_abort(task, grace);
+    return task;
+}
+
+START_TEST(whoever_has_heard_waits_again)
+{
+    ck_assert_int_eq(join(answering(answer_in_time, 1000 * FTL_S)).kind, FTL_COMPLETED);
+    ck_assert_int_eq(atomic_load(&steps), 1);
+}
+END_TEST
+
+START_TEST(whoever_has_heard_ends_with_the_grace)
+{
+    int64_t before = ftl_now();
+    ck_assert_int_eq(join(answering(answer_too_long, 20 * FTL_MS)).kind, FTL_CANCELLED);
+    ck_assert_int_ge(ftl_now(), before + 20 * FTL_MS);
+    ck_assert_int_eq(atomic_load(&steps), 1);
+    ck_assert_int_eq(join(answering(answer_masked, 20 * FTL_MS)).kind, FTL_CANCELLED);
+    ck_assert_int_eq(atomic_load(&steps), 2);
+}
+END_TEST
+
+START_TEST(whoever_has_heard_can_be_aborted_again)
+{
+    struct ftl_task *task = answering(answer_too_long, 1000 * FTL_S);
+    ftl_abort(task, 0);
+    ck_assert_int_eq(join(task).kind, FTL_CANCELLED);
+    ck_assert_int_eq(atomic_load(&steps), 1);
+}
+END_TEST
+
 static void *nested_masks(void *arg)
 {
     ftl_mask();
@@ -444,6 +533,9 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, an_abort_during_the_cleanup_does_not_cut_it_off);
     FIXTURE_CASE(suite, the_earliest_end_of_grace_counts);
     FIXTURE_CASE(suite, after_the_grace_the_next_wait_does_not_return);
+    FIXTURE_CASE(suite, whoever_has_heard_waits_again);
+    FIXTURE_CASE(suite, whoever_has_heard_ends_with_the_grace);
+    FIXTURE_CASE(suite, whoever_has_heard_can_be_aborted_again);
     FIXTURE_CASE(suite, masks_nest);
     UNIT_CASE(suite, a_task_that_was_woken_and_not_yet_resumed_is_aborted);
     FIXTURE_CASE(suite, aborts_race_with_everything);
