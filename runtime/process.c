@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A child is started with posix_spawn(3): no memory is copied, and nothing of ours runs
- * between fork and exec. The spawn closes every descriptor from 3 on (behind those that it is to
- * have), so that a child inherits none of ours, even one that was opened without close-on-exec in a library; it undoes our signal
- * mask and dispositions, and puts the child in a process group of its own.
+ * A child is started by one thread (runtime/spawner.c), in a way that copies no memory
+ * (runtime/child.c). It begins with no descriptor from 3 on but those that it is to
+ * have, so that it inherits none of ours, even one that was opened without close-on-exec in a library; without our signal mask and dispositions,
+ * and in a process group of its own.
  *
  * The end of the child is an edge on its pidfd, which is registered with the runtime's driver like
  * any other descriptor. Its status is looked at with WNOWAIT: the zombie stays, and keeps the
@@ -15,17 +15,18 @@
  * its own, and ftl_process_kill(), which any thread may call. No SIGCHLD handler is needed or
  * made; a program that ignores SIGCHLD loses its children's ends, so there no child is started.
  *
- * It does not limit what the child uses, and a member that leaves the group is out of reach. */
+ * A member that leaves the group is out of reach, unless it is in a cgroup (runtime/cgroup.c). */
 #include <fettle/process.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,9 +34,12 @@
 #include <fettle/time.h>
 
 #include "runtime/program.h"
+#include "runtime/spawner.h"
+#include "runtime/worker.h"
 
 struct ftl_process {
     pid_t pid;
+    struct ftl__cgroup cgroup;
     struct ftl_fd *pidfd;
     struct ftl_fd *stdio[3]; /* our ends; NULL where there is no pipe */
     bool ended;              /* `exit` is set; the zombie is still there */
@@ -50,6 +54,7 @@ struct start {
     int our_end[3];
     int passed[FTL_PROCESS_FDS]; /* copies of options->fds, above all that the child has */
     char file[PATH_MAX];
+    struct ftl__spawner_request request;
 };
 
 /* ---- start ------------------------------------------------------------------------------ */
@@ -121,104 +126,59 @@ static int copy_passed(struct start *start)
     return 0;
 }
 
-static int add_stdio(const struct start *start, posix_spawn_file_actions_t *actions, int n)
-{
-    switch (stdio_mode(start->options, n)) {
-    case FTL_STDIO_NULL:
-        return posix_spawn_file_actions_addopen(actions, n, "/dev/null",
-                                                n == 0 ? O_RDONLY : O_WRONLY, 0);
-    case FTL_STDIO_PIPE:
-        return posix_spawn_file_actions_adddup2(actions, start->child_end[n], n);
-    case FTL_STDIO_INHERIT:
-        return posix_spawn_file_actions_adddup2(actions, n, n); /* takes close-on-exec off */
-    }
-    return EINVAL;
-}
-
-static int fill_actions(const struct start *start, posix_spawn_file_actions_t *actions)
-{
-    int next = STDERR_FILENO + 1, rc = 0;
-
-    for (int n = 0; n < 3 && rc == 0; n++) {
-        rc = add_stdio(start, actions, n);
-    }
-    for (size_t n = 0; n < start->options->fd_count && rc == 0; n++) {
-        rc = posix_spawn_file_actions_adddup2(actions, start->passed[n], next++);
-    }
-    if (rc == 0) {
-        rc = posix_spawn_file_actions_addclosefrom_np(actions, next);
-    }
-    if (rc == 0 && start->options->cwd != NULL) {
-        rc = posix_spawn_file_actions_addchdir_np(actions, start->options->cwd);
-    }
-    return rc;
-}
-
-static int fill_attributes(posix_spawnattr_t *attributes)
-{
-    sigset_t set;
-    int rc;
-
-    rc = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
-                                                  POSIX_SPAWN_SETSIGMASK);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = posix_spawnattr_setpgroup(attributes, 0);
-    if (rc != 0) {
-        return rc;
-    }
-    sigemptyset(&set);
-    rc = posix_spawnattr_setsigmask(attributes, &set);
-    if (rc != 0) {
-        return rc;
-    }
-    sigfillset(&set);
-    return posix_spawnattr_setsigdefault(attributes, &set);
-}
-
-/* posix_spawn() wants pointers to char that it does not write through. */
-union strings {
-    const char *const *in;
-    char *const *out;
-};
-
-static char *const *unconst(const char *const *strings)
-{
-    return ((union strings){.in = strings}).out;
-}
-
+/* The same pointer, to what is not written through. */
 static const char *const *our_environment(void)
 {
-    return ((union strings){.out = environ}).in;
+    union {
+        char *const *in;
+        const char *const *out;
+    } strings = {.in = environ};
+
+    return strings.out;
 }
 
-/* 0 and *ret_pid, or an errno value. Takes the thread for as long as the child needs to exec. */
-static int spawn_child(const struct start *start, pid_t *ret_pid)
+static int child_fd(const struct start *start, int n)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
+    switch (stdio_mode(start->options, n)) {
+    case FTL_STDIO_PIPE:
+        return start->child_end[n];
+    case FTL_STDIO_INHERIT:
+        return n;
+    case FTL_STDIO_NULL:
+        break;
+    }
+    return FTL__CHILD_NULL;
+}
+
+/* 0 and the pid, or an errno value. */
+static int spawn_child(struct ftl_runtime *runtime, struct start *start,
+                       struct ftl_process *process)
+{
+    struct ftl__child *child = &start->request.child;
     int rc;
 
-    rc = posix_spawn_file_actions_init(&actions);
-    if (rc != 0) {
-        return rc;
+    *child = (struct ftl__child){
+        .file = start->file,
+        .argv = start->options->argv,
+        .envp = start->envp,
+        .cwd = start->options->cwd,
+        .fd_count = 3 + (int)start->options->fd_count,
+        .limits = start->options->limits,
+        .cgroup = process->cgroup.dir,
+    };
+    if (process->cgroup.dir != 0 && runtime->cgroups.memory) {
+        child->limits.memory = 0; /* the cgroup's, which counts what is used, not what is mapped */
     }
-    rc = posix_spawnattr_init(&attributes);
-    if (rc != 0) {
-        goto out_actions;
+    for (int n = 0; n < 3; n++) {
+        child->fds[n] = child_fd(start, n);
     }
-    rc = fill_actions(start, &actions);
+    for (size_t n = 0; n < start->options->fd_count; n++) {
+        child->fds[3 + n] = start->passed[n];
+    }
+    rc = ftl__spawner_start_child(runtime, &start->request);
     if (rc == 0) {
-        rc = fill_attributes(&attributes);
+        process->pid = start->request.pid;
     }
-    if (rc == 0) {
-        rc = posix_spawn(ret_pid, start->file, &actions, &attributes, unconst(start->options->argv),
-                         unconst(start->envp));
-    }
-    posix_spawnattr_destroy(&attributes);
-out_actions:
-    posix_spawn_file_actions_destroy(&actions);
     return rc;
 }
 
@@ -315,9 +275,14 @@ static int start_in(struct ftl_runtime *runtime, struct start *start, struct ftl
     if (rc != 0) {
         return rc;
     }
-    error = spawn_child(start, &process->pid);
+    if (runtime->cgroups.dir != 0) {
+        error = ftl__cgroup_make(&runtime->cgroups, start->options->limits.memory,
+                                 &process->cgroup);
+    }
+    if (error == 0) {
+        error = spawn_child(runtime, start, process);
+    }
     if (error != 0) {
-        process->pid = 0;
         *ret_errno = error;
         return error == ENOMEM ? FTL_ENOMEM : FTL_ESYS;
     }
@@ -389,15 +354,29 @@ void ftl_process_close_stdin(struct ftl_process *process)
     process->stdio[STDIN_FILENO] = NULL;
 }
 
-void ftl_process_kill(struct ftl_process *process, int signal)
+static void kill_group(const struct ftl_process *process, int signal)
 {
     /* ESRCH is impossible as long as the zombie is there; EPERM: a member changed its user. */
     (void)kill(-process->pid, signal);
 }
 
+void ftl_process_kill(struct ftl_process *process, int signal)
+{
+    kill_group(process, signal);
+    if (signal == SIGKILL && process->cgroup.dir != 0) {
+        ftl__cgroup_kill(&process->cgroup);
+    }
+}
+
 /* ---- end -------------------------------------------------------------------------------- */
 
-static void keep_exit(struct ftl_process *process, const siginfo_t *info)
+static int64_t nanoseconds(const struct timeval *time)
+{
+    return (int64_t)time->tv_sec * FTL_S + time->tv_usec * 1000;
+}
+
+static void keep_exit(struct ftl_process *process, const siginfo_t *info,
+                      const struct rusage *usage)
 {
     bool exited = info->si_code == CLD_EXITED;
 
@@ -405,7 +384,11 @@ static void keep_exit(struct ftl_process *process, const siginfo_t *info)
         .code = exited ? info->si_status : -1,
         .signal = exited ? 0 : info->si_status,
         .core_dumped = info->si_code == CLD_DUMPED,
+        .cpu_time = nanoseconds(&usage->ru_utime) + nanoseconds(&usage->ru_stime),
     };
+    if (process->exit.signal == SIGKILL && process->cgroup.dir != 0) {
+        process->exit.out_of_memory = ftl__cgroup_is_out_of_memory(&process->cgroup);
+    }
     process->ended = true;
 }
 
@@ -413,8 +396,10 @@ static void keep_exit(struct ftl_process *process, const siginfo_t *info)
 static int look(struct ftl_process *process)
 {
     siginfo_t info = {.si_pid = 0};
+    struct rusage usage; /* waitid(2) tells it, waitid(3) does not */
 
-    while (waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
+    while (syscall(SYS_waitid, P_PID, process->pid, &info, WEXITED | WNOHANG | WNOWAIT, &usage) !=
+           0) {
         if (errno != EINTR) {
             return FTL_ESYS;
         }
@@ -422,7 +407,7 @@ static int look(struct ftl_process *process)
     if (info.si_pid == 0) {
         return FTL_EAGAIN;
     }
-    keep_exit(process, &info);
+    keep_exit(process, &info, &usage);
     return 0;
 }
 
@@ -455,7 +440,7 @@ static void end_child(struct ftl_process *process)
 {
     struct ftl_exit exit;
 
-    ftl_process_kill(process, SIGKILL);
+    kill_group(process, SIGKILL); /* the end of its cgroup, if it has one, kills the rest */
     if (process->pidfd != NULL) {
         /* Suspends the task rather than its thread; whatever it returns, reap() settles it. */
         ftl_mask();
@@ -473,6 +458,7 @@ void ftl_process_free(struct ftl_process *process)
     if (process->pid > 0) {
         end_child(process);
     }
+    ftl__cgroup_end(&process->cgroup);
     ftl_fd_close(process->pidfd);
     for (int n = 0; n < 3; n++) {
         ftl_fd_close(process->stdio[n]);

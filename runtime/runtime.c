@@ -136,6 +136,7 @@ static void stop_threads(struct ftl_runtime *runtime, uint32_t count)
     atomic_store_explicit(&runtime->stop, true, memory_order_release);
     ftl__monitor_stop(runtime); /* first: it makes workers */
     ftl__blocking_stop(runtime);
+    ftl__spawner_stop(runtime);
     if (count == runtime->worker_count)
         count = ftl__worker_top(runtime);
     for (uint32_t i = 0; i < count; i++)

@@ -9,12 +9,14 @@
 #include <fettle/runtime.h>
 
 #include "runtime/blocking.h"
+#include "runtime/cgroup.h"
 #include "runtime/driver.h"
 #include "runtime/fault.h"
 #include "runtime/idle.h"
 #include "runtime/inject.h"
 #include "runtime/monitor.h"
 #include "runtime/queue.h"
+#include "runtime/spawner.h"
 #include "runtime/tcb.h"
 
 /* Why a strand has switched out. */
@@ -97,6 +99,8 @@ struct ftl_runtime {
     struct ftl__inject inject;
     struct ftl__monitor monitor;
     struct ftl__blocking blocking;
+    struct ftl__spawner spawner;
+    struct ftl__cgroups cgroups;
     struct ftl__stack_pool stacks;
     struct ftl__tcb_pool tcbs;
     struct ftl__worker_stats foreign; /* what threads that are no workers of ours did */
