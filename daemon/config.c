@@ -92,6 +92,12 @@ static const struct ftl__key handler_keys[] = {
     {"stack_size", FTL__KEY_SIZE, MEMBER(ftl__handler_config, stack_size), .min = 16384,
      .max = 1 << 30},
     {"blocking", FTL__KEY_BOOL_OR_WORD, MEMBER(ftl__handler_config, blocking), .words = blocking},
+    {"memory", FTL__KEY_SIZE, MEMBER(ftl__handler_config, limits.memory), .min = 1 << 20,
+     .max = 1e15},
+    {"cpu_seconds", FTL__KEY_SIZE, MEMBER(ftl__handler_config, limits.cpu_seconds), .min = 1,
+     .max = 365 * DAY},
+    {"files", FTL__KEY_SIZE, MEMBER(ftl__handler_config, limits.files), .min = 8, .max = 1 << 30},
+    {"nice", FTL__KEY_UINT, MEMBER(ftl__handler_config, limits.nice), .min = 0, .max = 19},
     {"worker", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
     {"processes", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
     {"url", FTL__KEY_REFUSED, .why = "HTTP handlers are not supported yet"},
@@ -121,6 +127,7 @@ static const struct ftl__key config_keys[] = {
     {"require_durable", FTL__KEY_BOOL, MEMBER(ftl__config, require_durable)},
     {"concurrency", FTL__KEY_UINT, MEMBER(ftl__config, concurrency), .min = 1, .max = 65536},
     {"workers", FTL__KEY_UINT, MEMBER(ftl__config, workers), .min = 0, .max = 1024},
+    {"cgroup", FTL__KEY_TEXT, MEMBER(ftl__config, cgroup), .min = 1, .max = 4000},
     {"order", FTL__KEY_WORD, MEMBER(ftl__config, order), .words = orders},
     {"queues", FTL__KEY_LIST, MEMBER(ftl__config, queues), .max = 256,
      COUNT(ftl__config, queue_count), .keys = queue_keys,
@@ -174,7 +181,9 @@ static int check_queue(const struct ftl__settings *settings, const config_settin
 static int check_effect(const struct ftl__settings *settings, const config_setting_t *at,
                         enum ftl__handler_type type)
 {
-    static const char *const of_commands[] = {"env", "cwd", "dead_exit", "kill_after", NULL};
+    static const char *const of_commands[] = {"env",    "cwd",         "dead_exit",
+                                              "memory", "cpu_seconds", "files",
+                                              "nice",   NULL};
     static const char *const of_modules[] = {"stack_size", "blocking", NULL};
     bool module = type == FTL__HANDLER_MODULE;
     const char *const *name = module ? of_commands : of_modules;
@@ -310,6 +319,16 @@ static int check_handlers(const struct ftl__settings *settings, const config_set
     return 0;
 }
 
+static int check_cgroup(const struct ftl__settings *settings, const config_setting_t *root,
+                        const char *cgroup)
+{
+    if (cgroup == NULL || cgroup[0] == '/' || strcmp(cgroup, "auto") == 0 ||
+        strcmp(cgroup, "none") == 0)
+        return 0;
+    return ftl__settings_fail(settings, config_setting_get_member(root, "cgroup"),
+                              "must be \"auto\", \"none\" or an absolute path");
+}
+
 static int add_default_queue(const struct ftl__settings *settings, struct ftl__config *config)
 {
     config->queues = calloc(1, sizeof(*config->queues));
@@ -336,6 +355,8 @@ static int complete(const struct ftl__settings *settings, struct ftl__config *co
     if (config->module_path == NULL && add_default_path(settings, config) != 0)
         return FTL_ENOMEM;
     if (config->prefix == NULL && (config->prefix = strdup("")) == NULL)
+        return ftl__settings_no_memory(settings);
+    if (config->cgroup == NULL && (config->cgroup = strdup("auto")) == NULL)
         return ftl__settings_no_memory(settings);
     config->file = strdup(settings->file);
     return config->file != NULL ? 0 : ftl__settings_no_memory(settings);
@@ -457,10 +478,12 @@ static int read_redis(const struct ftl__settings *settings, const config_setting
     return rc != 0 ? rc : check_prefix(settings, member(redis, "prefix"), draft->config.prefix);
 }
 
-static void note_line(const config_setting_t *root, struct ftl__config *config)
+static void note_lines(const config_setting_t *root, struct ftl__config *config)
 {
     const config_setting_t *at = config_setting_get_member(root, "require_durable");
     config->require_durable_line = at != NULL ? config_setting_source_line(at) : 0;
+    at = config_setting_get_member(root, "cgroup");
+    config->cgroup_line = at != NULL ? config_setting_source_line(at) : 0;
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -469,11 +492,13 @@ static int read_root(const struct ftl__settings *settings, const config_setting_
                      struct draft *draft)
 {
     int rc = ftl__settings_read(settings, root, config_keys, draft);
-    note_line(root, &draft->config);
+    note_lines(root, &draft->config);
     if (rc == 0)
         rc = check_queues(settings, root, &draft->config);
     if (rc == 0)
         rc = check_handlers(settings, root, &draft->config);
+    if (rc == 0)
+        rc = check_cgroup(settings, root, draft->config.cgroup);
     if (rc == 0)
         rc = read_redis(settings, root, draft);
     if (rc == 0)
@@ -575,6 +600,8 @@ const char *ftl__config_fixed_difference(const struct ftl__config *old,
         return "require_durable";
     if (old->workers != new->workers)
         return "workers";
+    if (strcmp(old->cgroup, new->cgroup) != 0)
+        return "cgroup";
     if (old->lease_ttl != new->lease_ttl)
         return "lease_ttl";
     return NULL;

@@ -57,8 +57,9 @@ struct ftl__handler_config {
     int *dead_exit;          /* default { 65 } */
     size_t dead_exit_count;
     double timeout;          /* 0 = none */
-    double kill_after;       /* default 5 */
+    double kill_after;       /* after the timeout; default 5 */
     uint32_t concurrency;    /* 0 = none */
+    struct ftl_process_limits limits; /* COMMAND */
     size_t stack_size;       /* 0 = default */
     enum ftl__blocking blocking; /* MODULE; default FTL__BLOCKING_AUTO */
     unsigned line;           /* where it stands, for later errors */
@@ -72,6 +73,8 @@ struct ftl__config {
     char *prefix; /* "" by default; ends with nothing: keys are prefix + name */
     uint32_t concurrency;
     uint32_t workers; /* 0 = one per core */
+    char *cgroup;     /* "auto", "none", or a directory */
+    unsigned cgroup_line; /* 0: not said */
     enum ftl__order order;
     struct ftl__queue_config *queues;
     size_t queue_count;

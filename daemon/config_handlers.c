@@ -44,7 +44,7 @@ static int make_command(const struct ftl__handler_config *from,
         .cwd = from->cwd,
         .dead_exit = from->dead_exit,
         .dead_exit_count = from->dead_exit_count,
-        .kill_after = from->kill_after,
+        .limits = from->limits,
         .later = LATER,
     };
     return ftl__command_new(settings, &command, ret, reason, size);
@@ -57,6 +57,7 @@ static int add(const struct ftl__config *config, const struct ftl__handler_confi
     const struct ftl__handler_settings settings = {
         .pattern = from->class,
         .timeout = from->timeout,
+        .kill_after = from->kill_after,
         .concurrency = from->concurrency,
         .stack_size = from->stack_size,
         .blocking = from->blocking,

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "daemon/dump.h"
@@ -52,6 +53,12 @@ static void report_start(const struct ftl__daemon *daemon)
              FTL__UINT("workers", ftl_runtime_workers(daemon->jobs)),
              FTL__UINT("queues", config->queue_count),
              FTL__UINT("handlers", config->handler_count));
+    if (daemon->delegation.path[0] != '\0' &&
+        (daemon->delegation.dir != 0 || daemon->uncontained[0] != '\0'))
+        ftl__log(FTL__EV_DAEMON_CGROUP, FTL__STR("path", daemon->delegation.path),
+                 FTL__BOOL("memory", daemon->delegation.memory),
+                 FTL__STR("reason",
+                          daemon->uncontained[0] != '\0' ? daemon->uncontained : NULL));
 }
 
 /* Until Redis has answered on every link that matters and we are registered. */
@@ -195,6 +202,20 @@ static void on_stall(void *arg, const struct ftl_stall *stall)
 
 /* Each run may keep a worker, hence as many extra ones; and a thread of the pool, besides what
  * handlers spawn there themselves. */
+/* An error of what was asked for explicitly ends the start; without it we do without. */
+static int open_delegation(struct ftl__daemon *daemon)
+{
+    const struct ftl__config *config = daemon->config;
+    char *reason = daemon->uncontained;
+    int code = ftl__delegation_open(config->cgroup, &daemon->delegation, reason,
+                                    sizeof daemon->uncontained);
+
+    if (code == 0 || strcmp(config->cgroup, "auto") == 0)
+        return 0;
+    fprintf(stderr, "%s:%u: cgroup: %s\n", config->file, config->cgroup_line, reason);
+    return code;
+}
+
 static void size_jobs(struct ftl_runtime_options *options, uint32_t concurrency)
 {
     options->extra_workers =
@@ -218,6 +239,8 @@ static int start_runtimes(struct ftl__daemon *daemon)
     size_jobs(&options, daemon->config->concurrency);
     if (code == 0)
         code = ftl_runtime_start(&options, &daemon->jobs);
+    if (code == 0 && daemon->delegation.dir != 0)
+        code = ftl_process_contain(daemon->jobs, daemon->delegation.dir);
     return code;
 }
 
@@ -263,6 +286,8 @@ int ftl__daemon_run(struct ftl__daemon *daemon)
     int code;
 
     daemon->started_at = ftl_now();
+    if (open_delegation(daemon) != 0)
+        return FTL__EXIT_CONFIG;
     code = ftl__stalls_init(&daemon->stalls);
     if (code == 0)
         code = start_runtimes(daemon);
@@ -277,6 +302,7 @@ int ftl__daemon_run(struct ftl__daemon *daemon)
                         !stop_runtime(daemon->control, RUNTIME_TIMEOUT);
     if (!daemon->stuck) {
         ftl__stalls_fini(&daemon->stalls);
+        ftl__delegation_close(&daemon->delegation);
         free_config(daemon);
     }
     return exit_code;

@@ -7,6 +7,7 @@
 
 #include "daemon/claim.h"
 #include "daemon/config.h"
+#include "daemon/delegation.h"
 #include "daemon/dev.h"
 #include "daemon/durability.h"
 #include "daemon/notify.h"
@@ -24,6 +25,7 @@ struct ftl__daemon {
     struct ftl__config *config;    /* in force; may be the first one */
     struct ftl__registry *registry;
     struct ftl_runtime *control, *jobs;
+    struct ftl__delegation delegation; /* in which children of `jobs` get their cgroups */
     struct ftl__stalls stalls;     /* its hook belongs to `jobs` */
     int64_t started_at;
 
@@ -48,6 +50,7 @@ struct ftl__daemon {
     struct ftl__promote *promote;
     struct ftl__roster *roster;
 
+    char uncontained[512]; /* why a delegated cgroup is not used; "" if it is, or there is none */
     struct ftl__durability durability; /* as it was told last */
     char refused[512]; /* why require_durable refuses this Redis; "" if it does not */
 

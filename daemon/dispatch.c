@@ -99,7 +99,7 @@ static int spawn(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
         .stack_size = handler->stack_size,
         .migratable = handler->kind->migratable,
     };
-    bool timed = slot->run.deadline != FTL_FOREVER && !handler->kind->keeps_time;
+    bool timed = slot->run.deadline != FTL_FOREVER;
     int code;
 
     slot->run.blocking = handler->kind->blocks != NULL &&
@@ -277,16 +277,17 @@ static void fail(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
     ftl__settle_end(dispatch->options.settle, slot, FTL__END_FAILED, NULL, NULL);
 }
 
-/* Aborted at its deadline, or by itself. */
-static void fail_cancelled(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+/* What it says itself is the failure, unless its time was over or it has said nothing. */
+static void explain(struct ftl__slot *slot, const struct ftl_outcome *outcome)
 {
-    char message[64] = "the run aborted itself";
+    static const char message[] = "the run aborted itself";
 
-    if (slot->timed_out)
-        snprintf(message, sizeof message, "not done after %g s", slot->run.handler->timeout);
-    ftl__run_failed(&slot->run, slot->timed_out ? "Timeout" : "Cancelled", message,
-                    strlen(message));
-    fail(dispatch, slot);
+    if (outcome->kind == FTL_PANICKED)
+        ftl__run_panicked(&slot->run, outcome->panic);
+    else if (slot->timed_out)
+        ftl__run_timed_out(&slot->run);
+    else if (outcome->kind == FTL_CANCELLED)
+        ftl__run_failed(&slot->run, "Cancelled", message, sizeof message - 1);
 }
 
 /* It did not come to its end because an operator, or a shutdown, did not want that. */
@@ -317,11 +318,8 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
     dispatch->stats.processed++;
     if (done) {
         ftl__settle_success(dispatch->options.settle, slot);
-    } else if (outcome->kind == FTL_CANCELLED) {
-        fail_cancelled(dispatch, slot);
     } else {
-        if (outcome->kind == FTL_PANICKED)
-            ftl__run_panicked(&slot->run, outcome->panic);
+        explain(slot, outcome);
         fail(dispatch, slot);
     }
 }
@@ -339,6 +337,7 @@ static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, 
     slot->task = NULL;
     slot->run.verdict = FTL__VERDICT_NONE;
     slot->moved = true;
+    slot->timed_out = false;
     ftl__slot_set(slot, FTL__SLOT_CLAIMED);
     start_or_park(dispatch, slot, now);
 }

@@ -15,7 +15,7 @@
 #define LOG_TIMEOUT FTL_S
 #define FILES_MOST (1u << 20)    /* children inherit the limit, and some close all that it allows */
 #define FILES_OF_OURS 64         /* connections, drivers, modules, a child that is being started */
-#define FILES_OF_A_COMMAND 4     /* three pipes and a pidfd */
+#define FILES_OF_A_COMMAND 5     /* three pipes, a pidfd, and a cgroup if there are any */
 
 static int check(const struct ftl__options *options)
 {

@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Runs in flight stand in one list in the order of their starts, not of their deadlines: a
+ * DESIGN. One rule for all kinds of handlers: at its timeout a run is asked to end, by an abort whose
+ * grace is the handler's kill_after. What it makes of it is its kind's business: a function in C
+ * sees its waits return FTL_ECANCELED, a command gets TERM, then KILL.
+ *
+ * Runs in flight stand in one list in the order of their starts, not of their deadlines: a
  * look goes through all of it, and is taken when the next deadline comes. So a run without a
  * timeout pays nothing, and one that ends in time only the comparison when its deadline was set. */
 #include "daemon/overdue.h"
+
+#include "jobs/handler.h"
+
+static int64_t grace(const struct ftl__handler *handler)
+{
+    return handler->kill_after + handler->kind->wind_up; /* an hour at most, says the configuration */
+}
 
 int64_t ftl__overdue_end(struct ftl__list *running, int64_t now)
 {
@@ -15,7 +26,7 @@ int64_t ftl__overdue_end(struct ftl__list *running, int64_t now)
             continue;
         if (slot->run.deadline <= now) {
             slot->timed_out = true;
-            ftl_abort(slot->task, 0);
+            ftl_abort(slot->task, grace(slot->run.handler));
         } else if (slot->run.deadline < next) {
             next = slot->run.deadline;
         }

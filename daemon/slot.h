@@ -42,7 +42,7 @@ struct ftl__slot {
     size_t room_size;
     struct ftl__list link; /* from here on all is zeroed when it is taken */
     enum ftl__slot_state state;
-    bool timed_out; /* aborted at its deadline */
+    bool timed_out; /* asked to end at its deadline */
     bool moved;     /* begun again, in the blocking pool */
     bool cancelled; /* aborted because an operator wants that */
     bool resent;    /* its settle may have been executed without our knowing */

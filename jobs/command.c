@@ -8,8 +8,9 @@
  *
  * A handler is immutable: any number of runs use it at a time, on any thread.
  *
- * Verdicts, in this order: out of time → Timeout; 0 → done; a code of dead_exit → never again; 75 →
- * later; another code → ExitStatus; a signal → Signal. A program that cannot be started fails the
+ * Verdicts, in this order: asked to end → Cancelled (and what the daemon makes of that); 0 → done; a
+ * code of dead_exit → never again; 75 → later; another code → ExitStatus; a signal → Signal, or
+ * OutOfMemory. A program that cannot be started fails the
  * run with CommandError, unless it was we who had no descriptors, processes or memory left: that is
  * not the job's fault, and the run is tried again later, its counts untouched. */
 #include <errno.h>
@@ -34,7 +35,7 @@ struct command {
     struct ftl__invocation program; /* its environment is the fixed part */
     int *dead_exit;
     size_t dead_exit_count;
-    int64_t kill_after; /* ns */
+    struct ftl_process_limits limits;
     double later;
 };
 
@@ -100,18 +101,18 @@ static int judge(const struct command *command, struct ftl_run *run,
                  const struct ftl__execution_result *result)
 {
     char what[FTL__ENDING_MAX];
+    const char *error_class;
 
-    if (result->timed_out) {
-        (void)snprintf(what, sizeof(what), "not done after %g s", command->base.timeout);
-        return fail(run, "Timeout", what, result);
-    }
-    if (result->exit.code == 0) {
+    if (result->exit.code == 0 && !result->stopped) {
         return 0;
     }
-    if (result->exit.code < 0) {
-        return fail(run, ftl__ending(&result->exit, what), what, result);
+    error_class = ftl__ending(&result->exit, &command->limits, what);
+    if (result->stopped) {
+        return fail(run, "Cancelled", what, result);
     }
-    (void)ftl__ending(&result->exit, what);
+    if (result->exit.code < 0) {
+        return fail(run, error_class, what, result);
+    }
     if (is_dead_exit(command, result->exit.code)) {
         (void)fail(run, "ExitStatus", what, result);
         run->failure.never = true;
@@ -156,16 +157,17 @@ static const char *const *strings(char **list)
 static int execute(const struct command *command, struct ftl_run *run, const char *input,
                    size_t input_size, const char *const *envp)
 {
+    int64_t kill_after = command->base.kill_after;
     const struct ftl__execution_options options = {
         .run = run,
         .argv = strings(command->program.argv),
         .envp = envp,
         .cwd = command->program.cwd,
+        .limits = &command->limits,
         .input = input,
         .input_size = input_size,
-        .deadline = run->deadline,
-        .kill_after = command->kill_after,
-        .stop_after = command->kill_after < FTL__STOP_GRACE ? command->kill_after : FTL__STOP_GRACE,
+        .kill_after = kill_after,
+        .stop_after = kill_after < FTL__STOP_GRACE ? kill_after : FTL__STOP_GRACE,
     };
     struct ftl__execution_result result = {.sys_errno = 0};
     int rc = ftl__execute(&options, &result);
@@ -209,7 +211,7 @@ static void command_destroy(struct ftl__handler *handler)
 
 static const struct ftl__handler_kind command_kind = {.name = "command",
                                                       .migratable = true,
-                                                      .keeps_time = true,
+                                                      .wind_up = FTL__EXECUTION_WIND_UP,
                                                       .run = command_run,
                                                       .destroy = command_destroy};
 
@@ -225,7 +227,7 @@ static int copy_rest(struct command *command, const struct ftl__command_settings
         memcpy(command->dead_exit, settings->dead_exit, size);
     }
     command->dead_exit_count = settings->dead_exit_count;
-    command->kill_after = ftl__seconds(settings->kill_after);
+    command->limits = settings->limits;
     command->later = settings->later > 0 ? settings->later : LATER_DEFAULT;
     return 0;
 }

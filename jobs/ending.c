@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * One wording for all kinds of handler that have child processes. No state, any thread. */
+ * One wording for all kinds of handler that have child processes. No state, any thread.
+ *
+ * Of its limits it names what can be known from outside: that the kernel has killed the child's
+ * cgroup for its memory, or sent SIGXCPU, or SIGKILL when that was ignored. A limit of address space or
+ * of descriptors is an error of a call in the child, and what becomes of it is the child's own. */
 #include "jobs/ending.h"
 
+#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,8 +17,33 @@
 
 #define WHAT_MAX 512
 
-const char *ftl__ending(const struct ftl_exit *exit, char text[FTL__ENDING_MAX])
+static bool used_its_time(const struct ftl_exit *exit, const struct ftl_process_limits *limits)
 {
+    int64_t time = (int64_t)limits->cpu_seconds * FTL_S;
+
+    return time > 0 && (exit->signal == SIGXCPU ||
+                        (exit->signal == SIGKILL && exit->cpu_time > time + 4 * FTL_S));
+}
+
+/* Which limit it was, or "". */
+static void limit(const struct ftl_exit *exit, const struct ftl_process_limits *limits,
+                  char text[FTL__ENDING_MAX / 2])
+{
+    text[0] = '\0';
+    if (exit->out_of_memory) {
+        (void)snprintf(text, FTL__ENDING_MAX / 2, ": memory = %" PRIu64 " is used up",
+                       limits->memory);
+    } else if (used_its_time(exit, limits)) {
+        (void)snprintf(text, FTL__ENDING_MAX / 2, ": cpu_seconds = %" PRIu64 " are used up",
+                       limits->cpu_seconds);
+    }
+}
+
+const char *ftl__ending(const struct ftl_exit *exit, const struct ftl_process_limits *limits,
+                        char text[FTL__ENDING_MAX])
+{
+    char why[FTL__ENDING_MAX / 2];
+
     const char *core = exit->core_dumped ? " (core dumped)" : "";
     const char *name = sigabbrev_np(exit->signal);
 
@@ -20,12 +51,13 @@ const char *ftl__ending(const struct ftl_exit *exit, char text[FTL__ENDING_MAX])
         (void)snprintf(text, FTL__ENDING_MAX, "exit status %d", exit->code);
         return "ExitStatus";
     }
+    limit(exit, limits, why);
     if (name != NULL) {
-        (void)snprintf(text, FTL__ENDING_MAX, "killed by SIG%s%s", name, core);
+        (void)snprintf(text, FTL__ENDING_MAX, "killed by SIG%s%s%s", name, core, why);
     } else {
         (void)snprintf(text, FTL__ENDING_MAX, "killed by signal %d%s", exit->signal, core);
     }
-    return "Signal";
+    return exit->out_of_memory ? "OutOfMemory" : "Signal";
 }
 
 int ftl__ending_fail(struct ftl_run *run, const char *error_class, const char *what,

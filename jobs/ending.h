@@ -8,11 +8,13 @@
 
 #include "jobs/run.h"
 
-#define FTL__ENDING_MAX 64
+#define FTL__ENDING_MAX 128
 
-/* "exit status 3", "killed by SIGSEGV (core dumped)". Returns the error class of such an end:
- * "ExitStatus" or "Signal", static. */
-const char *ftl__ending(const struct ftl_exit *exit, char text[FTL__ENDING_MAX]);
+/* "exit status 3", "killed by SIGSEGV (core dumped)", "killed by SIGXCPU: cpu_seconds = 2 are used up".
+ * Returns the error class of such an end: "ExitStatus", "Signal" or "OutOfMemory", static. `limits`:
+ * the child's. */
+const char *ftl__ending(const struct ftl_exit *exit, const struct ftl_process_limits *limits,
+                        char text[FTL__ENDING_MAX]);
 
 /* Fails the run: `what` happened (at most 511 bytes of it count), then the last lines of stderr, if
  * there are any. Returns 1. */

@@ -6,6 +6,9 @@
  * writes the input, one reads each stream of output. They are members of a set that the run's task
  * owns; all of them share the execution, which lives until the last has ended.
  *
+ * An abort with a grace is a request: the child gets TERM, and KILL after a while, and how it has ended is
+ * told as ever.
+ *
  * One defer ends everything, on each way out: return, abort, panic. It stops the child if it still
  * runs (TERM to the group, KILL after a while), collects the output that is on its way, ends the
  * helpers, and only then gives the memory back. It is masked: an abort cannot cut it short.
@@ -38,6 +41,7 @@ struct execution {
     struct ftl_process *process;
     struct ftl_task_set *helpers;
     bool ended; /* the child has */
+    int64_t asked_at; /* when it got TERM from us; 0 = it has not */
     struct output out, err;
 };
 
@@ -138,6 +142,7 @@ static int start_child(struct execution *execution, int *ret_errno)
         .in = FTL_STDIO_PIPE,
         .out = FTL_STDIO_PIPE,
         .err = FTL_STDIO_PIPE,
+        .limits = *options->limits,
     };
 
     return ftl_process_start(options->run->runtime, &process, &execution->process, ret_errno);
@@ -156,6 +161,9 @@ static int stop_child(struct execution *execution, int64_t deadline, struct ftl_
 {
     int rc;
 
+    if (execution->asked_at == 0) {
+        execution->asked_at = ftl_now();
+    }
     ftl_process_kill(execution->process, SIGTERM);
     rc = wait_for_end(execution, deadline, ret_exit);
     if (rc == FTL_ETIMEDOUT) {
@@ -188,6 +196,10 @@ static int collect(struct execution *execution, int64_t deadline)
 {
     int rc = join_helpers(execution, deadline, true);
 
+    if (rc == FTL_ECANCELED) {
+        ftl_heed(); /* it has ended already: what it printed is still wanted */
+        rc = join_helpers(execution, deadline, true);
+    }
     if (rc == FTL_ETIMEDOUT) {
         ftl_process_kill(execution->process, SIGKILL);
         rc = join_helpers(execution, ftl_deadline(LINGER), true);
@@ -214,7 +226,9 @@ static void end_execution(void *arg)
 
     ftl_mask();
     if (execution->process != NULL && !execution->ended) {
-        (void)stop_child(execution, ftl_deadline(execution->options->stop_after), &exit);
+        int64_t from = execution->asked_at != 0 ? execution->asked_at : ftl_now();
+
+        (void)stop_child(execution, from + execution->options->stop_after, &exit);
     }
     if (execution->helpers != NULL) {
         end_helpers(execution);
@@ -249,7 +263,7 @@ int ftl__execute(const struct ftl__execution_options *options,
                  struct ftl__execution_result *ret_result)
 {
     struct execution *execution = calloc(1, sizeof(*execution));
-    struct ftl__execution_result result = {.timed_out = false};
+    struct ftl__execution_result result = {.stopped = false};
     int64_t until = 0;
     int rc;
 
@@ -262,9 +276,10 @@ int ftl__execute(const struct ftl__execution_options *options,
     if (rc != 0) {
         return rc;
     }
-    rc = wait_for_end(execution, options->deadline, &result.exit);
-    if (rc == FTL_ETIMEDOUT) {
-        result.timed_out = true;
+    rc = wait_for_end(execution, FTL_FOREVER, &result.exit);
+    if (rc == FTL_ECANCELED) {
+        ftl_heed();
+        result.stopped = true;
         until = ftl_deadline(options->kill_after);
         rc = stop_child(execution, until, &result.exit);
     }

@@ -15,16 +15,16 @@ struct ftl__execution_options {
     const char *const *argv;
     const char *const *envp;
     const char *cwd;
+    const struct ftl_process_limits *limits;
     const char *input; /* for stdin */
     size_t input_size;
-    int64_t deadline;   /* TERM for the group then; FTL_FOREVER = never */
-    int64_t kill_after; /* ns between TERM and KILL at the deadline */
-    int64_t stop_after; /* the same when the task is aborted */
+    int64_t kill_after; /* ns between TERM and KILL when an abort with a grace has come */
+    int64_t stop_after; /* the same for one without */
 };
 
 struct ftl__execution_result {
     struct ftl_exit exit;
-    bool timed_out; /* whatever `exit` says */
+    bool stopped;   /* it was asked to end, whatever `exit` says */
     int sys_errno;  /* of FTL_ESYS */
     size_t tail_size;
     char tail[FTL__TAIL_BYTES]; /* the last lines of stderr */
@@ -33,7 +33,10 @@ struct ftl__execution_result {
 /* Runs the program to its end. From a task. When it returns, or when the task is aborted or panics
  * in it, the child is reaped and its process group has been killed. 0: *ret_result is filled,
  * however the child has ended. FTL_ESYS: it could not be started, sys_errno alone is set.
- * FTL_ENOMEM, FTL_ESHUTDOWN; FTL_ECANCELED: an abort with a grace came. */
+ * FTL_ENOMEM, FTL_ESHUTDOWN; FTL_ECANCELED: an abort with a grace came before the child started.
+ * One that comes later has it stopped (TERM, and KILL after kill_after) within
+ * kill_after + FTL__EXECUTION_WIND_UP; a grace that is over before that aborts. */
+#define FTL__EXECUTION_WIND_UP (2 * FTL_S)
 int ftl__execute(const struct ftl__execution_options *options,
                  struct ftl__execution_result *ret_result);
 

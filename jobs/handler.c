@@ -42,6 +42,7 @@ int ftl__handler_init(struct ftl__handler *handler, const struct ftl__handler_ki
         .pattern = pattern,
         .exact = strpbrk(pattern, "*?[\\") == NULL,
         .timeout = settings->timeout,
+        .kill_after = ftl__seconds(settings->kill_after),
         .concurrency = settings->concurrency,
         .stack_size = settings->stack_size,
         .blocking = settings->blocking,

@@ -17,7 +17,11 @@
  *
  * A function runs as a task: it may use the whole runtime (<fettle/runtime.h>, …), wait, spawn,
  * panic. It must not rely on errno or on addresses of thread-local variables across a call that
- * may wait. */
+ * may wait.
+ *
+ * When the time of a run is over, its waits return FTL_ECANCELED (ftl_abort()): return then, or say
+ * ftl_heed() and clean up. `kill_after` later the wait that it is in, or the next, does not return
+ * any more. */
 #ifndef FETTLE_MODULE_H
 #define FETTLE_MODULE_H
 

@@ -257,11 +257,14 @@ void ftl_run_log(struct ftl_run *run, const char *format, ...)
 
 /* ---- the run ---------------------------------------------------------------------------- */
 
+/* What a run that returns FTL_ECANCELED has to say. */
+#define CUT_OFF "the run was cut off"
+
 /* The function has returned `code` and has not said why. */
 static void fail_plainly(struct ftl_run *run, int code)
 {
     if (code == FTL_ECANCELED) {
-        (void)ftl_run_fail(run, "Cancelled", "the run was cut off");
+        (void)ftl_run_fail(run, "Cancelled", CUT_OFF);
     } else if (code < 0) {
         (void)ftl_run_fail(run, "Failed", "returned %d (%s)", code, ftl_error_text(code));
     } else {
@@ -288,6 +291,22 @@ void *ftl__run_main(void *arg)
     }
     run->verdict = FTL__VERDICT_DONE;
     return run;
+}
+
+void ftl__run_timed_out(struct ftl_run *run)
+{
+    const struct ftl__failure failure = run->failure;
+    const char *said = run->verdict == FTL__VERDICT_FAILED ? failure.error_message : "";
+
+    if (failure.later > 0) {
+        return;
+    }
+    if (strcmp(said, CUT_OFF) == 0) {
+        said = "";
+    }
+    (void)ftl_run_fail(run, "Timeout", "not done after %g s%s%s", run->handler->timeout,
+                       said[0] != '\0' ? ": " : "", said);
+    run->failure.never = failure.never;
 }
 
 /* ---- a panic ---------------------------------------------------------------------------- */

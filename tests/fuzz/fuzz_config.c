@@ -24,7 +24,7 @@ const char *const fuzz_seeds[] = {
     "handlers = ( { class = \"Hello\"; module = \"hello\"; stack_size = 262144; },\n"
     "  { class = \"Thumb*\"; command = [ \"/usr/bin/thumb\", \"--json\" ]; timeout = 30.5;\n"
     "    env = ( \"A=1\", \"B=x=y\" ); cwd = \"/tmp\"; dead_exit = [ 1, 2 ];\n"
-    "    kill_after = 1; } );\n",
+    "    kill_after = 1; memory = 1048576; nice = 1; } ); cgroup = \"none\";\n",
     "shutdown_timeout = 0.5; lease_ttl = 3; max_payload = 2000000L; unroutable_ttl = 60;\n"
     "dead = { max_jobs = 10000; max_age = 15552000; }; /* one */ // two\n"
     "log = { level = \"debug\"; format = \"json\"; jobs = \"all\"; }; # three\n",

@@ -15,8 +15,8 @@ import tempfile
 from fettled import BUILDDIR, HELLO, MODULES_DIR, native
 
 TEST_MODULES_DIR = os.environ.get("TEST_MODULES_DIR") or os.path.join(BUILDDIR, "tests", "modules")
-CLASSES = ("Count", "Linger", "Order", "Stamp", "Hold", "Kill", "Steps", "Later", "Never",
-           "Insist")
+CLASSES = ("Count", "Linger", "Order", "Stamp", "Hold", "Kill", "Steps", "Heed", "Swamp", "Later",
+           "Never", "Insist")
 
 _PAGE = 4096
 _SLOT = struct.Struct("=4q")

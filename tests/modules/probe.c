@@ -12,6 +12,8 @@
  *     Hold [slot, s]      waits s seconds and counts in `slot` how many do so at once
  *     Steps [i, n]        cell i is raised n times, with a yield between each
  *     Insist [i, s]       waits s seconds in all, whoever asks it to end, then raises cell i by one
+ *     Heed [i, s]         waits to be told that its time is over, then s seconds; raises cell i, fails
+ *     Swamp [n]           spawns n tasks that keep a worker each
  *     Kill [i]            cell i is raised by one, then the process is killed
  *     Later [s]           says: again in s seconds
  *     Never [message]     says: never again */
@@ -21,6 +23,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <fettle/module.h>
@@ -155,6 +158,34 @@ static int kill_process(struct ftl_run *run)
     return kill(getpid(), SIGKILL);
 }
 
+/* Waits to be told that its time is over, and takes so many seconds for its answer. */
+static int heed(struct ftl_run *run)
+{
+    _Atomic int64_t *counter = cell(run);
+    ftl_assert(ftl_sleep(3600 * FTL_S) == FTL_ECANCELED);
+    ftl_heed();
+    ftl_assert(ftl_sleep((int64_t)(number(run, 1) * (double)FTL_S)) == 0);
+    atomic_fetch_add(counter, 1);
+    return ftl_run_fail(run, "ProbeError", "saved half of it");
+}
+
+static void *block(void *arg)
+{
+    struct timespec left = {.tv_sec = 300};
+    while (nanosleep(&left, &left) != 0)
+        ;
+    return arg;
+}
+
+/* So many tasks that keep their workers. */
+static int swamp(struct ftl_run *run)
+{
+    for (int left = (int)number(run, 0); left > 0; left--)
+        if (ftl_spawn(ftl_runtime_current(), block, NULL, NULL, NULL) != 0)
+            return ftl_run_fail(run, "ProbeError", "cannot spawn");
+    return 0;
+}
+
 static int later(struct ftl_run *run)
 {
     return ftl_run_later(run, number(run, 0));
@@ -167,5 +198,5 @@ static int never(struct ftl_run *run)
 }
 
 FTL_MODULE("probe", {"Count", count}, {"Linger", linger}, {"Order", order}, {"Stamp", stamp},
-           {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Later", later}, {"Never", never},
-           {"Insist", insist});
+           {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Heed", heed},
+           {"Swamp", swamp}, {"Later", later}, {"Never", never}, {"Insist", insist});

@@ -11,7 +11,7 @@ import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import FETTLED, Fettled, command, job
+from fettled import FETTLED, Fettled, command, job, native
 from places import member, now, places
 from probe import Probe
 from redisd import Redisd, available
@@ -296,6 +296,19 @@ def test_timeout_of_a_native_run(t):
     check_first_failure(redisd.client, await_member(redisd.client, "retry", JID % 0), "Timeout")
     equal(tuple(probe.slot(0))[:1], (0,), "runs whose defers have not run")
     assert daemon.wait_event("job.failed")["duration_ms"] < 30000
+
+
+def test_time_to_answer(t):
+    """A C handler has kill_after to answer its timeout, and is ended where it waits when that is over."""
+    redisd, probe = t.use(Redisd()), t.use(Probe(2))
+    settings = probe.settings(native("Heed", "probe", timeout=0.3, kill_after=0.7))
+    t.use(Fettled(redisd, **settings))
+    push(redisd.client, "Heed", [0, 0.1], jid=JID % 0)
+    push(redisd.client, "Heed", [1, 60], jid=JID % 1)
+    check_first_failure(redisd.client, await_member(redisd.client, "retry", JID % 0), "Timeout",
+                        "not done after 0.3 s: saved half of it")
+    check_first_failure(redisd.client, await_member(redisd.client, "retry", JID % 1), "Timeout")
+    equal(probe.cells(), (1, 0), "answers")
 
 
 def test_command_that_does_not_read(t):

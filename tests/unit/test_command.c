@@ -25,13 +25,13 @@ static const int dead_exit[] = {65, 66};
 
 static struct ftl__handler *make(const char *const *argv, const char *const *env, double timeout)
 {
-    const struct ftl__handler_settings settings = {.pattern = "Thumb", .timeout = timeout};
+    const struct ftl__handler_settings settings = {
+        .pattern = "Thumb", .timeout = timeout, .kill_after = 5};
     const struct ftl__command_settings command = {
         .argv = argv,
         .env = env,
         .dead_exit = dead_exit,
         .dead_exit_count = 2,
-        .kill_after = 5,
         .later = 90,
     };
     struct ftl__handler *handler = NULL;
@@ -54,6 +54,15 @@ static void fill(const char *text, struct ftl__handler *handler)
         run.deadline = ftl_deadline((int64_t)(handler->timeout * (double)FTL_S));
         run.deadline_epoch = 1795200000.25;
     }
+}
+
+/* An attempt that is asked to end at its deadline, as the daemon does it. */
+static enum ftl_outcome_kind run_in_time(void)
+{
+    struct ftl_task *task = fixture_spawn(ftl__run_main, &run);
+    ftl_sleep(run.deadline - ftl_now());
+    ftl_abort(task, run.handler->kill_after + run.handler->kind->wind_up);
+    return fixture_join(task);
 }
 
 /* Runs a line of shell as the command; the caller clears the run. */
@@ -294,20 +303,25 @@ END_TEST
 
 /* ---- timeout and group ------------------------------------------------------------------ */
 
+static void attempt_in_time(struct ftl__handler *handler)
+{
+    fill(job_text, handler);
+    ck_assert_int_eq(run_in_time(), FTL_COMPLETED);
+    ftl__run_timed_out(&run);
+}
+
 START_TEST(timeout_terminates)
 {
-    fill(job_text, shell("echo slow >&2; exec sleep 1000", 1));
-    ck_assert_int_eq(run_attempt(&run), FTL_COMPLETED);
-    expect_failure("Timeout", "not done after 1 s: slow");
+    attempt_in_time(shell("echo slow >&2; exec sleep 1000", 1));
+    expect_failure("Timeout", "not done after 1 s: killed by SIGTERM: slow");
     ftl__run_clear(&run);
 }
 END_TEST
 
 START_TEST(timeout_lets_it_clean_up)
 {
-    fill(job_text, shell("trap 'echo cleaned; exit 0' TERM; sleep 1000 & wait", 1));
-    ck_assert_int_eq(run_attempt(&run), FTL_COMPLETED);
-    expect_failure("Timeout", "not done after 1 s");
+    attempt_in_time(shell("trap 'echo cleaned; exit 0' TERM; sleep 1000 & wait", 1));
+    expect_failure("Timeout", "not done after 1 s: exit status 0");
     ck_assert_str_eq(run_printed.text, "out|cleaned\n");
     ftl__run_clear(&run);
 }
@@ -317,8 +331,9 @@ static struct ftl__handler *stubborn(double timeout, double kill_after)
 {
     static const char *const argv[] = {
         "sh", "-c", "trap '' TERM; echo pid $$; while :; do sleep 1000; done", NULL};
-    const struct ftl__handler_settings settings = {.pattern = "Thumb", .timeout = timeout};
-    const struct ftl__command_settings command = {.argv = argv, .kill_after = kill_after};
+    const struct ftl__handler_settings settings = {
+        .pattern = "Thumb", .timeout = timeout, .kill_after = kill_after};
+    const struct ftl__command_settings command = {.argv = argv};
     struct ftl__handler *handler = NULL;
 
     ck_assert_int_eq(ftl__command_new(&settings, &command, &handler, error, sizeof(error)), 0);
@@ -328,10 +343,9 @@ static struct ftl__handler *stubborn(double timeout, double kill_after)
 START_TEST(kill_follows_term)
 {
     int64_t start = ftl_now();
-    fill(job_text, stubborn(1, 0.2));
-    ck_assert_int_eq(run_attempt(&run), FTL_COMPLETED);
+    attempt_in_time(stubborn(1, 0.2));
     ck_assert_int_ge(ftl_now() - start, 1200 * FTL_MS);
-    expect_failure("Timeout", "not done after 1 s");
+    expect_failure("Timeout", "not done after 1 s: killed by SIGKILL");
     ck_assert_int_eq(kill(printed_pid(), 0), -1);
     ftl__run_clear(&run);
 }
@@ -419,7 +433,23 @@ START_TEST(abort_with_grace_is_a_failure)
     struct ftl_task *task = start_and_wait_for("up", shell("echo up; exec sleep 1000", 0));
     ftl_abort(task, 60 * FTL_S);
     ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
-    expect_failure("Cancelled", "the run was cut off");
+    expect_failure("Cancelled", "killed by SIGTERM");
+    ftl__run_clear(&run);
+}
+END_TEST
+
+/* A daemon that stops does not wait for what was asked to end before. */
+START_TEST(abort_cuts_the_grace_short)
+{
+    struct ftl_task *task = start_and_wait_for("pid", stubborn(0, 60));
+    int64_t start = ftl_now();
+    ftl_abort(task, 60 * FTL_S);
+    ftl_sleep(20 * FTL_MS);
+    ck_assert(!ftl_task_is_finished(task));
+    ftl_abort(task, 0);
+    ck_assert_int_eq(fixture_join(task), FTL_CANCELLED);
+    ck_assert_int_lt(ftl_now() - start, unit_limit(920 * FTL_MS));
+    ck_assert_int_eq(kill(printed_pid(), 0), -1);
     ftl__run_clear(&run);
 }
 END_TEST
@@ -456,7 +486,7 @@ START_TEST(a_panic_leaves_no_child)
     adopt_orphans();
     fill(job_text, shell("echo up; sleep 1000 <&- >&- 2>&-", 1));
     run.on_line = panicking_listener;
-    ck_assert_int_eq(run_attempt(&run), FTL_PANICKED);
+    ck_assert_int_eq(run_in_time(), FTL_PANICKED);
     expect_no_descendants();
     ftl__run_clear(&run);
 }
@@ -513,6 +543,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, abort_terminates_the_group);
     FIXTURE_CASE(suite, abort_kills_what_ignores_term);
     FIXTURE_CASE(suite, abort_with_grace_is_a_failure);
+    FIXTURE_CASE(suite, abort_cuts_the_grace_short);
     FIXTURE_CASE(suite, aborts_at_any_time_leave_no_child);
     FIXTURE_CASE(suite, a_panic_leaves_no_child);
     UNIT_CASE(suite, programs_that_are_not_there_are_refused);

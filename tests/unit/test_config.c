@@ -65,6 +65,7 @@ START_TEST(nothing_means_the_defaults)
     ck_assert_uint_eq(config->max_payload, 1048576);
     ck_assert_uint_eq(config->dead_max_jobs, 0);
     ck_assert_double_eq(config->dead_max_age, 0);
+    ck_assert_str_eq(config->cgroup, "auto");
     ck_assert_int_eq(config->log_level, FTL__INFO);
     ck_assert_int_eq(config->log_format, FTL__LOG_AUTO);
     ck_assert_int_eq(config->log_jobs, FTL__LOG_JOBS_FAILURES);
@@ -83,7 +84,8 @@ static const char everything[] =
     "  { class = \"Hello\"; module = \"hello\"; stack_size = 262144; concurrency = 2;"
     " blocking = true; },\n"
     "  { class = \"Thumb*\"; command = [ \"/usr/bin/thumb\", \"--json\" ]; timeout = 30.5;\n"
-    "    env = ( \"A=1\", \"B=x=y\" ); cwd = \"/tmp\"; dead_exit = [ 1, 2 ]; kill_after = 1; },\n"
+    "    env = ( \"A=1\", \"B=x=y\" ); cwd = \"/tmp\"; dead_exit = [ 1, 2 ]; kill_after = 1;"
+    " memory = 5000000000L; cpu_seconds = 60; files = 100; nice = 3; },\n"
     "  { class = \"Plain\"; command = ( \"true\" ); } );\n"
     "shutdown_timeout = 0.5; lease_ttl = 3; max_payload = 2000000; unroutable_ttl = 60;\n"
     "dead = { max_jobs = 10000; max_age = 15552000; };\n"
@@ -148,6 +150,10 @@ START_TEST(handlers_arrive)
     ck_assert_int_eq(thumb->dead_exit[1], 2);
     ck_assert_double_eq(thumb->timeout, 30.5);
     ck_assert_double_eq(thumb->kill_after, 1);
+    ck_assert_uint_eq(thumb->limits.memory, 5000000000);
+    ck_assert_uint_eq(thumb->limits.cpu_seconds, 60);
+    ck_assert_uint_eq(thumb->limits.files, 100);
+    ck_assert_int_eq(thumb->limits.nice, 3);
 
     const struct ftl__handler_config *plain = &config->handlers[2];
     ck_assert_ptr_nonnull(plain->env);
@@ -156,6 +162,8 @@ START_TEST(handlers_arrive)
     ck_assert_uint_eq(plain->dead_exit_count, 1);
     ck_assert_int_eq(plain->dead_exit[0], 65);
     ck_assert_double_eq(plain->kill_after, 5);
+    ck_assert_uint_eq(plain->limits.memory, 0);
+    ck_assert_int_eq(plain->limits.nice, 0);
     ftl__config_free(config);
 }
 END_TEST
@@ -247,6 +255,11 @@ static const struct {
      "f:1: handlers[0].blocking: \"Auto\" is none of \"auto\""},
     {"handlers = ( { " HELLO " blocking = 1; } );",
      "f:1: handlers[0].blocking: expected true, false or a string, got an integer"},
+    {"handlers = ( { " HELLO " memory = 1048576; } );",
+     "f:1: handlers[0].memory: has no effect on a module"},
+    {"handlers = ( { " TRUE " nice = -1; } );",
+     "f:1: handlers[0].nice: -1 is out of range (0 to 19)"},
+    {"cgroup = \"fettle\";", "f:1: cgroup: must be \"auto\", \"none\" or an absolute path"},
     {"handlers = ( { " TRUE " cwd = \"tmp\"; } );",
      "f:1: handlers[0].cwd: must be an absolute path"},
     {"handlers = ( { class = \"X\"; command = [ \"\" ]; } );",
@@ -538,6 +551,7 @@ START_TEST(a_reload_may_not_change_everything)
     ck_assert_ptr_null(difference("", "redis = { url = \"redis://127.0.0.1:6379\"; };"));
     ck_assert_str_eq(difference("", "redis = { prefix = \"x:\"; };"), "redis.prefix");
     ck_assert_str_eq(difference("", "require_durable = true;"), "require_durable");
+    ck_assert_str_eq(difference("", "cgroup = \"none\";"), "cgroup");
     ck_assert_str_eq(difference("", "redis = { user = \"u\"; };"), "redis.url");
     ck_assert_str_eq(difference("", "redis = { sentinels = [ \"a\" ]; master = \"m\"; };"),
                      "redis.sentinels");

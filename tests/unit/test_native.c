@@ -18,7 +18,8 @@ static int load_from(const char *dir, const char *module, const char *pattern,
 {
     const char *const path[] = {"/nowhere", dir};
     const struct ftl__handler_settings settings = {
-        .pattern = pattern, .timeout = 1.5, .concurrency = 3, .stack_size = 65536};
+        .pattern = pattern, .timeout = 1.5, .kill_after = 0.5, .concurrency = 3,
+        .stack_size = 65536};
 
     memset(error, 0, sizeof(error));
     return ftl__native_new(&settings, module, path, 2, ret_handler, error, sizeof(error));
@@ -68,6 +69,7 @@ START_TEST(settings_are_kept)
     ck_assert_str_eq(handler->pattern, "Hello");
     ck_assert(handler->exact);
     ck_assert_double_eq(handler->timeout, 1.5);
+    ck_assert_int_eq(handler->kill_after, FTL_S / 2);
     ck_assert_uint_eq(handler->concurrency, 3);
     ck_assert_uint_eq(handler->stack_size, 65536);
     ck_assert(!handler->kind->migratable);
