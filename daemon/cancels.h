@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What operators have cancelled: the marks of fettle:cancelled as Redis told them last. Every
- * claim, beat and look at due members says which generation of them it knows, and is told all of
+ * claim, tick and look at due members says which generation of them it knows, and is told all of
  * them if there is another one. Control runtime only; nothing waits. */
 #ifndef FETTLE_DAEMON_CANCELS_H
 #define FETTLE_DAEMON_CANCELS_H

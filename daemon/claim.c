@@ -4,7 +4,7 @@
  * of the first are handed out, so that Redis works while we do. A claim is made
  *
  *   - if we are hungry: the last one brought all it asked for, or something has landed in a front,
- *     or a queue that was at its bound may have room again, or a second has passed (which is how
+ *     or a queue that was at its bound may have room again, or a tick has seen jobs (which is how
  *     queues beyond the waiters, and fronts, are looked at);
  *   - and there is room: at once for half of the concurrency; for less, when runs are short, only
  *     after a millisecond in which more may come free, since a claim costs the same for 1 job and
@@ -13,17 +13,18 @@
  * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for
  * a claim. The task owns both rounds; everything else it uses is shared with tasks that never run
  * in parallel to it. After an error it pauses; a claim that may have been executed without an
- * answer is found by the audit that follows every reconnection, and comes twice a minute anyway. */
+ * answer is found by the audit that follows every reconnection, and comes twice a minute anyway, but
+ * for times at which a tick finds that Redis holds no batch of ours. */
 #include "daemon/claim.h"
 
 #include <stdlib.h>
 
 #include "daemon/audit.h"
 #include "daemon/part.h"
+#include "daemon/tick.h"
 
 #define ROUNDS 2
 #define MAX_JOBS 1000
-#define TICK FTL_S
 #define PATIENCE FTL_MS
 #define PAUSE_ERROR FTL_S
 #define PAUSE_FENCED (100 * FTL_MS)
@@ -40,8 +41,7 @@ struct ftl__claim {
     bool hungry, held_back, quiet;
     bool audit_due;
     bool unsure; /* a claim without an answer may have been executed: the next audit tells */
-    int64_t audit_again; /* the next look, if nothing happens before */
-    int64_t next_tick;
+    int64_t audit_again; /* the next look, if a tick finds batches then */
     int64_t room_since; /* when room for less than half was first seen; 0 = not */
 };
 
@@ -65,6 +65,19 @@ void ftl__claim_reconnected(struct ftl__claim *claim)
     claim->audit_due = true;
     claim->audit_again = ftl_deadline(AUDIT_AGAIN);
     ftl__claim_hungry(claim);
+}
+
+void ftl__claim_told(struct ftl__claim *claim, const struct ftl__tick *tick)
+{
+    int64_t now = ftl_now();
+    bool audit = now >= claim->audit_again;
+
+    if (audit)
+        claim->audit_again = now + AUDIT_PERIOD;
+    claim->audit_due |= audit && tick->batches > 0;
+    claim->hungry |= tick->work;
+    if (claim->audit_due || claim->hungry || tick->resumed)
+        ftl_notify_one(claim->wake);
 }
 
 void ftl__claim_quiet(struct ftl__claim *claim)
@@ -147,7 +160,6 @@ static bool begin(struct ftl__claim *claim, int64_t *ret_until)
     if (round->claiming) {
         claim->held_back = held_back;
         claim->hungry = false; /* what lands from now on may be too late for this one */
-        claim->next_tick = ftl_deadline(TICK);
     }
     claim->under_way++;
     return true;
@@ -168,20 +180,6 @@ static bool is_lost(int code)
     return code == FTL_ECONN || code == FTL_ETIMEDOUT || code == FTL_EPROTO;
 }
 
-static void look_at_clock(struct ftl__claim *claim)
-{
-    int64_t now = ftl_now();
-
-    if (now >= claim->audit_again) {
-        claim->audit_again = now + AUDIT_PERIOD;
-        claim->audit_due = true;
-    }
-    if (now >= claim->next_tick) {
-        claim->next_tick = now + TICK;
-        claim->hungry = true;
-    }
-}
-
 static int finish(struct ftl__claim *claim)
 {
     struct ftl__round *round = &claim->rounds[claim->oldest];
@@ -198,7 +196,6 @@ static int finish(struct ftl__claim *claim)
         claim->hungry |= round->reply == NULL || result.more;
         claim->unsure |= round->reply == NULL && is_lost(code);
     }
-    look_at_clock(claim);
     if (code == 0)
         begin(claim, &until);
     if (ftl__round_deliver(round) != 0) {
@@ -235,10 +232,9 @@ static int rest(struct ftl__claim *claim)
         code = ftl__link_wait_up(claim->context->link, FTL_FOREVER);
         return code;
     }
-    look_at_clock(claim);
     if (claim->audit_due)
         return audit(claim);
-    until = claim->next_tick;
+    until = FTL_FOREVER;
     if (begin(claim, &until))
         return 0;
     arm_waiters(claim);

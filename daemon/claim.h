@@ -9,6 +9,7 @@
 #include "daemon/wait.h"
 
 struct ftl__claim;
+struct ftl__tick;
 
 struct ftl__claim_options {
     struct ftl_runtime *runtime; /* control */
@@ -31,6 +32,8 @@ void ftl__claim_wake(struct ftl__claim *claim);
 void ftl__claim_hungry(struct ftl__claim *claim);
 /* The connection is a new one: look for claims whose reply was lost, before the next. */
 void ftl__claim_reconnected(struct ftl__claim *claim);
+/* What a tick has told: whether there is work, and how many batches we hold. */
+void ftl__claim_told(struct ftl__claim *claim, const struct ftl__tick *tick);
 /* Claims no more; acks go on. */
 void ftl__claim_quiet(struct ftl__claim *claim);
 void ftl__claim_set_concurrency(struct ftl__claim *claim, uint32_t concurrency);

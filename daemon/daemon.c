@@ -21,7 +21,6 @@
 #include "daemon/log.h"
 
 #define WAITING (5 * FTL_S)   /* between two extensions while Redis is not there */
-#define LOOK_EVERY (5 * FTL_S) /* at the parts */
 #define LEFTOVERS (500 * FTL_MS) /* for tasks that handlers have left behind */
 #define RUNTIME_TIMEOUT (5 * FTL_S)
 
@@ -161,7 +160,7 @@ static int run(struct ftl__daemon *daemon)
     while (daemon->stop_reason == NULL) {
         serve(daemon);
         if (daemon->stop_reason == NULL)
-            (void)ftl_notify_wait(daemon->changed, ftl_deadline(LOOK_EVERY));
+            (void)ftl_notify_wait(daemon->changed, FTL_FOREVER);
         look_at_parts(daemon);
     }
     return ftl__daemon_drain(daemon, daemon->stop_reason);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN: one task on control. Each turn, about once a second, it beats, which also brings what
- * operators have cancelled, registers if it must, and looks at the others (watch.c). Long work of
- * the watch comes back here between its calls (tend), so that taking over a dead daemon's jobs never
- * costs our own lease. Every call has a deadline of a third of the ttl, 5 s at most: a connection that does not
- * answer is broken rather than waited for.
+ * DESIGN: one task on control. Each turn, about once a second, it registers if it must, and makes
+ * one call, the tick: it beats, and tells of the others (watch.c) and of what the other parts would
+ * have to poll for. Long work of the watch comes back here between its calls (tend), and beats if a
+ * third of the ttl is over, so that taking over a dead daemon's jobs never costs our own lease.
+ * Every call has a deadline of a third of the ttl, 5 s at most: a connection that does not answer is
+ * broken rather than waited for.
  *
  * A broken connection changes nothing: the same ID goes on beating on the next one. Only Redis'
  * word FENCED ends an ID: others have fenced it, or Redis has lost its memory. Then a fresh one is
@@ -24,9 +25,10 @@
 
 #include "daemon/log.h"
 #include "daemon/part.h"
+#include "daemon/tick.h"
 #include "daemon/watch.h"
 
-#define TURN_MAX    FTL_S
+#define TURN_MAX    FTL__TICK_PERIOD
 #define CALL_MIN    (200 * FTL_MS)
 #define CALL_MAX    (5 * FTL_S)
 #define CLOSE_GRACE FTL_S
@@ -43,6 +45,7 @@ struct ftl__lease {
     struct ftl_task *task;
     struct ftl_notify *wake;
     struct ftl__watch *watch;
+    struct ftl__ticker *ticker;
     struct ftl__invoke invoke;
 };
 
@@ -74,9 +77,9 @@ static int fresh_id(char id[FTL__ID_MAX + 1])
 
 /* ---- calls ------------------------------------------------------------------------------ */
 
-/* Runs what was built. The caller frees the reply. */
-static int ask(struct ftl__lease *lease, int type, const char *what, int64_t deadline,
-               struct redisReply **ret_reply)
+/* Runs what was built; the reply is only looked at. */
+static int run(struct ftl__lease *lease, int type, const char *what, int64_t deadline,
+               long long *ret_integer)
 {
     struct redisReply *reply;
     int status = ftl__invoke_run(&lease->invoke, lease->options.scripts, lease->options.link,
@@ -84,25 +87,10 @@ static int ask(struct ftl__lease *lease, int type, const char *what, int64_t dea
     if (status != 0)
         return status;
     status = ftl__reply_check(reply, type, what);
-    if (status == 0)
-        *ret_reply = reply;
-    else
-        ftl__reply_free(reply);
-    return status;
-}
-
-/* The same where the reply is only looked at. */
-static int run(struct ftl__lease *lease, int type, const char *what, int64_t deadline,
-               long long *ret_integer)
-{
-    struct redisReply *reply;
-    int status = ask(lease, type, what, deadline, &reply);
-    if (status != 0)
-        return status;
-    if (ret_integer != NULL)
+    if (status == 0 && ret_integer != NULL)
         *ret_integer = reply->integer;
     ftl__reply_free(reply);
-    return 0;
+    return status;
 }
 
 static void start(struct ftl__lease *lease, enum ftl__script script)
@@ -110,6 +98,12 @@ static void start(struct ftl__lease *lease, enum ftl__script script)
     ftl__invoke_start(&lease->invoke, script);
     ftl__invoke_key(&lease->invoke, &lease->options.keys->owners);
     ftl__invoke_key(&lease->invoke, &lease->options.keys->beat);
+}
+
+static void tell_turn(struct ftl__lease *lease, const struct ftl__tick *told)
+{
+    if (lease->options.on_turn != NULL)
+        lease->options.on_turn(lease->options.arg, told);
 }
 
 static int register_id(struct ftl__lease *lease)
@@ -129,7 +123,7 @@ static int register_id(struct ftl__lease *lease)
     memcpy(lease->id, id, sizeof id);
     lease->state = REGISTERED;
     lease->suspected = false;
-    lease->next_beat = now;
+    lease->next_beat = now + lease->ttl / 3;
     ftl__log(FTL__EV_LEASE_REGISTERED, FTL__STR("id", lease->id),
              FTL__REAL("ttl", lease->options.ttl));
     if (lease->options.on_registered != NULL)
@@ -150,38 +144,35 @@ static void lose_id(struct ftl__lease *lease)
         lease->options.on_fenced(lease->options.arg, id);
 }
 
-static int beat(struct ftl__lease *lease)
+/* Beats, and tells the others what it has learnt. `ret_tick` is to be cleared. */
+static int tick(struct ftl__lease *lease, struct ftl__tick *ret_tick)
 {
-    struct ftl__cancels *cancels = lease->options.cancels;
-    struct redisReply *reply;
     int64_t now = ftl_now();
-    start(lease, FTL__SCRIPT_BEAT);
-    ftl__invoke_key(&lease->invoke, &lease->options.keys->cancelled);
-    ftl__invoke_text(&lease->invoke, lease->id);
-    ftl__invoke_text(&lease->invoke, cancels->generation);
-    int status = ask(lease, REDIS_REPLY_ARRAY, "beat", now + lease->call_timeout, &reply);
+    int status = ftl__ticker_ask(lease->ticker, lease->id, now + lease->call_timeout, ret_tick);
     if (status == 0) {
         lease->suspected = false;
-        lease->next_beat = now + lease->turn;
-        if (reply->elements == 3 && ftl__cancels_is_reply(reply->element[1], reply->element[2]))
-            ftl__cancels_take(cancels, reply->element[1], reply->element[2]);
-        ftl__reply_free(reply);
+        lease->next_beat = now + lease->ttl / 3;
+        tell_turn(lease, ret_tick);
     }
     if (status == FTL_EFENCED)
         lose_id(lease);
     return status;
 }
 
-/* Whatever is due for our own lease. An error ends the turn. */
+/* What is due for our own lease while a turn lasts. An error ends the turn. */
 static int tend(void *arg)
 {
     struct ftl__lease *lease = arg;
+    struct ftl__tick told;
     int status = 0;
     lease->progress = ftl_now();
     if (lease->closing)
         return FTL_ECANCELED;
-    if (lease->state == REGISTERED && (lease->suspected || lease->progress >= lease->next_beat))
-        status = beat(lease);
+    if (lease->state == REGISTERED && (lease->suspected || lease->progress >= lease->next_beat)) {
+        status = tick(lease, &told);
+        if (status == 0)
+            ftl__tick_clear(&told);
+    }
     if (lease->state == UNREGISTERED)
         status = register_id(lease);
     return status;
@@ -189,15 +180,33 @@ static int tend(void *arg)
 
 /* ---- the task --------------------------------------------------------------------------- */
 
+static void turn(struct ftl__lease *lease)
+{
+    struct ftl__tick told;
+    lease->progress = ftl_now();
+    int status = lease->state == UNREGISTERED ? register_id(lease) : 0;
+    if (status == 0)
+        status = tick(lease, &told);
+    if (status == FTL_EFENCED && register_id(lease) == 0)
+        status = tick(lease, &told);
+    if (status != 0) {
+        tell_turn(lease, NULL);
+        return;
+    }
+    (void)ftl__watch_turn(lease->watch, lease->id, &told);
+    ftl__tick_clear(&told);
+}
+
 static void *hold(void *arg)
 {
     struct ftl__lease *lease = arg;
     while (!lease->closing) {
         lease->progress = ftl_now();
-        if (ftl__link_wait_up(lease->options.link, lease->progress + lease->turn) != 0)
+        if (ftl__link_wait_up(lease->options.link, lease->progress + lease->turn) != 0) {
+            tell_turn(lease, NULL);
             continue;
-        if (tend(lease) == 0)
-            (void)ftl__watch_turn(lease->watch, lease->id);
+        }
+        turn(lease);
         if (!lease->closing)
             (void)ftl_notify_wait(lease->wake, ftl_deadline(lease->turn));
     }
@@ -207,6 +216,7 @@ static void *hold(void *arg)
 static void free_lease(struct ftl__lease *lease)
 {
     ftl__watch_close(lease->watch);
+    ftl__ticker_close(lease->ticker);
     ftl_notify_free(lease->wake);
     ftl__invoke_free(&lease->invoke);
     free(lease);
@@ -229,10 +239,19 @@ static int open_parts(struct ftl__lease *lease)
         .tend = tend,
         .arg = lease,
     };
+    const struct ftl__ticker_options ticker = {
+        .link = options->link,
+        .scripts = options->scripts,
+        .keys = options->keys,
+        .cancels = options->cancels,
+        .queues = options->queues,
+    };
     lease->wake = ftl_notify_new();
     if (lease->wake == NULL)
         return FTL_ENOMEM;
     int status = ftl__watch_open(&watch, &lease->watch);
+    if (status == 0)
+        status = ftl__ticker_open(&ticker, &lease->ticker);
     if (status == 0)
         status = ftl__part_start(options->runtime, hold, lease, "lease", &lease->task);
     return status;

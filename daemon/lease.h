@@ -18,20 +18,25 @@
 #define FTL__LEASE_RECOVERIES 3   /* a job recovered this often goes to dead */
 
 struct ftl__lease;
+struct ftl__queues;
+struct ftl__tick;
 
 struct ftl__lease_options {
     struct ftl_runtime *runtime; /* control */
     struct ftl__link *link;      /* all pointers outlive the lease */
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
-    struct ftl__cancels *cancels; /* each beat brings what is new */
-    double ttl; /* seconds */
+    struct ftl__cancels *cancels; /* each tick brings what is new */
+    struct ftl__queues *queues; /* whose work and pauses a tick tells; NULL: none */
+    double ttl;                 /* seconds */
 
     /* In the lease's task, must not wait, may be NULL. registered: claims under `id` may begin (SEQ
      * starts at 1 again). fenced: `id` is gone; its runs can no longer be settled; a fresh id
-     * follows. */
+     * follows. turn: about once a second, whatever Redis does; `tick` is what it has told for `id`,
+     * NULL if there was no answer. */
     void (*on_registered)(void *arg, const char *id);
     void (*on_fenced)(void *arg, const char *id);
+    void (*on_turn)(void *arg, const struct ftl__tick *tick);
     void *arg;
 };
 

@@ -5,7 +5,7 @@
  *
  * The watchdog's task runs on control at half the interval the manager asked for. It gives a sign
  * of life if it runs at all (control turns), if a probe task has come back from the jobs runtime
- * (some worker takes work), and if the caller says so (the lease makes progress). Redis is no part
+ * (some worker takes work) while there are runs, and if the caller says so (the lease makes progress). Redis is no part
  * of it. */
 #include "daemon/notify.h"
 
@@ -132,6 +132,13 @@ static bool probe(struct ftl__notify *notify, int64_t deadline)
     return true;
 }
 
+static bool jobs_run(struct ftl__notify *notify)
+{
+    if (notify->probe == NULL && !notify->options.is_busy(notify->options.arg))
+        return true;
+    return probe(notify, ftl_deadline(notify->watchdog));
+}
+
 static void *watchdog_main(void *arg)
 {
     struct ftl__notify *notify = arg;
@@ -140,8 +147,7 @@ static void *watchdog_main(void *arg)
     ftl_interval_init(&interval, ftl_now(), notify->watchdog);
     interval.missed = FTL_MISSED_DELAY;
     while (ftl_interval_tick(&interval) == 0)
-        if (probe(notify, ftl_deadline(notify->watchdog)) &&
-            notify->options.is_alive(notify->options.arg))
+        if (jobs_run(notify) && notify->options.is_alive(notify->options.arg))
             post("WATCHDOG=1");
     return NULL;
 }

@@ -19,6 +19,8 @@ struct ftl__notify_options {
     /* Is everything that must make progress doing so? Asked before each sign of life; must not
      * wait. */
     bool (*is_alive)(void *arg);
+    /* Are there runs? Without any the jobs runtime sleeps, and is not woken to be probed. */
+    bool (*is_busy)(void *arg);
     void *arg;
 };
 

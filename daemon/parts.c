@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "daemon/log.h"
+#include "daemon/tick.h"
 
 #define DURABILITY_TIMEOUT (5 * FTL_S)
 #define LEASE_STALLS (20 * FTL_S) /* its task turns at least every 6 s */
@@ -82,6 +83,22 @@ static void on_fenced(void *arg, const char *id)
     ftl__ledger_fenced(&daemon->ledger);
     if (daemon->dispatch != NULL)
         ftl__dispatch_fenced(daemon->dispatch);
+}
+
+/* The main task looks at the parts now and then. */
+static void on_turn(void *arg, const struct ftl__tick *tick)
+{
+    struct ftl__daemon *daemon = arg;
+
+    ftl_notify_one(daemon->changed);
+    if (tick == NULL)
+        return;
+    if (daemon->claim != NULL)
+        ftl__claim_told(daemon->claim, tick);
+    if (daemon->promote != NULL)
+        ftl__promote_told(daemon->promote, tick);
+    if (daemon->roster != NULL)
+        ftl__roster_told(daemon->roster, tick);
 }
 
 static void wake_claim(void *arg)
@@ -161,6 +178,13 @@ static bool is_alive(void *arg)
     return daemon->lease == NULL || ftl_now() - ftl__lease_progress(daemon->lease) < LEASE_STALLS;
 }
 
+static bool is_busy(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    return daemon->dispatch != NULL && ftl__dispatch_running(daemon->dispatch) > 0;
+}
+
 /* ---- what the roster shows ------------------------------------------------------------------- */
 
 static void roster_state(void *arg, struct ftl__roster_state *ret_state)
@@ -238,7 +262,8 @@ static int open_books(struct ftl__daemon *daemon)
 static int open_outside(struct ftl__daemon *daemon)
 {
     const struct ftl__notify_options notify = {
-        .control = daemon->control, .jobs = daemon->jobs, .is_alive = is_alive, .arg = daemon};
+        .control = daemon->control, .jobs = daemon->jobs, .is_alive = is_alive,
+        .is_busy = is_busy, .arg = daemon};
     const struct ftl__signals_options signals = {
         .runtime = daemon->control, .on_signal = on_signal, .arg = daemon};
     int code = ftl__notify_open(&notify, &daemon->notify);
@@ -278,9 +303,11 @@ static int open_lease(struct ftl__daemon *daemon)
         .scripts = daemon->scripts,
         .keys = daemon->keys,
         .cancels = &daemon->cancels,
+        .queues = &daemon->queues,
         .ttl = daemon->started->lease_ttl,
         .on_registered = on_registered,
         .on_fenced = on_fenced,
+        .on_turn = on_turn,
         .arg = daemon,
     };
 
@@ -362,6 +389,7 @@ static int open_company(struct ftl__daemon *daemon)
     const struct ftl__roster_options roster = {
         .runtime = daemon->control,
         .link = daemon->side,
+        .scripts = daemon->scripts,
         .keys = daemon->keys,
         .lease = daemon->lease,
         .config = daemon->config,
@@ -390,10 +418,12 @@ int ftl__daemon_open_parts(struct ftl__daemon *daemon)
 void ftl__daemon_close_parts(struct ftl__daemon *daemon)
 {
     ftl__roster_close(daemon->roster);
+    daemon->roster = NULL; /* the callbacks have nobody to tell any more */
     ftl__promote_close(daemon->promote);
+    daemon->promote = NULL;
     ftl__wait_close(daemon->wait);
     ftl__claim_close(daemon->claim);
-    daemon->claim = NULL; /* the callbacks have nobody to wake any more */
+    daemon->claim = NULL;
     ftl__stalls_close(&daemon->stalls);
     ftl__dispatch_close(daemon->dispatch);
     daemon->dispatch = NULL;

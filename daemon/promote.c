@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN: one task on control. Each turn asks Redis for the due members of `retry`, then of
- * `schedule`; only the holder of the lock fettle:promoter gets any, and asking renews the lock. The
- * members are rewritten here (due.c) and moved by one script, which moves each only if it is still
- * there: two promoters at once would do no harm. Redis' clock decides what is due and how long to
- * sleep; the holder looks once a second, since a member may be added that is due earlier, the
- * others a little less often, each at random.
+ * DESIGN: one task on control. A tick (tick.c) renews the lock fettle:promoter, or takes it when it
+ * is free, and tells the one who holds it when the next member is due; he sleeps until then. Then
+ * he asks Redis for the due members of `retry`, then of `schedule`; only the holder of the lock gets
+ * any, and asking renews it, too. The members are rewritten here (due.c) and moved by one script,
+ * which moves each only if it is still there: two promoters at once would do no harm. Redis' clock
+ * decides what is due and how long to sleep. A member that is added and due before the next tick is
+ * late by the time until then.
  *
  * Members of all daemons' queues pass here, whatever max_payload theirs or ours is: the only limits
  * are those of a call and of the scanner. What is too large to be run, its claim decides.
  *
- * What Redis refuses to move stays where it is, is told, and is tried again at the next look. */
+ * What Redis refuses to move stays where it is, is told, and is tried again after the next tick. */
 #include "daemon/promote.h"
 
 #include <hiredis/hiredis.h>
@@ -23,14 +24,11 @@
 #include <fettle/time.h>
 
 #include "daemon/due.h"
-#include "daemon/jitter.h"
 #include "daemon/log.h"
 #include "daemon/part.h"
+#include "daemon/tick.h"
 #include "jobs/retry.h"
 
-#define LOOK            FTL_S          /* the longest sleep of the holder */
-#define SETTLING        (100 * FTL_MS) /* until the lease has an ID */
-#define LOCK_MS         3000
 #define CALL_TIMEOUT    (5 * FTL_S)
 #define RELEASE_TIMEOUT (200 * FTL_MS)
 #define CLOSE_GRACE     FTL_S
@@ -38,6 +36,7 @@
 #define MAX_BYTES       (4 << 20)
 #define TRIM_LIMIT      100
 #define FIRST_DUE       3 /* in the reply */
+#define LONGEST         1e9 /* seconds that can be slept */
 
 /* A member is sent twice in one call, as it was and as it is to be. */
 static const struct ftl__job_limits widest = {
@@ -48,9 +47,13 @@ static const struct ftl__job_limits widest = {
 struct ftl__promote {
     struct ftl__promote_options options;
     bool closing;
-    char id[FTL__ID_MAX + 1]; /* under which we asked for the lock, last; "": never */
+    char id[FTL__ID_MAX + 1]; /* under which we have held the lock, last; "": never */
+    int64_t due_at; /* when to look, on our clock; FTL_FOREVER: not before a tick says so */
+    double now;     /* Redis' clock at the last tick, epoch seconds */
+    bool trim_due;
     struct ftl__promote_stats stats;
     struct ftl_task *task;
+    struct ftl_notify *wake;
     struct ftl__invoke invoke;
 };
 
@@ -80,6 +83,11 @@ static int run(struct ftl__promote *promote, const char *what, struct redisReply
 
 /* ---- one set ---------------------------------------------------------------------------- */
 
+static void note_id(struct ftl__promote *promote)
+{
+    snprintf(promote->id, sizeof promote->id, "%s", ftl__lease_id(promote->options.lease));
+}
+
 static int ask_due(struct ftl__promote *promote, const struct ftl__key *set,
                    struct redisReply **ret_reply)
 {
@@ -88,9 +96,9 @@ static int ask_due(struct ftl__promote *promote, const struct ftl__key *set,
     ftl__invoke_key(invoke, &promote->options.keys->promoter);
     ftl__invoke_key(invoke, set);
     ftl__invoke_key(invoke, &promote->options.keys->cancelled);
-    snprintf(promote->id, sizeof promote->id, "%s", ftl__lease_id(promote->options.lease));
+    note_id(promote);
     ftl__invoke_text(invoke, promote->id);
-    ftl__invoke_uint(invoke, LOCK_MS);
+    ftl__invoke_uint(invoke, FTL__PROMOTE_LOCK_MS);
     ftl__invoke_uint(invoke, LIMIT);
     ftl__invoke_uint(invoke, MAX_BYTES);
     ftl__invoke_text(invoke, promote->options.cancels->generation);
@@ -278,40 +286,58 @@ static int trim_dead(struct ftl__promote *promote, double now)
 {
     size_t count = TRIM_LIMIT;
     int status = 0;
-    if (promote->options.dead_max_jobs == 0 && promote->options.dead_max_age <= 0)
-        return 0;
     while (status == 0 && count == TRIM_LIMIT && !promote->closing)
         status = trim_some(promote, now, &count);
     return status;
 }
 
-/* ---- the task --------------------------------------------------------------------------- */
-
-/* How long until something may be due, by Redis' clock. */
-static int64_t until(double next, double now)
+/* Is there something beyond the bounds? */
+static bool exceeds(const struct ftl__promote_options *options, const struct ftl__tick *tick)
 {
-    double seconds = next - now;
-    if (!(seconds < (double)LOOK / (double)FTL_S))
-        return LOOK;
-    return seconds > 0 ? (int64_t)(seconds * (double)FTL_S) + FTL_MS : FTL_MS;
+    return (options->dead_max_jobs > 0 && tick->dead > options->dead_max_jobs) ||
+           (options->dead_max_age > 0 && tick->dead_oldest < tick->now - options->dead_max_age);
 }
 
-/* Returns how long to sleep. */
-static int64_t turn(struct ftl__promote *promote)
+/* ---- the task --------------------------------------------------------------------------- */
+
+/* When a score is reached, given Redis' clock now. */
+static int64_t reached(double next, double now)
+{
+    double seconds = next - now;
+    if (!(seconds < LONGEST))
+        return FTL_FOREVER;
+    return ftl_deadline(seconds > 0 ? (int64_t)(seconds * (double)FTL_S) + FTL_MS : 0);
+}
+
+/* What went wrong, or is stuck, is tried again when a tick still calls it due. */
+static void look_at_sets(struct ftl__promote *promote)
 {
     const struct ftl__keys *keys = promote->options.keys;
     struct look retry = {.next = INFINITY}, schedule = {.next = INFINITY};
+    promote->due_at = FTL_FOREVER;
+    if (ftl__lease_id(promote->options.lease)[0] == '\0')
+        return;
     int status = promote_set(promote, "retry", &keys->retry, &retry);
     if (status == 0 && !retry.held)
-        return LOOK + ftl__jitter(LOOK / 2);
+        return;
     if (status != 0 && status != FTL_EPROTO) /* a key of a wrong type is no reason to stop */
-        return LOOK;
+        return;
     if (promote_set(promote, "schedule", &keys->schedule, &schedule) != 0 || !schedule.held ||
-        trim_dead(promote, schedule.now) != 0 || status != 0 || retry.stuck || schedule.stuck)
-        return LOOK;
+        status != 0 || retry.stuck || schedule.stuck)
+        return;
     /* The clock of the later look: what has passed since the first one counts. */
     double next = retry.next < schedule.next ? retry.next : schedule.next;
-    return until(next, schedule.now);
+    promote->due_at = reached(next, schedule.now);
+}
+
+static void turn(struct ftl__promote *promote)
+{
+    if (promote->trim_due) {
+        promote->trim_due = false;
+        (void)trim_dead(promote, promote->now); /* what is left, the next tick tells */
+    }
+    if (promote->due_at <= ftl_now())
+        look_at_sets(promote);
 }
 
 static void *keep_promoting(void *arg)
@@ -320,10 +346,28 @@ static void *keep_promoting(void *arg)
     while (!promote->closing) {
         if (ftl__link_wait_up(promote->options.link, FTL_FOREVER) != 0)
             continue;
-        bool ready = ftl__lease_id(promote->options.lease)[0] != '\0';
-        (void)ftl_sleep(ready ? turn(promote) : SETTLING);
+        turn(promote);
+        if (!promote->closing)
+            (void)ftl_notify_wait(promote->wake, promote->due_at);
     }
     return NULL;
+}
+
+void ftl__promote_told(struct ftl__promote *promote, const struct ftl__tick *tick)
+{
+    if (tick->promoter)
+        note_id(promote);
+    promote->now = tick->now;
+    promote->due_at = tick->promoter ? reached(tick->next, tick->now) : FTL_FOREVER;
+    promote->trim_due = tick->promoter && exceeds(&promote->options, tick);
+    ftl_notify_one(promote->wake);
+}
+
+static void free_promote(struct ftl__promote *promote)
+{
+    ftl_notify_free(promote->wake);
+    ftl__invoke_free(&promote->invoke);
+    free(promote);
 }
 
 int ftl__promote_open(const struct ftl__promote_options *options, struct ftl__promote **ret_promote)
@@ -332,11 +376,14 @@ int ftl__promote_open(const struct ftl__promote_options *options, struct ftl__pr
     if (promote == NULL)
         return FTL_ENOMEM;
     promote->options = *options;
+    promote->due_at = FTL_FOREVER;
     ftl__invoke_init(&promote->invoke);
-    int status =
-        ftl__part_start(options->runtime, keep_promoting, promote, "promote", &promote->task);
+    promote->wake = ftl_notify_new();
+    int status = promote->wake == NULL ? FTL_ENOMEM
+                                       : ftl__part_start(options->runtime, keep_promoting, promote,
+                                                         "promote", &promote->task);
     if (status != 0) {
-        free(promote);
+        free_promote(promote);
         return status;
     }
     *ret_promote = promote;
@@ -369,8 +416,7 @@ void ftl__promote_close(struct ftl__promote *promote)
     promote->closing = true;
     ftl__part_stop(&promote->task, CLOSE_GRACE);
     release_lock(promote);
-    ftl__invoke_free(&promote->invoke);
-    free(promote);
+    free_promote(promote);
 }
 
 void ftl__promote_set_dead(struct ftl__promote *promote, uint64_t max_jobs, double max_age)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The promoter: moves due members of `retry` and `schedule` to their queues, one daemon at a time,
- * and trims `dead` where that is configured. Sleeps until the next member is due, but looks at
- * least once a second. One task on the control runtime. */
+ * and trims `dead` where that is configured. Sleeps until the next member is due, of which each
+ * tick tells. One task on the control runtime. */
 #ifndef FETTLE_DAEMON_PROMOTE_H
 #define FETTLE_DAEMON_PROMOTE_H
 
@@ -15,7 +15,10 @@
 #include "daemon/link.h"
 #include "daemon/script.h"
 
+#define FTL__PROMOTE_LOCK_MS 4000 /* several ticks */
+
 struct ftl__promote;
+struct ftl__tick;
 
 struct ftl__promote_options {
     struct ftl_runtime *runtime; /* control */
@@ -40,6 +43,9 @@ struct ftl__promote_stats {
 int ftl__promote_open(const struct ftl__promote_options *options,
                       struct ftl__promote **ret_promote);
 void ftl__promote_close(struct ftl__promote *promote); /* ends the task, waits for it; NULL-safe */
+
+/* What a tick has told; never waits. */
+void ftl__promote_told(struct ftl__promote *promote, const struct ftl__tick *tick);
 
 /* For a reload. */
 void ftl__promote_set_dead(struct ftl__promote *promote, uint64_t max_jobs, double max_age);

@@ -17,7 +17,7 @@ struct ftl__queue {
     char name[129];
     struct ftl__key key, front;
     bool active; /* configured now */
-    bool paused; /* as the last claim that asked for it has found */
+    bool paused; /* as the last claim that asked for it, or the last tick, has found */
     uint32_t weight;
     uint32_t concurrency;            /* 0 = no bound of its own */
     struct ftl_semaphore *semaphore; /* made with the first bound, then kept */

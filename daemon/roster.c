@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN: one task on control. A beat is one MULTI … EXEC, begun in one go, so that nothing of
- * others on the same link comes between: announce the process and its queues, replace its list of
- * runs, add to the totals, take the signals. All records expire after 60 s, should we die. A new ID
- * (lease.c) takes the records of the old one away.
+ * DESIGN: one task on control. A record is one call of a script that does simple commands: announce
+ * the process and its queues, replace its list of runs, add to the totals. It is written when
+ * something has changed since the last one, every PERIOD at most, and once a minute anyway. In
+ * between, ticks keep it from expiring, and tell if somebody has removed it; all of it expires after
+ * 60 s, should we die. A new ID (lease.c) takes the records of the old one away.
  *
- * Totals are sent as what has come since the last beat that was answered; a beat whose answer was
+ * Totals are sent as what has come since the last record that was answered; one whose answer was
  * lost is sent again and may count twice. Dashboards bear that; nothing else reads them. */
 #include "daemon/roster.h"
 
@@ -21,17 +22,36 @@
 #include <fettle/time.h>
 
 #include "daemon/card.h"
+#include "daemon/complaint.h"
 #include "daemon/part.h"
 #include "daemon/script.h"
-#include "daemon/tx.h"
+#include "daemon/tick.h"
 
 #define PERIOD       (5 * FTL_S)
+#define SLACK        (FTL__TICK_PERIOD / 2) /* a tick that comes this much early will do */
+#define LONGEST      (61 * FTL_S) /* so that pruning is due, too */
 #define CALL_TIMEOUT (5 * FTL_S)
 #define CLOSE_GRACE  FTL_S
-#define EXPIRE       "60"
-#define STAT_EXPIRE  "157680000" /* five years, as the layout says */
+#define STAT_EXPIRE  157680000 /* five years, as the layout says */
 #define PRUNE_PERIOD (60 * FTL_S)
-#define MAX_SIGNALS  "16"
+
+/* The keys of a call, in their order; those of the old ID are those of the new one if there was
+ * none. */
+enum place {
+    PROCESSES = 1,
+    PROCESS,
+    WORK,
+    WORKERS,
+    QUEUES,
+    PROCESSED,
+    PROCESSED_DAY,
+    FAILED,
+    FAILED_DAY,
+    OLD_PROCESS,
+    OLD_WORK,
+    OLD_WORKERS,
+    OLD_SIGNALS,
+};
 
 struct ftl__roster {
     struct ftl__roster_options options;
@@ -40,10 +60,13 @@ struct ftl__roster {
     double started_at;        /* epoch seconds */
     int64_t round_trip;       /* ns, of the last beat */
     int64_t next_prune;
-    uint64_t processed, failed; /* as told so far */
+    int64_t written;     /* when, last; 0: never */
+    bool wanted;         /* whatever the time */
+    bool showed_runs;    /* the last one */
+    struct ftl__roster_state told; /* by the last one that was answered */
     struct ftl_task *task;
     struct ftl_notify *wake;
-    struct ftl__tx *tx;
+    struct ftl__invoke invoke;
 };
 
 static double epoch_now(void)
@@ -68,45 +91,121 @@ static unsigned long resident_kb(void)
 
 /* ---- what is written -------------------------------------------------------------------- */
 
-static void put_process(struct ftl__roster *roster, const struct ftl__roster_state *state)
+static void day_key(const struct ftl__key *total, struct ftl__key *ret_key)
 {
-    struct ftl__tx *tx = roster->tx;
-    const struct ftl__roster_options *options = &roster->options;
+    char day[16];
+    struct tm utc;
+    time_t now = time(NULL);
+    strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&now, &utc));
+    ftl__key_stat_day(total, day, ret_key);
+}
+
+static void put_key(struct ftl__roster *roster, const char *id, const char *suffix)
+{
     struct ftl__key key;
-    char *info = ftl__card_process(roster->id, roster->started_at, options->config);
-    ftl__key_process(options->keys, roster->id, "", &key);
-    ftl__tx_put(tx, "SADD %b %s", options->keys->processes.text, options->keys->processes.size,
-                roster->id);
-    if (info != NULL)
-        ftl__tx_put(
-            tx, "HSET %b info %s concurrency %u busy %u beat %.6f rtt_us %lld quiet %s rss %lu",
-            key.text, key.size, info, options->config->concurrency, state->busy, epoch_now(),
-            (long long)(roster->round_trip / 1000), state->quiet ? "true" : "false", resident_kb());
-    ftl__tx_put(tx, "EXPIRE %b " EXPIRE, key.text, key.size);
+    ftl__key_process(roster->options.keys, id, suffix, &key);
+    ftl__invoke_key(&roster->invoke, &key);
+}
+
+/* As enum place has it. */
+static void start(struct ftl__roster *roster, const char *id, const char *old)
+{
+    const struct ftl__keys *keys = roster->options.keys;
+    struct ftl__invoke *invoke = &roster->invoke;
+    struct ftl__key day;
+    ftl__invoke_start(invoke, FTL__SCRIPT_ROSTER);
+    ftl__invoke_key(invoke, &keys->processes);
+    put_key(roster, id, "");
+    put_key(roster, id, ":work");
+    put_key(roster, id, ":workers");
+    ftl__invoke_key(invoke, &keys->queues);
+    ftl__invoke_key(invoke, &keys->stat_processed);
+    day_key(&keys->stat_processed, &day);
+    ftl__invoke_key(invoke, &day);
+    ftl__invoke_key(invoke, &keys->stat_failed);
+    day_key(&keys->stat_failed, &day);
+    ftl__invoke_key(invoke, &day);
+    put_key(roster, old, "");
+    put_key(roster, old, ":work");
+    put_key(roster, old, ":workers");
+    put_key(roster, old, "-signals");
+}
+
+/* A command on one key; `count` arguments follow. */
+static void put(struct ftl__roster *roster, enum place place, const char *command, unsigned count)
+{
+    ftl__invoke_uint(&roster->invoke, place);
+    ftl__invoke_text(&roster->invoke, command);
+    ftl__invoke_uint(&roster->invoke, count);
+}
+
+static void put_text(struct ftl__roster *roster, const char *text)
+{
+    ftl__invoke_text(&roster->invoke, text);
+}
+
+static void put_number(struct ftl__roster *roster, enum place place, const char *command,
+                       uint64_t number)
+{
+    put(roster, place, command, 1);
+    ftl__invoke_uint(&roster->invoke, number);
+}
+
+static void put_pair(struct ftl__roster *roster, const char *name, uint64_t number)
+{
+    put_text(roster, name);
+    ftl__invoke_uint(&roster->invoke, number);
+}
+
+static void put_process(struct ftl__roster *roster, const char *id,
+                        const struct ftl__roster_state *state)
+{
+    const struct ftl__config *config = roster->options.config;
+    char *info = ftl__card_process(id, roster->started_at, config);
+    put(roster, PROCESSES, "SADD", 1);
+    put_text(roster, id);
+    put(roster, PROCESS, "HSET", info != NULL ? 14 : 12);
+    if (info != NULL) {
+        put_text(roster, "info");
+        put_text(roster, info);
+    }
+    put_pair(roster, "concurrency", config->concurrency);
+    put_pair(roster, "busy", state->busy);
+    put_text(roster, "beat");
+    ftl__invoke_time(&roster->invoke, epoch_now());
+    put_pair(roster, "rtt_us", (uint64_t)(roster->round_trip / 1000));
+    put_text(roster, "quiet");
+    put_text(roster, state->quiet ? "true" : "false");
+    put_pair(roster, "rss", resident_kb());
+    put_number(roster, PROCESS, "EXPIRE", FTL__ROSTER_EXPIRE);
     free(info);
 }
 
 /* Producers that only push tell nobody that there is a queue; whoever serves it does. */
 static void put_queues(struct ftl__roster *roster)
 {
-    const struct ftl__key *queues = &roster->options.keys->queues;
     const struct ftl__config *config = roster->options.config;
-    for (size_t i = 0; i < config->queue_count; i++)
-        ftl__tx_put(roster->tx, "SADD %b %s", queues->text, queues->size, config->queues[i].name);
+    for (size_t i = 0; i < config->queue_count; i++) {
+        put(roster, QUEUES, "SADD", 1);
+        put_text(roster, config->queues[i].name);
+    }
 }
 
 /* Older dashboards look at :workers, newer ones at :work. */
-static void put_runs(struct ftl__roster *roster, const char *suffix,
+static void put_runs(struct ftl__roster *roster, enum place place,
                      const struct ftl__roster_run *runs, char *const *cards, size_t count)
 {
-    struct ftl__key key;
-    ftl__key_process(roster->options.keys, roster->id, suffix, &key);
-    ftl__tx_put(roster->tx, "DEL %b", key.text, key.size);
-    for (size_t i = 0; i < count; i++)
-        if (cards[i] != NULL)
-            ftl__tx_put(roster->tx, "HSET %b %llx %s", key.text, key.size,
-                        (unsigned long long)runs[i].token, cards[i]);
-    ftl__tx_put(roster->tx, "EXPIRE %b " EXPIRE, key.text, key.size);
+    char token[20];
+    put(roster, place, "DEL", 0);
+    for (size_t i = 0; i < count; i++) {
+        if (cards[i] == NULL)
+            continue;
+        snprintf(token, sizeof token, "%" PRIx64, runs[i].token);
+        put(roster, place, "HSET", 2);
+        put_text(roster, token);
+        put_text(roster, cards[i]);
+    }
+    put_number(roster, place, "EXPIRE", FTL__ROSTER_EXPIRE);
 }
 
 static void put_all_runs(struct ftl__roster *roster)
@@ -120,109 +219,80 @@ static void put_all_runs(struct ftl__roster *roster)
         cards[i] = ftl__card_run(&runs[i]);
         bytes += runs[i].size;
     }
-    put_runs(roster, ":work", runs, cards, count);
-    put_runs(roster, ":workers", runs, cards, count);
+    put_runs(roster, WORK, runs, cards, count);
+    put_runs(roster, WORKERS, runs, cards, count);
     for (size_t i = 0; i < count; i++)
         free(cards[i]);
+    roster->showed_runs = count > 0;
 }
 
-static void put_total(struct ftl__roster *roster, const struct ftl__key *total, uint64_t more)
+static void put_total(struct ftl__roster *roster, enum place place, uint64_t more)
 {
     if (more == 0)
         return;
-    char day[16];
-    struct ftl__key key;
-    struct tm utc;
-    time_t now = time(NULL);
-    strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&now, &utc));
-    ftl__key_stat_day(total, day, &key);
-    ftl__tx_put(roster->tx, "INCRBY %b %llu", total->text, total->size, (unsigned long long)more);
-    ftl__tx_put(roster->tx, "INCRBY %b %llu", key.text, key.size, (unsigned long long)more);
-    ftl__tx_put(roster->tx, "EXPIRE %b " STAT_EXPIRE, key.text, key.size);
+    put_number(roster, place, "INCRBY", more);
+    put_number(roster, place + 1, "INCRBY", more);
+    put_number(roster, place + 1, "EXPIRE", STAT_EXPIRE);
 }
 
 static void put_totals(struct ftl__roster *roster, const struct ftl__roster_state *state)
 {
-    const struct ftl__keys *keys = roster->options.keys;
-    put_total(roster, &keys->stat_processed, state->processed - roster->processed);
-    put_total(roster, &keys->stat_failed, state->failed - roster->failed);
+    put_total(roster, PROCESSED, state->processed - roster->told.processed);
+    put_total(roster, FAILED, state->failed - roster->told.failed);
 }
 
 static void put_removal(struct ftl__roster *roster)
 {
-    static const char *const suffixes[] = {"", ":work", ":workers", "-signals"};
-    const struct ftl__keys *keys = roster->options.keys;
     if (roster->id[0] == '\0')
         return;
-    ftl__tx_put(roster->tx, "SREM %b %s", keys->processes.text, keys->processes.size, roster->id);
-    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
-        struct ftl__key key;
-        ftl__key_process(keys, roster->id, suffixes[i], &key);
-        ftl__tx_put(roster->tx, "DEL %b", key.text, key.size);
-    }
+    put(roster, PROCESSES, "SREM", 1);
+    put_text(roster, roster->id);
+    for (enum place place = OLD_PROCESS; place <= OLD_SIGNALS; place++)
+        put(roster, place, "DEL", 0);
 }
 
-/* ---- beats ------------------------------------------------------------------------------ */
-
-static void take_signal(struct ftl__roster *roster, const struct redisReply *name)
-{
-    static const struct {
-        const char *name;
-        int number;
-    } signals[] = {{"TSTP", SIGTSTP}, {"TERM", SIGTERM}, {"TTIN", SIGTTIN}};
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        if (name->type == REDIS_REPLY_STRING && strcmp(name->str, signals[i].name) == 0 &&
-            roster->options.on_signal != NULL)
-            roster->options.on_signal(roster->options.arg, signals[i].number);
-}
-
-static int take_signals(struct ftl__roster *roster)
-{
-    struct ftl__key key;
-    struct redisReply *reply;
-    ftl__key_process(roster->options.keys, roster->id, "-signals", &key);
-    int status = ftl__link_callf(roster->options.link, ftl_deadline(CALL_TIMEOUT), &reply,
-                                 "RPOP %b " MAX_SIGNALS, key.text, key.size);
-    if (status != 0)
-        return status;
-    for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++)
-        take_signal(roster, reply->element[i]);
-    ftl__reply_free(reply);
-    return 0;
-}
+/* ---- calls ------------------------------------------------------------------------------ */
 
 static int send(struct ftl__roster *roster, const struct ftl__roster_state *state, int64_t deadline)
 {
-    int status = ftl__tx_run(roster->tx, roster->options.link, deadline);
-    if (status == 0) {
-        roster->processed = state->processed;
-        roster->failed = state->failed;
-    }
+    struct redisReply *reply;
+    int status = ftl__invoke_run(&roster->invoke, roster->options.scripts, roster->options.link,
+                                 deadline, &reply);
+    if (status != 0)
+        return status;
+    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "roster");
+    for (size_t i = 0; status == 0 && i < reply->elements; i++)
+        if (reply->element[i]->type == REDIS_REPLY_STRING)
+            ftl__complain("roster", NULL, reply->element[i]->str);
+    ftl__reply_free(reply);
+    if (status == 0)
+        roster->told = *state;
     return status;
 }
 
-static int beat(struct ftl__roster *roster, const char *id)
+static int write_record(struct ftl__roster *roster, const char *id)
 {
     struct ftl__roster_state state = {0};
-    char before[FTL__ID_MAX + 1];
-    memcpy(before, roster->id, sizeof before);
+    bool renamed = strcmp(roster->id, id) != 0;
+    int64_t begun = ftl_now();
     roster->options.state(roster->options.arg, &state);
-    ftl__tx_start(roster->tx);
-    if (strcmp(roster->id, id) != 0)
+    roster->wanted = false;
+    roster->written = begun;
+    start(roster, id, renamed && roster->id[0] != '\0' ? roster->id : id);
+    if (renamed)
         put_removal(roster);
-    snprintf(roster->id, sizeof roster->id, "%s", id);
-    put_process(roster, &state);
+    put_process(roster, id, &state);
     put_queues(roster);
     put_all_runs(roster);
     put_totals(roster, &state);
-    int64_t begun = ftl_now();
     int status = send(roster, &state, begun + CALL_TIMEOUT);
     if (status != 0) {
-        memcpy(roster->id, before, sizeof before); /* whose records are still to be removed */
+        roster->wanted = true;
         return status;
     }
+    snprintf(roster->id, sizeof roster->id, "%s", id);
     roster->round_trip = ftl_now() - begun;
-    return take_signals(roster);
+    return 0;
 }
 
 /* Members of `processes` without a record died without a word. Once a minute, by one of all. */
@@ -277,8 +347,9 @@ static int prune(struct ftl__roster *roster)
 
 static void turn(struct ftl__roster *roster)
 {
-    const char *id = ftl__lease_id(roster->options.lease);
-    if (id[0] == '\0' || beat(roster, id) != 0 || ftl_now() < roster->next_prune)
+    char id[FTL__ID_MAX + 1]; /* the lease may lose it meanwhile */
+    snprintf(id, sizeof id, "%s", ftl__lease_id(roster->options.lease));
+    if (id[0] == '\0' || write_record(roster, id) != 0 || ftl_now() < roster->next_prune)
         return;
     if (prune(roster) == 0)
         roster->next_prune = ftl_deadline(PRUNE_PERIOD);
@@ -290,17 +361,51 @@ static void *keep_told(void *arg)
     while (!roster->closing) {
         if (ftl__link_wait_up(roster->options.link, FTL_FOREVER) == 0)
             turn(roster);
-        /* Soon again until there is something to tell. */
         if (!roster->closing)
-            (void)ftl_notify_wait(roster->wake,
-                                  ftl_deadline(roster->id[0] != '\0' ? PERIOD : FTL_S / 5));
+            (void)ftl_notify_wait(roster->wake, FTL_FOREVER);
     }
     return NULL;
 }
 
+static bool has_changed(const struct ftl__roster *roster)
+{
+    struct ftl__roster_state state = {0};
+    const struct ftl__roster_state *told = &roster->told;
+    roster->options.state(roster->options.arg, &state);
+    return roster->showed_runs || state.busy != told->busy || state.quiet != told->quiet ||
+           state.processed != told->processed || state.failed != told->failed;
+}
+
+static bool is_due(const struct ftl__roster *roster, const struct ftl__tick *tick)
+{
+    int64_t passed = ftl_now() - roster->written + SLACK;
+    if (roster->wanted || !tick->recorded)
+        return true;
+    return passed >= LONGEST || (passed >= PERIOD && has_changed(roster));
+}
+
+static void take_signal(struct ftl__roster *roster, const struct redisReply *name)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } signals[] = {{"TSTP", SIGTSTP}, {"TERM", SIGTERM}, {"TTIN", SIGTTIN}};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (strcmp(name->str, signals[i].name) == 0 && roster->options.on_signal != NULL)
+            roster->options.on_signal(roster->options.arg, signals[i].number);
+}
+
+void ftl__roster_told(struct ftl__roster *roster, const struct ftl__tick *tick)
+{
+    for (size_t i = 0; i < tick->signals->elements; i++)
+        take_signal(roster, tick->signals->element[i]);
+    if (is_due(roster, tick))
+        ftl_notify_one(roster->wake);
+}
+
 static void free_roster(struct ftl__roster *roster)
 {
-    ftl__tx_close(roster->tx);
+    ftl__invoke_free(&roster->invoke);
     ftl_notify_free(roster->wake);
     free(roster);
 }
@@ -312,8 +417,9 @@ int ftl__roster_open(const struct ftl__roster_options *options, struct ftl__rost
         return FTL_ENOMEM;
     roster->options = *options;
     roster->started_at = epoch_now();
+    ftl__invoke_init(&roster->invoke);
     roster->wake = ftl_notify_new();
-    int status = roster->wake != NULL ? ftl__tx_open(&roster->tx) : FTL_ENOMEM;
+    int status = roster->wake != NULL ? 0 : FTL_ENOMEM;
     if (status == 0)
         status = ftl__part_start(options->runtime, keep_told, roster, "roster", &roster->task);
     if (status != 0) {
@@ -341,6 +447,7 @@ void ftl__roster_close(struct ftl__roster *roster)
 void ftl__roster_set_config(struct ftl__roster *roster, const struct ftl__config *config)
 {
     roster->options.config = config;
+    ftl__roster_refresh(roster);
 }
 
 void ftl__roster_refresh(struct ftl__roster *roster)
@@ -355,8 +462,11 @@ int ftl__roster_leave(struct ftl__roster *roster, int64_t deadline)
     roster->closing = true;
     ftl_notify_one(roster->wake);
     ftl__part_await(&roster->task, ftl_now() + (deadline - ftl_now()) / 2, CLOSE_GRACE);
+    const char *id = roster->id[0] != '\0' ? roster->id : ftl__lease_id(roster->options.lease);
+    if (id[0] == '\0')
+        return 0;
     roster->options.state(roster->options.arg, &state);
-    ftl__tx_start(roster->tx);
+    start(roster, id, id);
     put_totals(roster, &state);
     put_removal(roster);
     int status = send(roster, &state, deadline);

@@ -16,7 +16,6 @@
 /* Each is daemon/scripts/NAME.lua. */
 #define FTL__SCRIPT_MAP(X)                                                                         \
     X(REGISTER, "register")                                                                        \
-    X(BEAT, "beat")                                                                                \
     X(RETIRE, "retire")                                                                            \
     X(CLAIM, "claim")                                                                              \
     X(ACK, "ack")                                                                                  \
@@ -26,7 +25,9 @@
     X(TRIM, "trim")                                                                                \
     X(FENCE, "fence")                                                                              \
     X(REAP, "reap")                                                                                \
-    X(ABSOLVE, "absolve")
+    X(ABSOLVE, "absolve")                                                                      \
+    X(TICK, "tick")                                                                            \
+    X(ROSTER, "roster")
 
 enum ftl__script {
 #define X(id, name) FTL__SCRIPT_##id,

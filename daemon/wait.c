@@ -6,6 +6,10 @@
  * meanwhile may still take a wake-up that an idle daemon could have used; since fronts belong to
  * nobody, that costs the job at most the second after which every idle daemon looks at them.
  *
+ * All waits end at the same moments, so that an idle daemon wakes once for all of them. A connection
+ * that has silently died is found by then at the latest, and sooner by TCP's keepalive; until then,
+ * ticks see what is pushed.
+ *
  * The bytes that BLMOVE returns are dropped: the claim brings them again, under a token. A reply
  * that is lost loses nothing, for the same reason. */
 #include "daemon/wait.h"
@@ -21,8 +25,8 @@
 #include "daemon/part.h"
 #include "daemon/script.h"
 
-#define BLOCK_SECONDS "5"
-#define CALL_TIMEOUT (15 * FTL_S)
+#define BLOCK_PERIOD (40 * FTL_S) /* a wait lasts a half to one and a half of it */
+#define CALL_GRACE (10 * FTL_S)
 
 struct waiter {
     struct ftl__wait *wait;
@@ -46,16 +50,24 @@ static int rest(void)
     return ftl_sleep(FTL_S) == FTL_ECANCELED ? FTL_ECANCELED : 1;
 }
 
+/* The next moment at which waits end that is not too soon. */
+static int64_t end_of_wait(int64_t now)
+{
+    return ((now + BLOCK_PERIOD / 2) / BLOCK_PERIOD + 1) * BLOCK_PERIOD;
+}
+
 /* 0: the time is up. 1: something has landed, or it is worth a look. Negative: the link. */
 static int stand(struct waiter *waiter)
 {
     const struct ftl__queue *queue = waiter->queue;
-    const char *argv[] = {"BLMOVE", queue->key.text, queue->front.text, "RIGHT", "LEFT",
-                          BLOCK_SECONDS};
-    const size_t argvlen[] = {6, queue->key.size, queue->front.size, 5, 4, 1};
+    int64_t now = ftl_now(), end = end_of_wait(now);
+    char seconds[32];
+    int size = snprintf(seconds, sizeof seconds, "%.3f", (double)(end - now) / (double)FTL_S);
+    const char *argv[] = {"BLMOVE", queue->key.text, queue->front.text, "RIGHT", "LEFT", seconds};
+    const size_t argvlen[] = {6, queue->key.size, queue->front.size, 5, 4, (size_t)size};
     const struct ftl__command command = {6, argv, argvlen};
     struct redisReply *reply;
-    int code = ftl__link_call(waiter->link, &command, ftl_deadline(CALL_TIMEOUT), &reply);
+    int code = ftl__link_call(waiter->link, &command, end + CALL_GRACE, &reply);
 
     if (code != 0)
         return code;

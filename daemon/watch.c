@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN: the only clock is our own. A look reads fettle:owners and fettle:beat; an owner whose
- * beat is the one of the last look has been silent for the time between the two. A look counts for
+ * DESIGN: the only clock is our own. A look is at fettle:owners and fettle:beat, as a tick has
+ * told them; an owner whose beat is the one of the last look has been silent for the time between the two. A look counts for
  * two seconds at most, and a new connection starts all over: so neither an outage of Redis nor a
  * pause of this process (or of the whole machine) makes anyone else look dead. Who was silent for
  * longer than his ttl is fenced by a script that compares the beat once more. Owners whose format
@@ -22,6 +22,7 @@
 
 #include "daemon/absolve.h"
 #include "daemon/lease.h"
+#include "daemon/tick.h"
 
 #define COUNTED_MAX (2 * FTL_S) /* what one look may add to a silence; also at most half a ttl */
 
@@ -62,22 +63,6 @@ void ftl__watch_close(struct ftl__watch *watch)
 }
 
 /* ---- looking ---------------------------------------------------------------------------- */
-
-static int read_hash(struct ftl__watch *watch, const struct ftl__key *key,
-                     struct redisReply **ret_reply)
-{
-    struct redisReply *reply;
-    int status = ftl__link_callf(watch->options.link, ftl_deadline(watch->options.call_timeout),
-                                 &reply, "HGETALL %b", key->text, key->size);
-    if (status != 0)
-        return status;
-    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
-    if (status != 0)
-        ftl__reply_free(reply);
-    else
-        *ret_reply = reply;
-    return status;
-}
 
 static bool is_text(const struct redisReply *reply, const char *text)
 {
@@ -174,32 +159,21 @@ static int compare(struct ftl__watch *watch, const struct redisReply *owners,
     return 0;
 }
 
-static int look(struct ftl__watch *watch, const char *self)
+static int look(struct ftl__watch *watch, const char *self, const struct ftl__tick *tick)
 {
-    struct redisReply *owners, *beats;
-    int status = read_hash(watch, &watch->options.keys->owners, &owners);
-    if (status != 0)
-        return status;
-    status = read_hash(watch, &watch->options.keys->beat, &beats);
-    if (status != 0) {
-        ftl__reply_free(owners);
-        return status;
-    }
     int64_t now = ftl_now(), passed = now - watch->looked;
     uint64_t epoch = ftl__link_epoch(watch->options.link);
     if (epoch != watch->epoch)
         watch->peer_count = 0;
     watch->epoch = epoch;
     watch->looked = now;
-    status = compare(watch, owners, beats, self, passed < COUNTED_MAX ? passed : COUNTED_MAX);
-    ftl__reply_free(owners);
-    ftl__reply_free(beats);
-    return status;
+    return compare(watch, tick->owners, tick->beats, self,
+                   passed < COUNTED_MAX ? passed : COUNTED_MAX);
 }
 
 /* ---- acting ----------------------------------------------------------------------------- */
 
-static int fence(struct ftl__watch *watch, const struct peer *peer)
+static int fence(struct ftl__watch *watch, const struct peer *peer, bool *ret_fenced)
 {
     struct ftl__invoke *invoke = &watch->invoke;
     struct redisReply *reply;
@@ -215,38 +189,40 @@ static int fence(struct ftl__watch *watch, const struct peer *peer)
     if (status != 0)
         return status;
     status = ftl__reply_check(reply, REDIS_REPLY_INTEGER, "fence");
+    *ret_fenced = status == 0 && reply->integer == 1;
     ftl__reply_free(reply);
     return status;
 }
 
-static int fence_silent(struct ftl__watch *watch)
+/* They are not among the fenced of this tick. */
+static int fence_silent(struct ftl__watch *watch, const struct ftl__reap_options *options)
 {
     int status = 0;
     for (size_t i = 0; i < watch->peer_count && status == 0; i++) {
         struct peer *peer = &watch->peers[i];
         if (peer->silence <= peer->ttl)
             continue;
+        bool fenced = false;
         peer->silence = 0;
-        status = fence(watch, peer);
+        status = fence(watch, peer, &fenced);
         if (status == 0)
             status = watch->options.tend(watch->options.arg);
+        if (status == 0 && fenced)
+            status = ftl__reap(options, &watch->invoke, peer->id);
     }
     return status;
 }
 
-static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options *options)
+static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options *options,
+                       const struct redisReply *fenced)
 {
-    struct redisReply *fenced;
-    int status = read_hash(watch, &watch->options.keys->fenced, &fenced);
-    if (status != 0)
-        return status;
+    int status = 0;
     for (size_t i = 0; i + 1 < fenced->elements && status == 0; i += 2) {
         const struct redisReply *id = fenced->element[i];
         if (id->len <= FTL__ID_MAX && strlen(id->str) == id->len &&
             is_text(fenced->element[i + 1], FTL__LEASE_FORMAT))
             status = ftl__reap(options, &watch->invoke, id->str);
     }
-    ftl__reply_free(fenced);
     return status;
 }
 
@@ -268,7 +244,7 @@ void ftl__watch_survived(struct ftl__watch *watch, const char *id)
     snprintf(watch->survived, sizeof watch->survived, "%s", id);
 }
 
-int ftl__watch_turn(struct ftl__watch *watch, const char *self)
+int ftl__watch_turn(struct ftl__watch *watch, const char *self, const struct ftl__tick *tick)
 {
     const struct ftl__reap_options options = {
         .link = watch->options.link,
@@ -280,11 +256,11 @@ int ftl__watch_turn(struct ftl__watch *watch, const char *self)
     };
     char own[FTL__ID_MAX + 1]; /* tend() may change it */
     snprintf(own, sizeof own, "%s", self);
-    int status = look(watch, own);
+    int status = look(watch, own, tick);
     if (status == 0)
-        status = fence_silent(watch);
+        status = fence_silent(watch, &options);
     if (status == 0)
-        status = reap_fenced(watch, &options);
+        status = reap_fenced(watch, &options, tick->fenced);
     if (status == 0)
         status = absolve(watch, &options);
     return status;

@@ -12,6 +12,7 @@
 #include "daemon/script.h"
 
 struct ftl__watch;
+struct ftl__tick;
 
 struct ftl__watch_options {
     struct ftl__link *link; /* all pointers outlive the watch */
@@ -30,8 +31,8 @@ void ftl__watch_close(struct ftl__watch *watch); /* NULL-safe */
  * last such `id` is remembered until that is done. */
 void ftl__watch_survived(struct ftl__watch *watch, const char *id);
 
-/* One look at all of them, and what follows from it. `self` is our own ID, or "". About once a
- * second. */
-int ftl__watch_turn(struct ftl__watch *watch, const char *self);
+/* Looks at what a tick has told of them, and does what follows from it. `self` is our own ID.
+ * About once a second. */
+int ftl__watch_turn(struct ftl__watch *watch, const char *self, const struct ftl__tick *tick);
 
 #endif

@@ -3,8 +3,9 @@
  * DESIGN
  * One epoll set and one timer wheel per runtime. Whichever worker has nothing to do takes the
  * driver and sleeps in epoll; the others sleep on their futexes; busy workers look in every 61
- * tasks. Descriptors are registered once, edge-triggered, for both directions: an edge sets a bit
- * and wakes the waiter of that direction.
+ * tasks. Descriptors are registered edge-triggered, for reading at once, for writing when somebody
+ * waits for room for the first time: most never fill, and whoever reads from the other end of a Unix
+ * socket would wake us each time. An edge sets a bit and wakes the waiter of that direction.
  *
  * A closed ftl_fd may still be named in the event array of whoever is polling. So it is put on the
  * list `dead` and freed by the next poll, which by holding the driver knows that no such array is

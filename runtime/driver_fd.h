@@ -16,10 +16,11 @@ struct ftl_fd {
     bool is_socket;
     _Atomic uint32_t state;         /* calls in progress, and how it was closed: io.c */
     struct ftl_defer moved;         /* of the task that it was moved into */
-    struct ftl__lock lock;          /* guards edge and waiting */
+    struct ftl__lock lock;          /* guards what follows */
     bool edge[2];                   /* seen since the last wait of that direction */
+    bool tells_room;                /* registered for FTL_WRITE, too */
     struct ftl__waiter *waiting[2]; /* one per direction */
-    struct ftl__list dead;          /* the driver's lock */
+    struct ftl__list dead;          /* but this: the driver's lock */
 };
 
 /* From the driver: epoll's `events` for it. */

@@ -54,8 +54,7 @@ int ftl_fd_open(struct ftl_runtime *runtime, int number, struct ftl_fd **ret_fd)
     fd->fd = number;
     fd->is_socket = is_socket(number);
     fd->edge[FTL_READ] = fd->edge[FTL_WRITE] = true;
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                .data.ptr = fd};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = fd};
     if (epoll_ctl(runtime->driver.epoll, EPOLL_CTL_ADD, number, &event) != 0) {
         free(fd);
         return FTL_ESYS;
@@ -189,6 +188,13 @@ int ftl_fd_number(const struct ftl_fd *fd)
 
 /* ---- waiting ---- */
 
+/* Looked up anew each time: compilers keep the address of errno across a wait, after which the task
+ * may be on another thread. */
+static __attribute__((noinline)) int last_error(void)
+{
+    return errno;
+}
+
 void ftl__fd_event(struct ftl_fd *fd, uint32_t events, struct ftl__wakes *wakes)
 {
     bool both = (events & (EPOLLERR | EPOLLHUP)) != 0;
@@ -200,9 +206,9 @@ void ftl__fd_event(struct ftl_fd *fd, uint32_t events, struct ftl__wakes *wakes)
     ftl__lock_drop(&fd->lock);
 }
 
-/* 1: ready at once. 0: `waiter` stands there now. */
+/* 1: ready at once. 0: `waiter` stands there now; `*ret_first`: the first one for room. */
 static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
-                           struct ftl__waiter *waiter)
+                           struct ftl__waiter *waiter, bool *ret_first)
 {
     int rc = 0;
     ftl__lock_take(&fd->lock);
@@ -215,9 +221,21 @@ static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
         rc = FTL_EINVAL;
     } else {
         fd->waiting[direction] = waiter;
+        *ret_first = direction == FTL_WRITE && !fd->tells_room;
+        fd->tells_room |= *ret_first;
     }
     ftl__lock_drop(&fd->lock);
     return rc;
+}
+
+/* From now on epoll tells of room, and at once if there is some. If it has been closed meanwhile,
+ * the waiter is granted by that. */
+static void ask_for_room(struct ftl_fd *fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.ptr = fd};
+    int rc = epoll_ctl(fd->runtime->driver.epoll, EPOLL_CTL_MOD, fd->fd, &event);
+    ftl_assert(rc == 0 || last_error() == ENOENT);
 }
 
 /* The wait has ended with `rc`. */
@@ -240,10 +258,13 @@ static int unregister(struct ftl_fd *fd, enum ftl_fd_direction direction,
 int ftl__fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
 {
     struct ftl__waiter waiter;
+    bool first = false;
     ftl__waiter_init(&waiter, ftl__strand_current());
-    int rc = register_waiter(fd, direction, &waiter);
+    int rc = register_waiter(fd, direction, &waiter, &first);
     if (rc != 0)
         return rc == 1 ? 0 : rc;
+    if (first)
+        ask_for_room(fd);
     rc = ftl__waiter_wait(&waiter, deadline);
     return unregister(fd, direction, &waiter, rc);
 }
@@ -262,13 +283,6 @@ int ftl_fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t dead
 }
 
 /* ---- reading and writing ---- */
-
-/* Looked up anew each time: compilers keep the address of errno across a wait, after which the task
- * may be on another thread. */
-static __attribute__((noinline)) int last_error(void)
-{
-    return errno;
-}
 
 ssize_t ftl__fd_attempt(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline,
                         ssize_t (*attempt)(const struct ftl_fd *fd, void *arg), void *arg,

@@ -5,14 +5,15 @@
  * one: level 0 holds the next 64 ms one by one, level 1 the next 4 s by 64 ms, and so on to a year;
  * what is farther fires after a year, too early, which ftl__waiter_wait() expects. Advancing jumps
  * from one occupied slot to the next; slots above level 0 are spread over the lower levels when
- * their time begins.
+ * their time begins. Who sleeps does not wake for that, if there are few in the slot: then the first
+ * of them is looked for, and spreading is left to the time at which it is due.
  *
  * Most timers are cancelled, being limits of what is quick. So a timer that is earlier than all
  * others wakes the sleeper once, and for the time until it is due no other one that is later does:
  * the sleeper keeps to that time when the timer has gone. */
 #include "runtime/timer.h"
 
-enum { TICK_NS = 1000000, BITS = 6 };
+enum { TICK_NS = 1000000, BITS = 6, FEW = 32 };
 /* Half a turn of the last level: what is placed no farther ahead never meets the slot of now. */
 static const uint64_t reach = ((uint64_t)1 << (BITS * FTL__WHEEL_LEVELS - 1)) - 1;
 
@@ -128,13 +129,28 @@ uint32_t ftl__wheel_advance(struct ftl__wheel *wheel, int64_t now, struct ftl__w
     return fired;
 }
 
+/* When the first timer of a slot is due, or the slot's own time if there are more than a few. */
+static uint64_t first_of(struct ftl__list *slot, uint64_t tick)
+{
+    uint64_t first = UINT64_MAX;
+    int seen = 0;
+    for (struct ftl__list *node = slot->next; node != slot; node = node->next) {
+        uint64_t when = ftl__container(node, struct ftl__timer, waiter.link)->when;
+        if (++seen > FEW)
+            return tick;
+        first = when < first ? when : first;
+    }
+    return first;
+}
+
 int64_t ftl__wheel_sleep(struct ftl__wheel *wheel)
 {
     int level, slot;
     uint64_t tick;
     ftl__lock_take(&wheel->lock);
-    if (!next_slot(wheel, &level, &slot, &tick))
-        tick = UINT64_MAX;
+    tick = next_slot(wheel, &level, &slot, &tick)
+               ? first_of(&wheel->slots[level][slot], tick)
+               : UINT64_MAX;
     if (wheel->alarm > wheel->elapsed && wheel->alarm < tick)
         tick = wheel->alarm;
     wheel->sleeper_wakes = tick;

@@ -24,19 +24,16 @@ CONCURRENCY, DAEMONS = 4, 6
 LONGEST = 10000 if FULL else 512  # bytes; what is longer repeats itself
 ENOUGH = 20  # messages that are all shorter than the cursor: longer ones were an exception
 
-SCRIPTS = ("absolve", "ack", "beat", "claim", "due", "fence", "promote", "reap", "register",
-           "retire", "settle", "trim")
+SCRIPTS = ("absolve", "ack", "claim", "due", "fence", "promote", "reap", "register",
+           "retire", "roster", "settle", "tick", "trim")
 USED = {"LOAD " + name for name in SCRIPTS} | set(SCRIPTS) | {
-    "BLMOVE", "CLIENT", "CONFIG", "DEL", "DEL fettle:promoter", "EXEC", "EXISTS", "EXISTS fettle:batches",
-    "EXPIRE", "GET fettle:promoter", "HDEL fettle:fenced", "HEXISTS fettle:fenced",
-    "HGETALL fettle:batches", "HGETALL fettle:beat", "HGETALL fettle:fenced",
-    "HGETALL fettle:owners",
-    "HSCAN fettle:recoveries", "HSET", "INCRBY", "MULTI", "PING", "ROLE", "RPOP", "SADD", "SET", "SMEMBERS",
-    "SREM"}
+    "BLMOVE", "CLIENT", "CONFIG", "DEL fettle:promoter", "EXISTS", "EXISTS fettle:batches",
+    "GET fettle:promoter", "HDEL fettle:fenced", "HEXISTS fettle:fenced", "HGETALL fettle:batches",
+    "HSCAN fettle:recoveries", "PING", "ROLE", "SET", "SMEMBERS", "SREM"}
 RECOVERY = {"absolve", "reap", "EXISTS fettle:batches", "HDEL fettle:fenced",
-            "HEXISTS fettle:fenced", "HGETALL fettle:fenced", "HSCAN fettle:recoveries"}
+            "HEXISTS fettle:fenced", "HSCAN fettle:recoveries"}
 PRUNING = {"EXISTS", "SET", "SMEMBERS"}
-LEAVING = {"CLIENT", "CONFIG", "PING", "ROLE", "register", "retire", "DEL", "DEL fettle:promoter",
+LEAVING = {"CLIENT", "CONFIG", "PING", "ROLE", "register", "retire", "DEL fettle:promoter",
            "GET fettle:promoter", "SREM"}
 
 ERRORS = (

@@ -23,6 +23,8 @@ CANCELLED = "fettle:cancelled"
 MIB = 1 << 20
 
 Row = collections.namedtuple("Row", "name seq token state jobs counts")
+Tick = collections.namedtuple("Tick", "time owners beats fenced batches next dead oldest record "
+                              "signals work paused marks")
 
 
 def text(name):
@@ -72,11 +74,27 @@ class Owner:
     def register(self, **options):
         return int(self.register_call(**options).run(self.client))
 
-    def beat_call(self, generation="0"):
-        return Call("beat", [OWNERS, BEAT, CANCELLED], [self.id, generation])
+    def tick_call(self, queues=(), lock=4000, generation="0"):
+        keys = [OWNERS, BEAT, FENCED, self.batches, PROMOTER, "retry", "schedule", "dead",
+                "processes", self.id, self.id + "-signals", "paused", CANCELLED]
+        for name in queues:
+            keys += [queue(name), front(name)]
+        return Call("tick", keys, [self.id, lock, 60, 16, generation, *queues])
 
-    def beat(self):
-        return int(self.beat_call().run(self.client)[0])
+    def tick(self, queues=(), **options):
+        reply = self.tick_call(queues, **options).run(self.client)
+        return Tick(*reply)
+
+    def roster_call(self, *ops):
+        """An op: (key, command, argument…)."""
+        keys = list(dict.fromkeys(["processes"] + [op[0] for op in ops]))
+        args = []
+        for key, command, *rest in ops:
+            args += [keys.index(key) + 1, command, len(rest), *rest]
+        return Call("roster", keys, args)
+
+    def roster(self, *ops):
+        return self.roster_call(*ops).run(self.client)
 
     def retire_call(self):
         return Call("retire", [OWNERS, BEAT, self.batches], [self.id])

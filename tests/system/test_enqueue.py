@@ -207,27 +207,6 @@ def test_two_daemons_share(t):
         assert daemon.wait_events(1, "job.done"), "one daemon had no work"
 
 
-def test_idle_daemon_is_quiet(t):
-    """Idle, it blocks: no polling faster than once a second."""
-    redisd = t.use(Redisd())
-    daemon = t.use(Fettled(redisd, queues=[{"name": "default"}, {"name": "low"}]))
-    daemon.wait_ready()
-    time.sleep(1)
-
-    def commands():
-        text = redisd.client.call("INFO", "commandstats").decode()
-        return {line.split(":")[0][len("cmdstat_"):]: int(line.split("calls=")[1].split(",")[0])
-                for line in text.splitlines() if line.startswith("cmdstat_")}
-    before, start = commands(), time.monotonic()
-    time.sleep(4)
-    after, seconds = commands(), time.monotonic() - start
-    rates = {name: (count - before.get(name, 0)) / seconds for name, count in after.items()
-             if count > before.get(name, 0) and name != "info"}
-    t.note("commands a second: %s" % {name: round(rate, 2) for name, rate in rates.items()})
-    busiest = max(rates.get(name, 0) for name in ("evalsha", "blmove", "time", "ping"))
-    assert busiest < 8, rates
-
-
 def test_scripts_flushed(t):
     """SCRIPT FLUSH under a running daemon costs nothing."""
     redisd = t.use(Redisd())

@@ -70,15 +70,41 @@ class Register(Scene):
         return self.client.call("HEXISTS", OWNERS, self.new.id)
 
 
-class Beat(Scene):
+class Tick(Scene):
     def prepare(self):
-        pass
+        client, me = self.client, self.owner.id
+        self.fill("retry", b"r%d", 2, "ZADD")
+        self.fill("schedule", b"s%d", 2, "ZADD")
+        self.fill("dead", b"d%d", 2, "ZADD")
+        self.fill(queue("q"), b"j%d", 2)
+        client.call("SADD", "processes", me)
+        client.call("SADD", "paused", "p")
+        client.call("HSET", me, "info", "x")
+        client.call("LPUSH", me + "-signals", "TSTP")
+        self.gone = [b"TSTP"]
+        self.jobs += self.gone
 
     def calls(self):
-        return [self.owner.beat_call()]
+        return [self.owner.tick_call(["p", "q"])]
 
     def done(self):
-        return self.client.call("HGET", "fettle:beat", self.owner.id) != b"0"
+        return (self.client.call("HGET", "fettle:beat", self.owner.id) != b"0" and
+                self.client.call("GET", "fettle:promoter") == self.owner.id.encode())
+
+
+class Roster(Scene):
+    def prepare(self):
+        self.client.call("HSET", "old", "info", "x")
+
+    def calls(self):
+        return [self.owner.roster_call(("processes", "SADD", "me"), ("me", "HSET", "a", 1, "b", 2),
+                                       ("me", "EXPIRE", 60), ("stat:x", "INCRBY", 5),
+                                       ("old", "DEL"))]
+
+    def done(self):
+        client = self.client
+        return (client.call("HGETALL", "me") == [b"a", b"1", b"b", b"2"] and
+                client.call("SISMEMBER", "processes", "me") and not client.call("EXISTS", "old"))
 
 
 class Retire(Scene):
@@ -282,8 +308,8 @@ class Cancel(Scene):
                 self.client.call("ZCARD", "dead") == 2)
 
 
-SCENES = [Register, Beat, Retire, Claim, Ack, Settle, SettleTwice, Due, Promote, Trim, Fence, Reap,
-          ReapDead, Absolve, Mark, Cancel]
+SCENES = [Register, Tick, Roster, Retire, Claim, Ack, Settle, SettleTwice, Due, Promote, Trim,
+          Fence, Reap, ReapDead, Absolve, Mark, Cancel]
 
 
 def attempt(calls, client):
@@ -378,7 +404,7 @@ def test_failed_call_changes_nothing(t):
     a queue's name in `queues`."""
     redisd = t.use(Redisd())
     client, failures = redisd.client, 0
-    for kind in (Register, Beat, Retire, Claim, Ack, Fence, Reap, ReapDead, Absolve, Trim, Mark,
+    for kind in (Register, Retire, Claim, Ack, Fence, Reap, ReapDead, Absolve, Trim, Mark,
                  Cancel):
         for command in commands(stage(client, kind).calls()[0].name):
             call = stage(client, kind).calls()[0]

@@ -8,8 +8,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from redisd import Redisd, available
 from resp import RedisError
-from scripts import (BEAT, FENCED, MIB, OWNERS, PROMOTER, RECOVERIES, TOKEN, Call, Owner, census,
-                     front, names, queue, snapshot, text)
+from scripts import (BEAT, CANCELLED, FENCED, MIB, OWNERS, PROMOTER, RECOVERIES, TOKEN, Call,
+                     Owner, census, front, names, queue, snapshot, text)
 from tap import equal, main, raises
 
 NASTY = [b"", b"\0", b"\xff\xfe", b"a\r\nb\0c", b'{"class":"X","args":[12345678901234567890,1.10]}']
@@ -37,18 +37,52 @@ def refused(call, client, code, ignore=()):
     equal(snapshot(client, ignore), before, "what Redis holds after " + call.name)
 
 
-def test_register_beat_retire(t):
+def test_register_tick_retire(t):
     """An owner comes, lives and goes without a trace."""
     client = server(t)
     owner = Owner(client, register=False)
     assert abs(owner.register() / 1e6 - time.time()) < 60
     equal(client.call("HGET", OWNERS, owner.id), b"1 15000")
     before = client.call("HGET", BEAT, owner.id)
-    owner.beat()
+    owner.tick()
     assert client.call("HGET", BEAT, owner.id) != before
     refused(owner.register_call(), client, "BADARG")
     equal(owner.retire(), 1)
-    equal(keys(client), [])
+    equal(keys(client), [b"fettle:promoter"])  # which expires
+
+
+def test_tick(t):
+    """What is due and what there is to do is told; the promoter is the first who asks."""
+    client = server(t)
+    one, other = Owner(client), Owner(client)
+    tick = one.tick(["a", "b"])
+    equal(tick[4:], (0, b"inf", 0, b"inf", 0, [], 0, [], []), "with nothing there")
+    equal(sorted(tick.owners[::2]), sorted([one.id.encode(), other.id.encode()]))
+    equal(dict(zip(tick.beats[::2], tick.beats[1::2]))[one.id.encode()],
+          client.call("HGET", BEAT, one.id))
+    equal(other.tick().next, b"", "the promoter is another")
+    client.call("ZADD", "retry", 7, "r")
+    client.call("ZADD", "schedule", 5.5, "s")
+    client.call("ZADD", "dead", 3, "d", 4, "e")
+    fill(client, "a", 1)
+    one.claim(["a"])
+    client.call("LPUSH", front("b"), "f")
+    client.call("HSET", FENCED, "x", 1)
+    client.call("SADD", "processes", one.id)
+    client.call("HSET", one.id, "info", "{}")
+    client.call("LPUSH", one.id + "-signals", "TSTP", "TERM")
+    tick = one.tick(["a", "b"])
+    equal(tick[3:], ([b"x", b"1"], 1, b"5.5", 2, b"3", 1, [b"TSTP", b"TERM"], 1, [], []))
+    equal(client.call("TTL", one.id), 60)
+    client.call("SADD", "paused", "b")
+    equal(one.tick(["a", "b"])[9:], ([], 0, [2], []), "paused")
+    client.call("HSET", CANCELLED, "generation", 5, "jid:x", 9)
+    equal(one.tick().marks, [b"5", [b"generation", b"5", b"jid:x", b"9"]])
+    equal(one.tick(generation="5").marks, [])
+    client.call("DEL", "retry")
+    client.call("SET", "retry", "x")
+    equal(one.tick().next, b"-inf", "what cannot be read looks due")
+    refused(Owner(client, register=False).tick_call(), client, "FENCED")
 
 
 def test_retire_refuses_while_batches_are_left(t):
@@ -304,7 +338,7 @@ def test_fence(t):
     client = server(t)
     owner, living = Owner(client), Owner(client)
     seen = client.call("HGET", BEAT, owner.id)
-    owner.beat()
+    owner.tick()
     equal(owner.fence(beat=seen), 0)
     refused(owner.fence_call(format="2"), client, "BADARG")
     fill(client, "q", 2)
@@ -313,10 +347,10 @@ def test_fence(t):
     equal(owner.fence(), 0)
     equal(client.call("HGETALL", FENCED), [owner.id.encode(), b"1"])
     fill(client, "q", 1)
-    for call in (owner.beat_call(), owner.claim_call(["q"]), owner.ack_call(seq),
+    for call in (owner.tick_call(), owner.claim_call(["q"]), owner.ack_call(seq),
                  owner.retire_call(), owner.settle_call((seq, 0, 0, "done"))):
         refused(call, client, "FENCED")
-    living.beat()
+    living.tick()
     equal(len(living.claim(["q"])), 1)
 
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/tick.h"
 #include "tests/unit/parts.h"
 #include "tests/unit/unit.h"
 
@@ -32,6 +33,13 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
+static void on_turn(void *arg, const struct ftl__tick *tick)
+{
+    struct worker *worker = arg;
+    if (tick != NULL && worker->promote != NULL)
+        ftl__promote_told(worker->promote, tick);
+}
+
 static void *open_task(void *arg)
 {
     struct worker *worker = arg;
@@ -40,7 +48,9 @@ static void *open_task(void *arg)
                                        .link = parts.link,
                                        .scripts = parts.scripts,
                                        .keys = parts.keys,
-                                       .ttl = 15};
+                                       .ttl = 15,
+                                       .on_turn = on_turn,
+                                       .arg = worker};
     ftl_assert(ftl__lease_open(&lease, &worker->lease) == 0);
     struct ftl__promote_options options = {.runtime = redis->control,
                                            .cancels = &cancels,
@@ -66,6 +76,7 @@ static void *close_task(void *arg)
         ftl_sleep(100 * FTL_MS);
     }
     ftl__promote_close(worker->promote);
+    worker->promote = NULL;
     ftl__lease_close(worker->lease);
     return NULL;
 }

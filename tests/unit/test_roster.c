@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/card.h"
+#include "daemon/tick.h"
 #include "tests/unit/parts.h"
 #include "tests/unit/unit.h"
 
@@ -57,6 +58,13 @@ static void on_signal(void *arg, int number)
     ftl_notify_one(signalled);
 }
 
+static void on_turn(void *arg, const struct ftl__tick *tick)
+{
+    (void)arg;
+    if (tick != NULL && roster != NULL)
+        ftl__roster_told(roster, tick);
+}
+
 static void *open_task(void *arg)
 {
     (void)arg;
@@ -65,11 +73,13 @@ static void *open_task(void *arg)
                                          .link = parts.link,
                                          .scripts = parts.scripts,
                                          .keys = parts.keys,
-                                         .ttl = 15};
+                                         .ttl = 15,
+                                         .on_turn = on_turn};
     ftl_assert(ftl__lease_open(&options, &lease) == 0);
     signalled = ftl_notify_new();
     struct ftl__roster_options roster_options = {.runtime = redis->control,
                                                  .link = parts.link,
+                                                 .scripts = parts.scripts,
                                                  .keys = parts.keys,
                                                  .lease = lease,
                                                  .config = &config,
@@ -84,6 +94,7 @@ static void *close_task(void *arg)
 {
     (void)arg;
     ftl__roster_close(roster);
+    roster = NULL;
     ftl__lease_close(lease);
     ftl_notify_free(signalled);
     return NULL;
@@ -230,7 +241,6 @@ END_TEST
 static void *signal_task(void *arg)
 {
     (void)arg;
-    ftl__roster_refresh(roster);
     ftl_assert(ftl_notify_wait(signalled, ftl_deadline(60 * FTL_S)) == 0);
     return NULL;
 }

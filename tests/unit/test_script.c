@@ -108,14 +108,16 @@ static void *is_fenced(void *arg)
 {
     (void)arg;
     open_all();
-    ftl__invoke_start(&invoke, FTL__SCRIPT_BEAT);
+    struct ftl__key batch;
+    ftl__key_batch(keys, "nobody", 1, &batch);
+    ftl__invoke_start(&invoke, FTL__SCRIPT_ACK);
     ftl__invoke_key(&invoke, &keys->owners);
     ftl__invoke_key(&invoke, &keys->beat);
-    ftl__invoke_key(&invoke, &keys->cancelled);
+    ftl__invoke_key(&invoke, &batch);
     ftl__invoke_text(&invoke, "nobody");
-    ftl__invoke_text(&invoke, "0");
+    ftl__invoke_uint(&invoke, 1);
     struct redisReply *reply = run();
-    ftl_assert(ftl__reply_check(reply, REDIS_REPLY_ARRAY, "beat") == FTL_EFENCED);
+    ftl_assert(ftl__reply_check(reply, REDIS_REPLY_ARRAY, "ack") == FTL_EFENCED);
     ftl__reply_free(reply);
     close_all();
     return NULL;
