@@ -278,7 +278,7 @@ static void *run_limited(void *arg)
         .argv = argv,
         .envp = plain_env,
         .out = FTL_STDIO_PIPE,
-        .limits = {.memory = UINT64_C(1) << 30, .cpu_seconds = 1, .files = 20, .nice = 7},
+        .limits = {.memory = UINT64_C(1) << 30, .cpu_seconds = 1, .files = 20, .nice = 15},
     };
     struct ftl_process *process;
 
@@ -293,7 +293,7 @@ START_TEST(limits_are_set)
 {
     struct child child = {.line = "ulimit -v; ulimit -n; ulimit -Hn; ulimit -t; ulimit -Ht; nice"};
     fixture_run(run_limited, &child);
-    ck_assert_str_eq(child.out, "1048576\n20\n20\n1\n6\n7\n");
+    ck_assert_str_eq(child.out, "1048576\n20\n20\n1\n6\n15\n");
 }
 END_TEST
 
