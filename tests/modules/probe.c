@@ -14,6 +14,10 @@
  *     Insist [i, s]       waits s seconds in all, whoever asks it to end, then raises cell i by one
  *     Heed [i, s]         waits to be told that its time is over, then s seconds; raises cell i, fails
  *     Swamp [n]           spawns n tasks that keep a worker each
+ *     Panics [i]          raises cell i by one, then panics
+ *     Spins [i, s]        raises cell i by one, then computes for s seconds, without a yield
+ *     Blocks [i, s]       the same, asleep in the kernel
+ *     Chatter [i, n]      raises cell i by one, then logs n bytes in lines
  *     Kill [i]            cell i is raised by one, then the process is killed
  *     Later [s]           says: again in s seconds
  *     Never [message]     says: never again */
@@ -152,6 +156,38 @@ static int insist(struct ftl_run *run)
     return 0;
 }
 
+static int panics(struct ftl_run *run)
+{
+    atomic_fetch_add(cell(run), 1);
+    ftl_panic("as told");
+}
+
+static int spins(struct ftl_run *run)
+{
+    atomic_fetch_add(cell(run), 1);
+    int64_t until = ftl_deadline((int64_t)(number(run, 1) * (double)FTL_S));
+    while (ftl_now() < until)
+        ;
+    return 0;
+}
+
+static int blocks(struct ftl_run *run)
+{
+    atomic_fetch_add(cell(run), 1);
+    int64_t until = ftl_deadline((int64_t)(number(run, 1) * (double)FTL_S));
+    while (ftl_now() < until)
+        (void)usleep((useconds_t)((until - ftl_now()) / 1000 + 1));
+    return 0;
+}
+
+static int chatter(struct ftl_run *run)
+{
+    atomic_fetch_add(cell(run), 1);
+    for (int64_t left = (int64_t)number(run, 1); left > 0; left -= 100)
+        ftl_run_log(run, "%0100d", 0);
+    return 0;
+}
+
 static int kill_process(struct ftl_run *run)
 {
     atomic_fetch_add(cell(run), 1);
@@ -199,4 +235,5 @@ static int never(struct ftl_run *run)
 
 FTL_MODULE("probe", {"Count", count}, {"Linger", linger}, {"Order", order}, {"Stamp", stamp},
            {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Heed", heed},
-           {"Swamp", swamp}, {"Later", later}, {"Never", never}, {"Insist", insist});
+           {"Swamp", swamp}, {"Later", later}, {"Never", never}, {"Insist", insist},
+           {"Panics", panics}, {"Spins", spins}, {"Blocks", blocks}, {"Chatter", chatter});
