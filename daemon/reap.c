@@ -77,7 +77,8 @@ static int read_batches(const struct ftl__reap_options *options, const struct ft
 }
 
 static void build(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
-                  const char *id, const struct ftl__key *batches, const struct batch *batch)
+                  const char *id, const struct ftl__key *batches, const struct batch *batch,
+                  bool only)
 {
     struct ftl__key list, queue;
     ftl__key_batch(options->keys, id, batch->seq, &list);
@@ -94,6 +95,7 @@ static void build(const struct ftl__reap_options *options, struct ftl__invoke *i
     ftl__invoke_text(invoke, FTL__LEASE_FORMAT);
     ftl__invoke_uint(invoke, FTL__LEASE_RECOVERIES);
     ftl__invoke_uint(invoke, LIMIT);
+    ftl__invoke_uint(invoke, only);
 }
 
 static void tell_buried(const char *queue, const struct redisReply *token,
@@ -145,14 +147,15 @@ static int reap_some(const struct ftl__reap_options *options, struct ftl__invoke
 }
 
 static int reap_batch(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
-                      const char *id, const struct ftl__key *batches, const struct batch *batch)
+                      const char *id, const struct ftl__key *batches, const struct batch *batch,
+                      bool only)
 {
     struct tally tally = {0};
     long long left = 1;
     int status = 0;
     while (status == 0 && left > 0) {
         left = 0;
-        build(options, invoke, id, batches, batch);
+        build(options, invoke, id, batches, batch, only);
         status = reap_some(options, invoke, batch->name, &tally, &left);
         if (status == 0)
             status = options->tend(options->arg);
@@ -195,7 +198,7 @@ int ftl__reap(const struct ftl__reap_options *options, struct ftl__invoke *invok
     ftl__key_batches(options->keys, id, &key);
     int status = read_batches(options, &key, &batches, &count);
     for (size_t i = 0; status == 0 && i < count; i++) {
-        status = reap_batch(options, invoke, id, &key, &batches[i]);
+        status = reap_batch(options, invoke, id, &key, &batches[i], count == 1);
         if (status == FTL_EPROTO) /* told; the others need not wait for it */
             status = 0;
     }

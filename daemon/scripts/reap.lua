@@ -3,8 +3,12 @@
 -- have been recovered too often.
 --
 -- KEYS fenced owners batches:ID recoveries queues dead batch:ID:SEQ queue:NAME
--- ARGV ID(victim) SEQ NAME FORMAT max_recoveries limit
+-- ARGV ID(victim) SEQ NAME FORMAT max_recoveries limit only
 -- → [left, recovered, [TOKEN, RAW, …]]: the last are those that went to dead, as they are there
+--
+-- The last death counts only for a job that was all its owner held: `only` = 1 says that this batch
+-- is all that the owner has left, and nothing else may be live in it. Otherwise another job may have
+-- killed it: the count stays one below max_recoveries.
 --
 -- A count is "N ID": ID is the last dead owner, so that one death counts once for all jobs of the same
 -- bytes, however many of them it held.
@@ -23,7 +27,7 @@ local function failed(reply)
     return type(reply) == 'table' and reply.err ~= nil
 end
 
-if #KEYS ~= 8 or not max_recoveries or max_recoveries < 1 or not limit or limit < 1 then
+if #KEYS ~= 8 or #ARGV ~= 7 or not max_recoveries or max_recoveries < 1 or not limit or limit < 1 then
     return redis.error_reply('BADARG reap')
 end
 if redis.call('HEXISTS', owners, id) == 1 or redis.call('HGET', fenced, id) ~= format then
@@ -50,6 +54,12 @@ local left = redis.call('LLEN', batch) - #some
 local time = redis.call('TIME')
 local now = string.format('%.6f', time[1] + time[2] / 1000000)
 
+local live = left
+for _, entry in ipairs(some) do
+    live = live + (entry ~= id and 1 or 0)
+end
+local alone = ARGV[7] == '1' and live == 1
+
 -- The counts before and after, and where each live job goes; the youngest first.
 local back, buried, before, after = {}, {}, {}, {}
 for i = #some, 1, -1 do
@@ -58,9 +68,13 @@ for i = #some, 1, -1 do
         if not after[digest] then
             before[digest] = redis.call('HGET', recoveries, digest) or ''
             local n, owner = before[digest]:match('^(%d+) ?(.*)$')
-            after[digest] = (tonumber(n) or 0) + (owner == id and 0 or 1)
+            local n_after = (tonumber(n) or 0) + (owner == id and 0 or 1)
+            if n_after >= max_recoveries and not alone then
+                n_after = tonumber(n) or 0
+            end
+            after[digest] = n_after
         end
-        if after[digest] >= max_recoveries then
+        if alone and after[digest] >= max_recoveries then
             buried[#buried + 1] = { bytes = some[i], number = tonumber(token) + left + i - 1 }
         else
             back[#back + 1] = some[i]
@@ -81,8 +95,10 @@ end
 local function count()
     local words = {}
     for digest, n in pairs(after) do
-        words[#words + 1] = digest
-        words[#words + 1] = n .. ' ' .. id
+        if n > (tonumber(before[digest]:match('^%d+')) or 0) then
+            words[#words + 1] = digest
+            words[#words + 1] = n .. ' ' .. id
+        end
     end
     if #words == 0 then
         return nil

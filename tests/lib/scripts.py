@@ -192,11 +192,11 @@ class Owner:
     def fence(self, **options):
         return self.fence_call(**options).run(self.client)
 
-    def reap_call(self, seq, name, max_recoveries=3, limit=1000, format="1"):
+    def reap_call(self, seq, name, max_recoveries=3, limit=1000, format="1", only=1):
         """Of this owner."""
         return Call("reap", [FENCED, OWNERS, self.batches, RECOVERIES, "queues", "dead",
                              self.batch(seq), queue(name)],
-                    [self.id, seq, name, format, max_recoveries, limit])
+                    [self.id, seq, name, format, max_recoveries, limit, only])
 
     def reap(self, seq, name, **options):
         """(left, recovered, [(token, bytes) of a job that went to dead])."""

@@ -235,7 +235,8 @@ class Fence(Scene):
 
 
 class Reap(Scene):
-    """In two calls: a part of the batch, then the rest; two of its jobs for the third time."""
+    """In two calls: a part of the batch, then the rest; two of its jobs for the third time, but not
+    alone."""
 
     def prepare(self):
         self.fill(queue("q"), b"j%d", 6)
@@ -255,11 +256,15 @@ class Reap(Scene):
 
 
 class ReapDead(Reap):
-    """The first call already buries."""
+    """One that was alone."""
+
+    def prepare(self):
+        self.fill(queue("q"), b"j%d", 2)
+        self.seq = self.owner.claim(["q"], max_jobs=1)[0].seq
+        self.owner.fence()
 
     def calls(self):
-        return [self.owner.reap_call(self.seq, "q", max_recoveries=1, limit=4),
-                self.owner.reap_call(self.seq, "q", max_recoveries=1)]
+        return [self.owner.reap_call(self.seq, "q", max_recoveries=1)]
 
 
 class Absolve(Scene):

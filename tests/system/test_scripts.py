@@ -377,23 +377,28 @@ def test_reap(t):
 
 
 def test_reap_buries_what_kills(t):
-    """The third recovery of the same bytes is to dead; equal ones stay apart."""
-    client = server(t)
+    """The third recovery of the same bytes is to dead, if nothing else was there at the death; equal
+    ones stay apart."""
+    client, told = server(t), []
     client.call("LPUSH", queue("q"), "bad")
-    for turn in range(3):
-        if turn == 2:
-            client.call("LPUSH", queue("q"), "good", "bad")
+    for counts, jobs, only in (([], 1, 1), ([1], 1, 1), ([2, 0], 2, 1), ([2], 1, 0), ([2], 1, 1),
+                               ([3], 1, 1)):
         owner = Owner(client)
-        row, = owner.claim(["q"])
-        equal(row.counts, [[], [1], [2, 0, 2]][turn])
+        row, = owner.claim([("q", jobs)])
+        equal(row.counts, counts)
         owner.fence()
-        left, recovered, dead = owner.reap(row.seq, "q")
-        equal((left, recovered, len(dead)), [(0, 1, 0), (0, 1, 0), (0, 1, 2)][turn])
-    # Each is told with its token, and with the bytes that it has in dead.
-    equal([token for token, _ in dead], [row.token + 2, row.token])
-    equal(sorted(raw for _, raw in dead), client.call("ZRANGE", "dead", 0, -1))
-    equal(client.call("LRANGE", queue("q"), 0, -1), [b"good"])
-    equal(census(client), {b"bad": 2, b"good": 1})
+        left, recovered, dead = owner.reap(row.seq, "q", only=only)
+        buried = only and counts in ([2], [3])
+        equal((left, recovered, len(dead)), (0, 0, 1) if buried else (0, jobs, 0))
+        if counts == [1]:
+            client.call("LPUSH", queue("q"), "good", "bad")
+        if buried:  # told with its token, and with the bytes that it has in dead
+            equal([token for token, _ in dead], [row.token])
+            told.append(dead[0][1])
+            good, = client.call("RPOP", queue("q"), 1) or [None]
+            equal(good, b"good" if counts == [2] else None)
+    equal(told, client.call("ZRANGE", "dead", 0, -1))
+    equal(census(client), {b"bad": 2})
 
 
 def test_reap_counts_a_death_once(t):

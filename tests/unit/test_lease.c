@@ -220,10 +220,26 @@ START_TEST(a_job_that_was_recovered_too_often_goes_to_dead)
     plant(id, "1 1500", "default");
     freeReplyObject(unit_redis_call(redis, "EVAL %s 0",
                                     "redis.call('HSET','fettle:recoveries',redis.sha1hex('c'),2)"));
+    freeReplyObject(unit_redis_call(redis, "LSET fettle:batch:%s:1 0 %s", id, id));
     open_lease(&one);
     unit_redis_await(redis, 1, "ZCARD dead");
-    unit_redis_await(redis, 1, "LLEN queue:default");
-    ck_assert_str_eq(unit_redis_text(redis, "LINDEX queue:default 0"), "a");
+    ck_assert_int_eq(unit_redis_int(redis, "LLEN queue:default"), 0);
+    close_lease(&one);
+}
+END_TEST
+
+START_TEST(one_that_was_not_alone_does_not)
+{
+    const char *id = "dead:1:x";
+    plant(id, "1 1500", "default");
+    freeReplyObject(unit_redis_call(redis, "HSET fettle:batches:%s 2 %s", id, "900 1 default"));
+    freeReplyObject(unit_redis_call(redis, "RPUSH fettle:batch:%s:2 d", id));
+    freeReplyObject(unit_redis_call(redis, "LSET fettle:batch:%s:1 0 %s", id, id));
+    freeReplyObject(unit_redis_call(redis, "EVAL %s 0",
+                                    "redis.call('HSET','fettle:recoveries',redis.sha1hex('c'),2)"));
+    open_lease(&one);
+    unit_redis_await(redis, 2, "LLEN queue:default");
+    ck_assert_int_eq(unit_redis_int(redis, "ZCARD dead"), 0);
     close_lease(&one);
 }
 END_TEST
@@ -328,6 +344,7 @@ static void add_cases(Suite *suite)
     CASE(suite, a_dead_owner_is_reaped);
     CASE(suite, several_batches_come_back_in_their_order);
     CASE(suite, a_job_that_was_recovered_too_often_goes_to_dead);
+    CASE(suite, one_that_was_not_alone_does_not);
     CASE(suite, the_living_and_the_unknown_are_left_alone);
     CASE(suite, an_outage_of_redis_expires_nobody);
     CASE(suite, a_clean_exit_gives_the_lease_up);
