@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "jobs/registry.h"
@@ -32,6 +33,31 @@ static int check_cwd(const char *cwd, char *reason, size_t size)
         return 0;
     snprintf(reason, size, "%s: %s", cwd, strerrordesc_np(error));
     return FTL_EINVAL;
+}
+
+/* One beyond our own hard limit would fail each run. */
+static int check_limits(const struct ftl_process_limits *limits, const char **ret_key, char *reason,
+                        size_t size)
+{
+    const struct {
+        const char *key;
+        __rlimit_resource_t resource;
+        uint64_t value;
+    } wanted[] = {
+        {"memory", RLIMIT_AS, limits->memory},
+        {"cpu_seconds", RLIMIT_CPU, limits->cpu_seconds},
+        {"files", RLIMIT_NOFILE, limits->files},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        struct rlimit own;
+        if (getrlimit(wanted[i].resource, &own) == 0 && wanted[i].value > own.rlim_max) {
+            *ret_key = wanted[i].key;
+            snprintf(reason, size, "%llu is above the hard limit of this process, %llu",
+                     (unsigned long long)wanted[i].value, (unsigned long long)own.rlim_max);
+            return FTL_EINVAL;
+        }
+    }
+    return 0;
 }
 
 static int make_command(const struct ftl__handler_config *from,
@@ -67,6 +93,8 @@ static int add(const struct ftl__config *config, const struct ftl__handler_confi
         *ret_key = "cwd";
         return FTL_EINVAL;
     }
+    if (check_limits(&from->limits, ret_key, reason, size) != 0)
+        return FTL_EINVAL;
     *ret_key = from->type == FTL__HANDLER_MODULE ? "module" : "command";
     int rc = from->type == FTL__HANDLER_MODULE
                  ? make_native(config, from, &settings, &handler, reason, size)

@@ -15,7 +15,6 @@
  * with its main process. */
 #include "daemon/delegation.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -140,29 +139,6 @@ static int open_base(struct ftl__delegation *delegation, const char *path)
 
 /* ---- who was here before ------------------------------------------------------------------------ */
 
-/* Calls visit(dir, name) for each directory in `dir` whose name begins so. */
-static void each(int dir, const char *prefix, void (*visit)(int dir, const char *name))
-{
-    int copy = open_dir(dir, ".");
-    DIR *stream = copy >= 0 ? fdopendir(copy) : NULL;
-    const struct dirent *entry;
-
-    if (stream == NULL) {
-        if (copy >= 0)
-            close(copy);
-        return;
-    }
-    while ((entry = readdir(stream)) != NULL)
-        if (entry->d_type == DT_DIR && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
-            visit(dir, entry->d_name);
-    closedir(stream);
-}
-
-static void remove_child(int dir, const char *name)
-{
-    (void)ftl__cgroup_remove(dir, name);
-}
-
 /* Of a daemon that is dead, if nobody has locked it. */
 static void remove_stale(int base, const char *name)
 {
@@ -191,8 +167,12 @@ static int try_own(struct ftl__delegation *delegation)
     again = open_dir(delegation->base, delegation->name);
     if (error == EWOULDBLOCK || again < 0 || !is_same(dir, again))
         error = EAGAIN;
+    else if (error == 0 && faccessat(dir, "cgroup.kill", W_OK, 0) != 0)
+        error = ENOSYS; /* Linux before 5.14: what is left in a cgroup could not be ended */
     if (again >= 0)
         close(again);
+    if (error == ENOSYS)
+        (void)unlinkat(delegation->base, delegation->name, AT_REMOVEDIR);
     if (error != 0)
         close(dir);
     else
@@ -249,8 +229,8 @@ static int set_up(struct ftl__delegation *delegation)
 
     if (error != 0)
         return error;
-    each(delegation->base, PREFIX, remove_stale);
-    each(delegation->dir, "child-", remove_child);
+    ftl__cgroup_each(delegation->base, PREFIX, remove_stale);
+    ftl__cgroup_each(delegation->dir, "child-", ftl__cgroup_remove_one);
     error = move(delegation);
     if (error == 0)
         share_memory(delegation);

@@ -139,8 +139,7 @@ static bool is_removed(int parent, const char *name)
     return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
 }
 
-/* What is below it: a child may have made cgroups of its own. */
-static void remove_below(int dir)
+void ftl__cgroup_each(int dir, const char *prefix, void (*visit)(int dir, const char *name))
 {
     int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *stream = copy >= 0 ? fdopendir(copy) : NULL;
@@ -152,9 +151,15 @@ static void remove_below(int dir)
         return;
     }
     while ((entry = readdir(stream)) != NULL)
-        if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-            (void)ftl__cgroup_remove(dir, entry->d_name);
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+            strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+            visit(dir, entry->d_name);
     closedir(stream);
+}
+
+void ftl__cgroup_remove_one(int parent, const char *name)
+{
+    (void)ftl__cgroup_remove(parent, name);
 }
 
 bool ftl__cgroup_remove(int parent, const char *name)
@@ -169,7 +174,7 @@ bool ftl__cgroup_remove(int parent, const char *name)
     if (dir < 0)
         return false;
     (void)ftl__cgroup_write(dir, "cgroup.kill", "1");
-    remove_below(dir);
+    ftl__cgroup_each(dir, "", ftl__cgroup_remove_one); /* a child may have made some of its own */
     close(dir);
     while (!(removed = is_removed(parent, name)) && ftl_now() < until) {
         (void)ftl_sleep(pause);

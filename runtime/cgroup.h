@@ -42,6 +42,11 @@ void ftl__cgroup_end(struct ftl__cgroup *cgroup);
  * something in it does not go. */
 bool ftl__cgroup_remove(int parent, const char *name);
 
+/* Calls visit(dir, name) for each cgroup in `dir` whose name begins so. */
+void ftl__cgroup_each(int dir, const char *prefix, void (*visit)(int dir, const char *name));
+/* A visitor: removes it. */
+void ftl__cgroup_remove_one(int dir, const char *name);
+
 /* Writes `text` to a file of the directory. 0 or an errno value. */
 int ftl__cgroup_write(int dir, const char *file, const char *text);
 /* Reads up to size - 1 bytes of one, NUL-terminated. 0 or an errno value. */

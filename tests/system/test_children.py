@@ -95,6 +95,11 @@ def _is_cgroup2(path):
         found.f_type == CGROUP2
 
 
+def tasks(daemon):
+    directory = "/proc/%d/task" % daemon.pid
+    return [directory + "/" + name for name in os.listdir(directory)]
+
+
 def folder(t):
     return t.use(tempfile.TemporaryDirectory(prefix="fettle-test-"))
 
@@ -147,6 +152,25 @@ def test_children_die_with_the_daemon(t):
     pids = [read_pid("%s/s%d" % (where, i)) for i in range(3)]
     daemon.kill()
     until(lambda: not any(map(is_alive, pids)), what="the children to be dead")
+
+
+def test_nothing_is_left(t):
+    """After many commands, however they end: no zombie, and no descriptor more than before."""
+    redisd = t.use(Redisd())
+    daemon = t.use(Fettled(redisd, handlers=[
+        shell("Mixed", "case $FETTLE_JID in *0) exit 3;; *1) kill -9 $$;; *2) sleep 1000 & ;; esac")]))
+    daemon.wait_ready()
+
+    def held():
+        return (len(os.listdir("/proc/%d/fd" % daemon.pid)),
+                sum((lists(path + "/children") for path in tasks(daemon)), []))
+    redisd.client.call("LPUSH", "queue:default", job("Mixed", [], jid="first3"))
+    daemon.wait_event("job.done", jid="first3")
+    before = until(lambda: held() if not held()[1] else None, what="no child")
+    redisd.client.call("LPUSH", "queue:default", *[job("Mixed", [], jid="j%d" % i) for i in range(40)])
+    daemon.wait_events(1 + 32, "job.done")
+    daemon.wait_events(8, "job.failed")
+    until(lambda: held() == before, what="%r, as before" % (before,))
 
 
 # ---- cgroups -------------------------------------------------------------------------------------

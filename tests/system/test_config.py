@@ -48,6 +48,7 @@ WRONG = (
     ('"/bin/true"', '"/nowhere/true"', 7, "/nowhere/true"),
     ("timeout = 30;", 'cwd = "/nowhere/at/all";', 7, ".cwd: /nowhere/at/all: No such file"),
     ("timeout = 30;", 'cwd = "/bin/true";', 7, ".cwd: /bin/true: Not a directory"),
+    ("timeout = 30;", "files = 1073741824;", 7, ".files: 1073741824 is above the hard limit"),
     ("concurrency = 4;", "concurrency = 4; lease_ttl = -1;", 2, "lease_ttl"),
     ("concurrency = 4;", 'concurrency = 4; log = { level = "loud"; };', 2, "level"),
     ("concurrency = 4;", 'concurrency = 4; order = "random";', 2, "order"),
