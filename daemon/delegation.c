@@ -7,12 +7,12 @@
  *     BASE/fettled-PID/child-N     one for each child (runtime/cgroup.c)
  *
  * A cgroup with processes of its own cannot hand controllers on, so a daemon that was started in
- * BASE moves into a leaf first. A directory that nobody has locked belongs to a daemon that is dead: what
- * is left in it is killed, and it is removed. Our own name may be such a one, too, of an earlier
- * process with our number, or of this one before it executed itself anew.
+ * BASE moves into a leaf first. A directory that nobody has locked belongs to a daemon that is
+ * dead: what is left in it is killed, and it is removed. Our own name may be such a one, too, of
+ * an earlier process with our number, or of this one before it executed itself anew.
  *
- * Without a service manager nobody but the next daemon does that. Under systemd the unit's cgroup ends
- * with its main process. */
+ * Without a service manager nobody but the next daemon does that. Under systemd the unit's cgroup
+ * ends with its main process. */
 #include "daemon/delegation.h"
 
 #include <errno.h>
@@ -137,7 +137,7 @@ static int open_base(struct ftl__delegation *delegation, const char *path)
     return ENOTSUP;
 }
 
-/* ---- who was here before ------------------------------------------------------------------------ */
+/* ---- who was here before ------------------------------------------------------------- */
 
 /* Of a daemon that is dead, if nobody has locked it. */
 static void remove_stale(int base, const char *name)
@@ -151,7 +151,7 @@ static void remove_stale(int base, const char *name)
     close(dir);
 }
 
-/* ---- our own ----------------------------------------------------------------------------------- */
+/* ---- our own ------------------------------------------------------------------------- */
 
 /* 0 or an errno value; EAGAIN: it was removed before we had locked it. */
 static int try_own(struct ftl__delegation *delegation)

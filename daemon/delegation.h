@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The delegation: a part of the cgroup tree that is ours, in which each child process gets a cgroup. */
+ * The delegation: a part of the cgroup tree that is ours, in which each child process gets a
+ * cgroup. */
 #ifndef FETTLE_DAEMON_DELEGATION_H
 #define FETTLE_DAEMON_DELEGATION_H
 
@@ -16,10 +17,10 @@ struct ftl__delegation {
     bool memory;         /* the memory of children can be limited there */
 };
 
-/* By the configuration's `cgroup`: "none"; a directory in which to make ours; or "auto": the cgroup
- * that we are in, if it is delegated to us, and nothing otherwise. Ends what dead daemons have left
- * there. 0, or FTL_ESYS with a reason in one line; *ret_delegation is filled in either case. main()'s
- * thread, before there are runtimes. */
+/* By the configuration's `cgroup`: "none"; a directory in which to make ours; or "auto": the
+ * cgroup that we are in, if it is delegated to us, and nothing otherwise. Ends what dead daemons
+ * have left there. 0, or FTL_ESYS with a reason in one line; *ret_delegation is filled in either
+ * case. main()'s thread, before there are runtimes. */
 int ftl__delegation_open(const char *setting, struct ftl__delegation *ret_delegation, char *reason,
                          size_t reason_size);
 

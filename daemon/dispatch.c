@@ -324,8 +324,8 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
     }
 }
 
-/* Its class goes to the blocking pool, which was not known when it was spawned. Its permits are free
- * by now, so it may have to wait for others. */
+/* Its class goes to the blocking pool, which was not known when it was spawned. Its permits are
+ * free by now, so it may have to wait for others. */
 static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
 {
     if (slot->cancelled || dispatch->aborting) {

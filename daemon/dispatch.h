@@ -102,8 +102,8 @@ void ftl__dispatch_interrupt(struct ftl__dispatch *dispatch);
 void ftl__dispatch_give_back(struct ftl__dispatch *dispatch);
 
 struct ftl__dispatch_stats ftl__dispatch_stats(const struct ftl__dispatch *dispatch);
-/* The running slot whose run this is (or is not any more: then it is only compared), if it started at
- * `since` or earlier; NULL: there is none. */
+/* The running slot whose run this is (or is not any more: then it is only compared), if it started
+ * at `since` or earlier; NULL: there is none. */
 struct ftl__slot *ftl__dispatch_find(struct ftl__dispatch *dispatch, const void *run,
                                      int64_t since);
 /* Calls `each` for the running slots, the oldest first, while it returns true. */

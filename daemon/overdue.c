@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. One rule for all kinds of handlers: at its timeout a run is asked to end, by an abort whose
- * grace is the handler's kill_after. What it makes of it is its kind's business: a function in C
- * sees its waits return FTL_ECANCELED, a command gets TERM, then KILL.
+ * DESIGN. One rule for all kinds of handlers: at its timeout a run is asked to end, by an abort
+ * whose grace is the handler's kill_after. What it makes of it is its kind's business: a function
+ * in C sees its waits return FTL_ECANCELED, a command gets TERM, then KILL.
  *
  * Runs in flight stand in one list in the order of their starts, not of their deadlines: a
  * look goes through all of it, and is taken when the next deadline comes. So a run without a
@@ -13,7 +13,7 @@
 
 static int64_t grace(const struct ftl__handler *handler)
 {
-    return handler->kill_after + handler->kind->wind_up; /* an hour at most, says the configuration */
+    return handler->kill_after + handler->kind->wind_up; /* kill_after is an hour at most */
 }
 
 int64_t ftl__overdue_end(struct ftl__list *running, int64_t now)

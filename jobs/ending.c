@@ -4,8 +4,9 @@
  * One wording for all kinds of handler that have child processes. No state, any thread.
  *
  * Of its limits it names what can be known from outside: that the kernel has killed the child's
- * cgroup for its memory, or sent SIGXCPU, or SIGKILL when that was ignored. A limit of address space or
- * of descriptors is an error of a call in the child, and what becomes of it is the child's own. */
+ * cgroup for its memory, or sent SIGXCPU, or SIGKILL when that was ignored. A limit of address
+ * space or of descriptors is an error of a call in the child, and what becomes of it is the
+ * child's own. */
 #include "jobs/ending.h"
 
 #include <inttypes.h>

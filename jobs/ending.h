@@ -10,9 +10,9 @@
 
 #define FTL__ENDING_MAX 128
 
-/* "exit status 3", "killed by SIGSEGV (core dumped)", "killed by SIGXCPU: cpu_seconds = 2 are used up".
- * Returns the error class of such an end: "ExitStatus", "Signal" or "OutOfMemory", static. `limits`:
- * the child's. */
+/* "exit status 3", "killed by SIGSEGV (core dumped)", "killed by SIGXCPU: cpu_seconds = 2 are
+ * used up". Returns the error class of such an end: "ExitStatus", "Signal" or "OutOfMemory",
+ * static. `limits`: the child's. */
 const char *ftl__ending(const struct ftl_exit *exit, const struct ftl_process_limits *limits,
                         char text[FTL__ENDING_MAX]);
 

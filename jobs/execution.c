@@ -6,8 +6,8 @@
  * writes the input, one reads each stream of output. They are members of a set that the run's task
  * owns; all of them share the execution, which lives until the last has ended.
  *
- * An abort with a grace is a request: the child gets TERM, and KILL after a while, and how it has ended is
- * told as ever.
+ * An abort with a grace is a request: the child gets TERM, and KILL after a while, and how it has
+ * ended is told as ever.
  *
  * One defer ends everything, on each way out: return, abort, panic. It stops the child if it still
  * runs (TERM to the group, KILL after a while), collects the output that is on its way, ends the

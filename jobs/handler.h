@@ -14,7 +14,7 @@ struct ftl__handler;
 struct ftl__handler_kind {
     const char *name;      /* "module", "command" */
     bool migratable;       /* scheduling class of its runs */
-    int64_t wind_up;       /* ns that a run needs, when kill_after is over, to tell how it has ended */
+    int64_t wind_up;       /* ns that a run needs after kill_after, to tell how it ended */
     /* Of kinds whose functions may keep their thread, else NULL: do runs of the class go to the
      * blocking pool? A run of it has kept its worker: true if they do from now on. Control. */
     bool (*blocks)(const struct ftl__handler *handler, const char *class);
@@ -32,7 +32,7 @@ enum ftl__blocking { FTL__BLOCKING_NEVER, FTL__BLOCKING_ALWAYS, FTL__BLOCKING_AU
 struct ftl__handler_settings {
     const char *pattern; /* shell pattern on the class */
     double timeout;      /* seconds; 0 = none */
-    double kill_after;   /* seconds from the timeout, when a run is asked to end, to when it is ended */
+    double kill_after;   /* seconds from when a run is asked to end to when it is ended */
     uint32_t concurrency; /* 0 = no bound of its own */
     size_t stack_size;    /* 0 = default */
     enum ftl__blocking blocking;
@@ -90,8 +90,8 @@ struct ftl__command_settings {
     double later;      /* seconds for exit 75; 0 = 60 */
 };
 
-/* Between TERM and KILL when a run is aborted, at most; when it is asked to end, kill_after is. A drain
- * promises to be over 1 s after its timeout, when it aborts what still runs. */
+/* Between TERM and KILL when a run is aborted, at most; when it is asked to end, kill_after is. A
+ * drain promises to be over 1 s after its timeout, when it aborts what still runs. */
 #define FTL__STOP_GRACE (FTL_S / 2)
 
 int ftl__command_new(const struct ftl__handler_settings *settings,

@@ -10,10 +10,11 @@
  * loaded again is the same module. Its runs are pinned tasks, since a compiler may keep the address
  * of a thread-local variable across a call that waits.
  *
- * A handler is immutable but for what it learns: which of its classes have kept a worker, if it is
- * to move these to the blocking pool (blocking = "auto"). Control writes that down; a run of such a class
- * that was spawned before, and gets its turn only now, sees it and gives its worker back at once,
- * so that a row of hogs holds up what is behind it no longer than until the first is noticed. */
+ * A handler is immutable but for what it learns: which of its classes have kept a worker, if it
+ * is to move these to the blocking pool (blocking = "auto"). Control writes that down; a run of
+ * such a class that was spawned before, and gets its turn only now, sees it and gives its worker
+ * back at once, so that a row of hogs holds up what is behind it no longer than until the first
+ * is noticed. */
 #include <dlfcn.h>
 #include <fnmatch.h>
 #include <limits.h>

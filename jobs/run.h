@@ -66,8 +66,8 @@ void *ftl__run_main(void *run);
  * the class is kept as static "OutOfMemory". Returns 1, for handlers to return. */
 int ftl__run_failed(struct ftl_run *run, const char *error_class, const char *message, size_t size);
 
-/* It was asked to end because its time was over, and has not succeeded: class "Timeout", with what it
- * has said besides. A run that wants to be run later keeps that. */
+/* It was asked to end because its time was over, and has not succeeded: class "Timeout", with what
+ * it has said besides. A run that wants to be run later keeps that. */
 void ftl__run_timed_out(struct ftl_run *run);
 
 /* Takes a panic's message and backtrace as the failure: class "Panic" (or the signal's name). */

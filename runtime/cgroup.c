@@ -6,8 +6,9 @@
  * has forked, and memory.max counts all of it together. When that is used up, the kernel kills the
  * whole cgroup (memory.oom.group) and counts that there, so that a child's end can be told truly.
  *
- * A killed process leaves its cgroup a moment later, until which the directory cannot be removed: that is
- * waited for, as a task waits. What cannot be killed (it hangs in the kernel) is left where it is.
+ * A killed process leaves its cgroup a moment later, until which the directory cannot be removed:
+ * that is waited for, as a task waits. What cannot be killed (it hangs in the kernel) is left
+ * where it is.
  *
  * Who delegated the directory, and which controllers it has, is the caller's business. */
 #include "runtime/cgroup.h"
@@ -194,7 +195,7 @@ void ftl__cgroup_end(struct ftl__cgroup *cgroup)
     cgroup->dir = 0;
 }
 
-/* ---- of a runtime ------------------------------------------------------------------------------ */
+/* ---- of a runtime -------------------------------------------------------------------- */
 
 int ftl_process_contain(struct ftl_runtime *runtime, int dir)
 {

@@ -24,8 +24,8 @@ struct ftl__cgroup {
     char name[24];
 };
 
-/* Makes one, in which a child may use `memory` bytes (0 = as many as there are). Any thread. 0 or an
- * errno value: nothing is left. */
+/* Makes one, in which a child may use `memory` bytes (0 = as many as there are). Any thread. 0 or
+ * an errno value: nothing is left. */
 int ftl__cgroup_make(struct ftl__cgroups *cgroups, uint64_t memory, struct ftl__cgroup *ret_cgroup);
 
 /* SIGKILL to all that is in it. Any thread. */
@@ -34,8 +34,8 @@ void ftl__cgroup_kill(const struct ftl__cgroup *cgroup);
 /* Has the kernel killed it because its memory was used up? */
 bool ftl__cgroup_is_out_of_memory(const struct ftl__cgroup *cgroup);
 
-/* Ends what is left in it, removes and closes it. Waits for that, some seconds at most; masked. None:
- * nothing. */
+/* Ends what is left in it, removes and closes it. Waits for that, some seconds at most; masked.
+ * None: nothing. */
 void ftl__cgroup_end(struct ftl__cgroup *cgroup);
 
 /* The same for the cgroup `name` in `parent` and all below it, of which nobody else knows. False:

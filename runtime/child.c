@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * A child is cloned as vfork(2) does it: it shares our memory, on a stack of its own, and the thread
- * that starts it stands still until the child has executed its program. So nothing is copied,
- * however large we are, and what fails in the child is known here at once.
+ * A child is cloned as vfork(2) does it: it shares our memory, on a stack of its own, and the
+ * thread that starts it stands still until the child has executed its program. So nothing is
+ * copied, however large we are, and what fails in the child is known here at once.
  *
- * posix_spawn(3) does the same, but cannot set limits, a death signal, or a cgroup. A helper program
- * that does it in between would cost a second exec for each child, and would have to be found; and prlimit(2)
- * from here would come too late for a child that runs already.
+ * posix_spawn(3) does the same, but cannot set limits, a death signal, or a cgroup. A helper
+ * program that does it in between would cost a second exec for each child, and would have to be
+ * found; and prlimit(2) from here would come too late for a child that runs already.
  *
  * What the child does until then is in functions of this file that make plain system calls only:
  * other threads may hold any lock of the C library, and sanitizers must not take what the child
- * does for our doing. All signals are blocked here meanwhile, so that no handler of ours runs in it;
- * it resets every disposition before it unblocks them.
+ * does for our doing. All signals are blocked here meanwhile, so that no handler of ours runs in
+ * it; it resets every disposition before it unblocks them.
  *
- * It joins a cgroup by clone3(2), which costs nothing; where that does not work (an old kernel, or a
- * service with RestrictNamespaces=, which hides clone3) it writes itself into cgroup.procs. */
+ * It begins in its cgroup by clone3(2); where that does not work (an old kernel, or a service with
+ * RestrictNamespaces=, which hides clone3) it writes itself into cgroup.procs. */
 #include "runtime/child.h"
 
 #include <errno.h>
@@ -50,7 +50,7 @@ IN_CHILD static long call(long number, long a, long b, long c, long d)
 
 #define CALL(number, a, b, c, d) call((number), (long)(a), (long)(b), (long)(c), (long)(d))
 
-/* Kills it when the thread that started it ends, and makes sure that it is not too late for that. */
+/* Kills it when the thread that started it ends, and makes sure that this has not happened yet. */
 IN_CHILD static int tie(const struct ftl__child *child)
 {
     long rc = CALL(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0);

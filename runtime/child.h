@@ -33,8 +33,8 @@ struct ftl__child {
 /* Bytes of the stack that the child has until then; aligned to 16. */
 #define FTL__CHILD_STACK (64 << 10)
 
-/* Starts it on the calling thread: when that ends, the child is killed. Returns when it executes its
- * program or has failed to. 0 and *ret_pid, or an errno value: then no child is left. */
+/* Starts it on the calling thread: when that ends, the child is killed. Returns when it executes
+ * its program or has failed to. 0 and *ret_pid, or an errno value: then no child is left. */
 int ftl__child_start(struct ftl__child *child, void *stack, pid_t *ret_pid);
 
 #endif

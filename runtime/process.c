@@ -2,9 +2,9 @@
  *
  * DESIGN
  * A child is started by one thread (runtime/spawner.c), in a way that copies no memory
- * (runtime/child.c). It begins with no descriptor from 3 on but those that it is to
- * have, so that it inherits none of ours, even one that was opened without close-on-exec in a library; without our signal mask and dispositions,
- * and in a process group of its own.
+ * (runtime/child.c). It begins with no descriptor from 3 on but those that it is to have, so that
+ * it inherits none of ours, even one that was opened without close-on-exec in a library; without
+ * our signal mask and dispositions, and in a process group of its own.
  *
  * The end of the child is an edge on its pidfd, which is registered with the runtime's driver like
  * any other descriptor. Its status is looked at with WNOWAIT: the zombie stays, and keeps the

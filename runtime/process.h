@@ -18,8 +18,8 @@ enum ftl_stdio { FTL_STDIO_NULL, FTL_STDIO_PIPE, FTL_STDIO_INHERIT };
 /* What the child may use, and what it has forked by then inherits. 0 = as we may ourselves. A limit
  * beyond what we may have ourselves (the hard one) is FTL_ESYS, EPERM. */
 struct ftl_process_limits {
-    uint64_t memory;      /* bytes. Of address space: allocations beyond it fail. Where the child is
-                             contained and its cgroup can limit memory: of memory, and beyond it it is killed */
+    uint64_t memory;      /* bytes of address space: allocations beyond it fail. Or, of a contained
+                             child whose cgroup can limit that, of memory: beyond it it is killed */
     uint64_t cpu_seconds; /* of processor time: SIGXCPU then, and SIGKILL 5 s of it later         */
     uint64_t files;       /* descriptors at a time                                                */
     int nice;             /* its nice value, 0 to 19; ours if that is higher                      */
@@ -40,22 +40,23 @@ struct ftl_process_options {
 
 #define FTL_PROCESS_FDS 4
 
-/* Starts the child: no descriptor but 0, 1, 2 and those of `fds`, default signal dispositions, empty
- * signal mask, a process group of its own. It is killed when the runtime is freed, or when this process ends,
- * however it does (but for a program that changes its user, or has capabilities of its own).
- * `runtime` drives its pipes and its pidfd. Waits until the child executes its program (a millisecond
- * or so); no abort ends that wait. FTL_ESYS with *ret_errno (ENOENT: no
- * such program or cwd; ECHILD: this program ignores SIGCHLD; ENOSYS: Linux before 5.3, or a filter
- * of system calls, has no pidfds), FTL_ENOMEM, FTL_EINVAL (there is no argv[0], too many
- * `fds`): nothing is left running. ret_errno may be NULL. */
+/* Starts the child: no descriptor but 0, 1, 2 and those of `fds`, default signal dispositions,
+ * empty signal mask, a process group of its own. It is killed when the runtime is freed, or when
+ * this process ends, however it does (but for a program that changes its user, or has
+ * capabilities of its own). `runtime` drives its pipes and its pidfd. Waits until the child
+ * executes its program (a millisecond or so); no abort ends that wait. FTL_ESYS with *ret_errno
+ * (ENOENT: no such program or cwd; ECHILD: this program ignores SIGCHLD; ENOSYS: Linux before
+ * 5.3, or a filter of system calls, has no pidfds), FTL_ENOMEM, FTL_EINVAL (there is no argv[0],
+ * too many `fds`): nothing is left running. ret_errno may be NULL. */
 FTL_API int ftl_process_start(struct ftl_runtime *runtime,
                               const struct ftl_process_options *options,
                               struct ftl_process **ret_process, int *ret_errno);
 
-/* From now on each child of the runtime begins in a cgroup of its own, made in `dir`: a descriptor of
- * the directory of a cgroup (v2) in which this process may make others, the caller's, open as long
- * as the runtime. A kill, and the end of the process object, then reach whatever the child has forked. Before
- * the first start. FTL_ESYS (errno tells): it is no such directory. */
+/* From now on each child of the runtime begins in a cgroup of its own, made in `dir`: a
+ * descriptor of the directory of a cgroup (v2) in which this process may make others, the
+ * caller's, open as long as the runtime. A kill, and the end of the process object, then reach
+ * whatever the child has forked. Before the first start. FTL_ESYS (errno tells): it is no such
+ * directory. */
 FTL_API int ftl_process_contain(struct ftl_runtime *runtime, int dir);
 
 FTL_API pid_t ftl_process_pid(const struct ftl_process *process);
@@ -71,8 +72,8 @@ FTL_API void ftl_process_close_stdin(struct ftl_process *process);
 struct ftl_exit {
     int code, signal;
     bool core_dumped;
-    bool out_of_memory; /* its cgroup was, and the kernel has killed it */
-    int64_t cpu_time; /* ns of processor time that it has used, with its children that it waited for */
+    bool out_of_memory; /* its cgroup was, and the kernel has killed it                        */
+    int64_t cpu_time;   /* ns of processor time; with that of children that it has waited for  */
 };
 
 /* Waits for the child's end; repeatable, the same answer each time. One waiter at a time.

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN
- * The kernel sends a child's death signal when the thread that has started it ends, not the process.
- * Workers and pool threads come and go, so one thread starts all children; it begins with the
- * first and lives as long as the runtime. The signal then means what it should: the process is
- * gone, however it went.
+ * The kernel sends a child's death signal when the thread that has started it ends, not the
+ * process. Workers and pool threads come and go, so one thread starts all children; it begins
+ * with the first and lives as long as the runtime. The signal then means what it should: the
+ * process is gone, however it went.
  *
  * Starts queue, first in, first out. Each takes that thread until the child executes its program;
  * who asks waits as for anything else, so that no worker stands still. */

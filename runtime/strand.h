@@ -28,7 +28,7 @@ struct ftl__strand {
     bool aborted : 1;              /* a branch that its join does not want any more */
     bool unwound : 1;              /* a panic or an abort has taken effect */
     bool panicked : 1;
-    bool heeding : 1;              /* has heard of the task's abort, and waits until its grace ends */
+    bool heeding : 1;              /* has heard of the task's abort: waits till the grace ends */
     struct ftl__shadow shadow;
 };
 

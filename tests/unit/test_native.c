@@ -162,7 +162,8 @@ static struct ftl__handler *load_blocking(enum ftl__blocking blocking)
     return handler;
 }
 
-/* A run that was spawned before its class had stalled gives its worker back; in the pool it runs. */
+/* A run that was spawned before its class had stalled gives its worker back; in the pool it runs.
+ */
 START_TEST(a_class_that_stalls_is_moved)
 {
     struct ftl__handler *handler = load_blocking(FTL__BLOCKING_AUTO);
