@@ -14,13 +14,15 @@
 
 #include <fettle/error.h>
 
+#include "cli/dial.h"
 #include "cli/sentinel.h"
 #include "jobs/url.h"
 
 #define TIMEOUT_S 10
 
 struct ftl__redis {
-    redisContext *context;
+    struct ftl__dialed dialed;
+    struct ftl__tls_context *tls; /* NULL: plain */
     const struct ftl__cli_settings *settings;
     bool lost; /* and said */
 };
@@ -32,7 +34,7 @@ static int refuse(const char *reason)
     return ftl__cli_failed("the address of Redis %s", reason);
 }
 
-/* The database: the path of redis://, the option db of unix://. */
+/* The database: the path of redis:// and rediss://, the option db of unix://. */
 static int find_db(const struct ftl__url *url, unsigned *ret_db)
 {
     const char *text = strcmp(url->scheme, "unix") == 0 ? ftl__url_query(url, "db") : url->path;
@@ -46,22 +48,33 @@ static int find_db(const struct ftl__url *url, unsigned *ret_db)
     return 0;
 }
 
-/* NULL: it was said why not. */
-static redisContext *connect_to(const struct ftl__cli_settings *settings,
-                                const struct ftl__url *url)
+/* A rediss:// URL asks for TLS, and so does the group redis.tls beside sentinels. */
+static int prepare_tls(struct ftl__redis *redis, const struct ftl__url *url)
+{
+    const struct ftl__cli_settings *settings = redis->settings;
+    char reason[512];
+    bool wanted = settings->sentinels != NULL ? settings->tls_set
+                                              : strcmp(url->scheme, "rediss") == 0;
+    if (wanted && ftl__tls_context_new(&settings->tls, &redis->tls, reason, sizeof reason) != 0)
+        return ftl__cli_failed("TLS: %s", reason);
+    return 0;
+}
+
+static int dial(struct ftl__redis *redis, const struct ftl__url *url)
 {
     const struct timeval timeout = {.tv_sec = TIMEOUT_S};
-    redisContext *context;
-    if (settings->sentinels != NULL)
-        return ftl__cli_connect_master(settings, timeout);
-    if (strcmp(url->scheme, "unix") == 0)
-        context = redisConnectUnixWithTimeout(url->path, timeout);
+    char reason[512];
+    int rc;
+    if (redis->settings->sentinels != NULL)
+        rc = ftl__cli_dial_master(redis->settings, redis->tls, timeout, &redis->dialed, reason,
+                                  sizeof reason);
+    else if (strcmp(url->scheme, "unix") == 0)
+        rc = ftl__dial_unix(url->path, timeout, &redis->dialed, reason, sizeof reason);
     else
-        context = redisConnectWithTimeout(url->host != NULL ? url->host : "127.0.0.1",
-                                          url->port != 0 ? url->port : 6379, timeout);
-    if (context == NULL)
-        ftl__cli_failed("%s", ftl_error_text(FTL_ENOMEM));
-    return context;
+        rc = ftl__dial_tcp(url->host != NULL ? url->host : "127.0.0.1",
+                           url->port != 0 ? url->port : 6379, redis->tls, timeout, &redis->dialed,
+                           reason, sizeof reason);
+    return rc == 0 ? 0 : ftl__cli_failed("cannot connect to Redis: %s", reason);
 }
 
 static int authenticate(struct ftl__redis *redis, const struct ftl__url *url)
@@ -92,21 +105,15 @@ static int select_db(struct ftl__redis *redis, unsigned db)
 static int open_url(struct ftl__redis *redis, const struct ftl__url *url)
 {
     unsigned db = 0;
-    if (strcmp(url->scheme, "redis") != 0 && strcmp(url->scheme, "unix") != 0)
-        return refuse(strcmp(url->scheme, "rediss") == 0
-                          ? "begins with rediss://: this fettle was built without TLS"
-                          : "must begin with redis:// or unix://");
+    if (strcmp(url->scheme, "redis") != 0 && strcmp(url->scheme, "rediss") != 0 &&
+        strcmp(url->scheme, "unix") != 0)
+        return refuse("must begin with redis://, rediss:// or unix://");
     if (find_db(url, &db) != 0)
         return FTL__EXIT_FAILED;
     if (redis->settings->sentinels != NULL)
         db = (unsigned)redis->settings->db;
-    redis->context = connect_to(redis->settings, url);
-    if (redis->context == NULL)
+    if (prepare_tls(redis, url) != 0 || dial(redis, url) != 0)
         return FTL__EXIT_FAILED;
-    if (redis->context->err != 0)
-        return ftl__cli_failed("cannot connect to Redis: %s", redis->context->errstr);
-    if (redisSetTimeout(redis->context, (struct timeval){.tv_sec = TIMEOUT_S}) != REDIS_OK)
-        return ftl__cli_failed("cannot set the connection's timeout");
     int rc = authenticate(redis, url);
     return rc != 0 ? rc : select_db(redis, db);
 }
@@ -135,8 +142,8 @@ void ftl__redis_close(struct ftl__redis *redis)
 {
     if (redis == NULL)
         return;
-    if (redis->context != NULL)
-        redisFree(redis->context);
+    ftl__hang_up(&redis->dialed);
+    ftl__tls_context_free(redis->tls);
     free(redis);
 }
 
@@ -158,8 +165,8 @@ const char *ftl__redis_key(const struct ftl__redis *redis, const char *part, con
 static void *lose(struct ftl__redis *redis)
 {
     if (!redis->lost)
-        ftl__cli_failed("Redis did not answer: %s", redis->context->errstr[0] != '\0'
-                                                        ? redis->context->errstr
+        ftl__cli_failed("Redis did not answer: %s", redis->dialed.context->errstr[0] != '\0'
+                                                        ? redis->dialed.context->errstr
                                                         : "the command could not be sent");
     redis->lost = true;
     return NULL;
@@ -197,7 +204,7 @@ redisReply *ftl__redis_call(struct ftl__redis *redis, int type, const char *form
 {
     va_list args;
     va_start(args, format);
-    redisReply *reply = redisvCommand(redis->context, format, args);
+    redisReply *reply = redisvCommand(redis->dialed.context, format, args);
     va_end(args);
     return check(redis, NULL, reply, type);
 }
@@ -207,7 +214,7 @@ redisReply *ftl__redis_call_on(struct ftl__redis *redis, const char *key, int ty
 {
     va_list args;
     va_start(args, format);
-    redisReply *reply = redisvCommand(redis->context, format, args);
+    redisReply *reply = redisvCommand(redis->dialed.context, format, args);
     va_end(args);
     return check(redis, key, reply, type);
 }
@@ -215,7 +222,7 @@ redisReply *ftl__redis_call_on(struct ftl__redis *redis, const char *key, int ty
 redisReply *ftl__redis_call_argv(struct ftl__redis *redis, int type, int argc, const char **argv,
                                  const size_t *argvlen)
 {
-    return check(redis, NULL, redisCommandArgv(redis->context, argc, argv, argvlen), type);
+    return check(redis, NULL, redisCommandArgv(redis->dialed.context, argc, argv, argvlen), type);
 }
 
 bool ftl__redis_is_lost(const struct ftl__redis *redis)

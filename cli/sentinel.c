@@ -16,7 +16,7 @@
 
 struct master {
     char host[256];
-    int port;
+    uint16_t port;
 };
 
 static bool login(redisContext *sentinel, const char *password)
@@ -36,30 +36,32 @@ static bool take(const redisReply *reply, struct master *ret_master)
         (size_t)reply->element[0]->len >= sizeof ret_master->host)
         return false;
     snprintf(ret_master->host, sizeof ret_master->host, "%s", reply->element[0]->str);
-    ret_master->port = atoi(reply->element[1]->str);
+    ret_master->port = (uint16_t)atoi(reply->element[1]->str);
     return true;
 }
 
-static bool ask(const struct ftl__cli_settings *settings, const struct ftl__url *url,
-                struct master *ret_master)
+static bool ask(const struct ftl__cli_settings *settings, const struct ftl__tls_context *tls,
+                const struct ftl__url *url, struct master *ret_master)
 {
     const struct timeval patience = {.tv_sec = 1};
-    redisContext *sentinel = redisConnectWithTimeout(
-        url->host != NULL ? url->host : "127.0.0.1", url->port != 0 ? url->port : SENTINEL_PORT,
-        patience);
+    struct ftl__dialed sentinel;
     redisReply *reply = NULL;
-    if (sentinel != NULL && sentinel->err == 0 &&
-        redisSetTimeout(sentinel, patience) == REDIS_OK &&
-        login(sentinel, settings->sentinel_password))
-        reply = redisCommand(sentinel, "SENTINEL GET-MASTER-ADDR-BY-NAME %s", settings->master);
+    char reason[256];
+    if (ftl__dial_tcp(url->host != NULL ? url->host : "127.0.0.1",
+                      url->port != 0 ? url->port : SENTINEL_PORT, tls, patience, &sentinel, reason,
+                      sizeof reason) != 0)
+        return false;
+    if (login(sentinel.context, settings->sentinel_password))
+        reply = redisCommand(sentinel.context, "SENTINEL GET-MASTER-ADDR-BY-NAME %s",
+                             settings->master);
     bool found = take(reply, ret_master);
     freeReplyObject(reply);
-    if (sentinel != NULL)
-        redisFree(sentinel);
+    ftl__hang_up(&sentinel);
     return found;
 }
 
-static bool find(const struct ftl__cli_settings *settings, struct master *ret_master)
+static bool find(const struct ftl__cli_settings *settings, const struct ftl__tls_context *tls,
+                 struct master *ret_master)
 {
     bool found = false;
     for (char **text = settings->sentinels; *text != NULL && !found; text++) {
@@ -69,19 +71,21 @@ static bool find(const struct ftl__cli_settings *settings, struct master *ret_ma
         snprintf(whole, sizeof whole, "redis://%s", *text);
         if (ftl__url_parse(whole, &url, &reason) != 0)
             continue;
-        found = ask(settings, url, ret_master);
+        found = ask(settings, tls, url, ret_master);
         ftl__url_free(url);
     }
     return found;
 }
 
-redisContext *ftl__cli_connect_master(const struct ftl__cli_settings *settings,
-                                      struct timeval timeout)
+int ftl__cli_dial_master(const struct ftl__cli_settings *settings,
+                         const struct ftl__tls_context *tls, struct timeval timeout,
+                         struct ftl__dialed *ret_dialed, char *reason, size_t reason_size)
 {
     struct master master;
-    if (!find(settings, &master)) {
-        ftl__cli_failed("no sentinel tells where the master \"%s\" is", settings->master);
-        return NULL;
+    if (!find(settings, tls, &master)) {
+        snprintf(reason, reason_size, "no sentinel tells where the master \"%s\" is",
+                 settings->master);
+        return FTL_ECONN;
     }
-    return redisConnectWithTimeout(master.host, master.port, timeout);
+    return ftl__dial_tcp(master.host, master.port, tls, timeout, ret_dialed, reason, reason_size);
 }

@@ -4,13 +4,13 @@
 #ifndef FETTLE_CLI_SENTINEL_H
 #define FETTLE_CLI_SENTINEL_H
 
-#include <hiredis/hiredis.h>
-
+#include "cli/dial.h"
 #include "cli/settings.h"
 
 /* Connects to the master that the first sentinel to answer names, each asked for a second at most.
- * NULL: it was said why not. Otherwise as redisConnectWithTimeout(), its err included. */
-redisContext *ftl__cli_connect_master(const struct ftl__cli_settings *settings,
-                                      struct timeval timeout);
+ * As ftl__dial_tcp(). */
+int ftl__cli_dial_master(const struct ftl__cli_settings *settings,
+                         const struct ftl__tls_context *tls, struct timeval timeout,
+                         struct ftl__dialed *ret_dialed, char *reason, size_t reason_size);
 
 #endif

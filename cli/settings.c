@@ -132,12 +132,30 @@ static int take_address(const config_t *config, const char *file,
     return rc == 0 ? take_sentinels(config, file, settings) : rc;
 }
 
+/* Whom to trust holds for an address from the command line, too. */
+static int take_tls(const config_t *config, const char *file, struct ftl__cli_settings *settings)
+{
+    struct ftl__tls_options *tls = &settings->tls;
+    int verify = true;
+    settings->tls_set = config_lookup(config, "redis.tls") != NULL;
+    (void)config_lookup_bool(config, "redis.tls.verify", &verify);
+    tls->verify = verify;
+    int rc = take_text(config, file, "redis.tls.ca_file", &tls->ca_file);
+    if (rc == 0)
+        rc = take_text(config, file, "redis.tls.cert_file", &tls->cert_file);
+    if (rc == 0)
+        rc = take_text(config, file, "redis.tls.key_file", &tls->key_file);
+    return rc == 0 ? take_text(config, file, "redis.tls.server_name", &tls->server_name) : rc;
+}
+
 static int take(const config_t *config, const char *file, bool address,
                 struct ftl__cli_settings *settings)
 {
     const char *prefix;
     int max_payload;
     int rc = address ? take_address(config, file, settings) : 0;
+    if (rc == 0)
+        rc = take_tls(config, file, settings);
     if (rc == 0)
         rc = find_text(config, file, "redis.prefix", &prefix);
     if (rc == 0 && prefix != NULL)
@@ -214,7 +232,7 @@ static int fill(const struct ftl__cli_options *options, struct ftl__cli_settings
 int ftl__cli_settings_read(const struct ftl__cli_options *options,
                            struct ftl__cli_settings *ret_settings)
 {
-    struct ftl__cli_settings settings = {.max_payload = DEFAULT_MAX_PAYLOAD};
+    struct ftl__cli_settings settings = {.max_payload = DEFAULT_MAX_PAYLOAD, .tls.verify = true};
     int rc = fill(options, &settings);
     if (rc == 0)
         *ret_settings = settings;
@@ -238,6 +256,10 @@ void ftl__cli_settings_clear(struct ftl__cli_settings *settings)
         free(*text);
     free(settings->sentinels);
     free(settings->master);
+    free(settings->tls.ca_file);
+    free(settings->tls.cert_file);
+    free(settings->tls.key_file);
+    free(settings->tls.server_name);
     free(settings->user);
     free(settings->prefix);
     *settings = (struct ftl__cli_settings){.max_payload = 0};

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "cli/cli.h"
+#include "runtime/tls.h"
 
 struct ftl__cli_settings {
     char *url;
@@ -17,6 +18,8 @@ struct ftl__cli_settings {
     char **sentinels;
     char *master, *sentinel_password; /* with sentinels; the password may be NULL */
     int db;                           /* with sentinels */
+    struct ftl__tls_options tls;      /* redis.tls */
+    bool tls_set;                     /* the group is there */
     char *prefix;   /* never NULL */
     size_t max_payload;
 };

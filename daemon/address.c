@@ -51,7 +51,7 @@ static bool parse_db(const char *text, uint32_t *ret)
 static const char *check_tcp(const struct ftl__url *url, struct ftl__address *address)
 {
     if (url->query_count > 0)
-        return "redis:// takes no options behind a \"?\"";
+        return "redis:// and rediss:// take no options behind a \"?\"";
     if (url->path[0] == '/' && url->path[1] != '\0' && !parse_db(url->path + 1, &address->db))
         return "what follows the host must be the number of a database, as in redis://host/0";
     address->port = url->port != 0 ? url->port : 6379;
@@ -76,15 +76,14 @@ static const char *check_unix(const struct ftl__url *url, struct ftl__address *a
 
 static const char *check_scheme(const struct ftl__url *url, struct ftl__address *address)
 {
-    if (strcmp(url->scheme, "redis") == 0)
+    address->secure = strcmp(url->scheme, "rediss") == 0;
+    if (address->secure || strcmp(url->scheme, "redis") == 0)
         return check_tcp(url, address);
     if (strcmp(url->scheme, "unix") == 0)
         return check_unix(url, address);
-    if (strcmp(url->scheme, "rediss") == 0)
-        return "rediss://: this fettled was built without TLS";
     if (strstr(url->scheme, "sentinel") != NULL)
         return "sentinels are not given by an URL, but by redis.sentinels and redis.master";
-    return "must begin with redis:// or unix://";
+    return "must begin with redis://, rediss:// or unix://";
 }
 
 static char *copy(const char *text, bool *failed)
@@ -96,12 +95,12 @@ static char *copy(const char *text, bool *failed)
 
 static void show(struct ftl__address *address, bool *failed)
 {
-    const char *host = address->host;
+    const char *host = address->host, *scheme = address->secure ? "rediss://" : "redis://";
     int n = address->socket != NULL
                 ? asprintf(&address->shown, "unix://%s?db=%u", address->socket, address->db)
-                : asprintf(&address->shown, strchr(host, ':') != NULL ? "redis://[%s]:%u/%u"
-                                                                      : "redis://%s:%u/%u",
-                           host, address->port, address->db);
+                : asprintf(&address->shown,
+                           strchr(host, ':') != NULL ? "%s[%s]:%u/%u" : "%s%s:%u/%u", scheme, host,
+                           address->port, address->db);
     if (n < 0) {
         address->shown = NULL;
         *failed = true;
@@ -279,6 +278,7 @@ void ftl__address_clear(struct ftl__address *address)
     free(address->host);
     free(address->shown);
     free_sentinels(address->sentinels);
+    ftl__tls_context_free(address->tls);
     *address = (struct ftl__address){.db = 0};
 }
 
@@ -301,6 +301,7 @@ static bool same_sentinels(const struct ftl__sentinels *a, const struct ftl__sen
 
 bool ftl__address_equal(const struct ftl__address *a, const struct ftl__address *b)
 {
-    return same(a->socket, b->socket) && same(a->host, b->host) && a->port == b->port && same_sentinels(a->sentinels, b->sentinels) &&
+    return same(a->socket, b->socket) && same(a->host, b->host) && a->port == b->port &&
+           same_sentinels(a->sentinels, b->sentinels) && ftl__tls_context_equal(a->tls, b->tls) &&
            a->db == b->db && same(a->user, b->user) && same(a->password, b->password);
 }

@@ -36,6 +36,7 @@ struct draft {
     char *sentinel_password_file;
     size_t sentinel_count;
     uint32_t db;
+    struct ftl__tls_options tls;
 };
 
 /* ---- the tables -------------------------------------------------------------------------- */
@@ -54,6 +55,15 @@ static const char *const log_jobs[] = {"none", "failures", "all", NULL};
 #define MEMBER(type, member) .offset = offsetof(struct type, member)
 #define COUNT(type, member) .count_offset = offsetof(struct type, member)
 
+static const struct ftl__key tls_keys[] = {
+    {"ca_file", FTL__KEY_TEXT, MEMBER(draft, tls.ca_file), .min = 1, .max = 4095},
+    {"cert_file", FTL__KEY_TEXT, MEMBER(draft, tls.cert_file), .min = 1, .max = 4095},
+    {"key_file", FTL__KEY_TEXT, MEMBER(draft, tls.key_file), .min = 1, .max = 4095},
+    {"server_name", FTL__KEY_TEXT, MEMBER(draft, tls.server_name), .min = 1, .max = 255},
+    {"verify", FTL__KEY_BOOL, MEMBER(draft, tls.verify)},
+    {.name = NULL},
+};
+
 static const struct ftl__key redis_keys[] = {
     {"url", FTL__KEY_TEXT, MEMBER(draft, url), .min = 1, .max = 4096},
     {"password_file", FTL__KEY_TEXT, MEMBER(draft, password_file), .min = 1, .max = 4095},
@@ -65,7 +75,7 @@ static const struct ftl__key redis_keys[] = {
     {"db", FTL__KEY_UINT, MEMBER(draft, db), .min = 0, .max = 65535},
     {"sentinel_password_file", FTL__KEY_TEXT, MEMBER(draft, sentinel_password_file), .min = 1,
      .max = 4095},
-    {"tls", FTL__KEY_REFUSED, .why = "this fettled was built without TLS"},
+    {"tls", FTL__KEY_GROUP, .keys = tls_keys},
     {.name = NULL},
 };
 
@@ -465,12 +475,48 @@ static int read_url(const struct ftl__settings *settings, const config_setting_t
     return rc;
 }
 
+static int check_tls(const struct ftl__settings *settings, const config_setting_t *at,
+                     const struct draft *draft)
+{
+    const struct ftl__tls_options *tls = &draft->tls;
+    if (at != NULL && draft->sentinels == NULL && !draft->config.redis.secure)
+        return ftl__settings_fail(settings, at, "has no effect without a rediss:// URL");
+    if (tls->key_file != NULL && tls->cert_file == NULL)
+        return ftl__settings_fail(settings, member(at, "key_file"),
+                                  "has no effect without cert_file");
+    if (!tls->verify && tls->ca_file != NULL)
+        return ftl__settings_fail(settings, member(at, "ca_file"),
+                                  "has no effect with verify = false");
+    return 0;
+}
+
+/* A rediss:// URL asks for it, and so does the group where sentinels stand for an URL. */
+static int add_tls(const struct ftl__settings *settings, const config_setting_t *redis,
+                   struct draft *draft)
+{
+    struct ftl__address *address = &draft->config.redis;
+    const config_setting_t *at = member(redis, "tls");
+    char reason[512];
+    int rc = check_tls(settings, at, draft);
+    if (rc != 0 || (at == NULL && !address->secure))
+        return rc;
+    address->secure = true;
+    rc = ftl__tls_context_new(&draft->tls, &address->tls, reason, sizeof(reason));
+    if (rc != 0)
+        ftl__settings_fail(settings, at != NULL ? at : member(redis, "url"), "%s", reason);
+    else if (address->sentinels != NULL)
+        address->sentinels->tls = address->tls;
+    return rc;
+}
+
 static int read_redis(const struct ftl__settings *settings, const config_setting_t *root,
                       struct draft *draft)
 {
     const config_setting_t *redis = config_setting_get_member(root, "redis");
     int rc = draft->sentinels != NULL ? read_sentinels(settings, redis, draft)
                                       : read_url(settings, redis, draft);
+    if (rc == 0)
+        rc = add_tls(settings, redis, draft);
     if (rc == 0)
         rc = add_user(settings, member(redis, "user"), draft);
     if (rc == 0)
@@ -532,7 +578,7 @@ static int finish(const struct ftl__settings *settings, struct draft *draft,
 static int read_draft(const struct ftl__settings *settings, const config_setting_t *root,
                       struct ftl__config **ret_config)
 {
-    struct draft draft = {.config = defaults};
+    struct draft draft = {.config = defaults, .tls.verify = true};
     int rc = read_root(settings, root, &draft);
     if (rc == 0)
         rc = finish(settings, &draft, ret_config);

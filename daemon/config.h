@@ -11,6 +11,7 @@
 
 #include "daemon/log.h"
 #include "jobs/handler.h"
+#include "runtime/tls.h"
 
 /* Who knows where the master is: redis.sentinels, redis.master, redis.sentinel_password_file. */
 struct ftl__sentinels {
@@ -21,16 +22,19 @@ struct ftl__sentinels {
     size_t count;
     char *master;
     char *password; /* of the sentinels, or NULL */
+    struct ftl__tls_context *tls; /* the address's */
 };
 
-/* Where Redis is. From redis.url: redis://[user[:password]@]host[:port][/db] or
- * unix:///path?db=N. Passwords also from redis.password_file or the credential `redis-password`
- * ($CREDENTIALS_DIRECTORY). */
+/* Where Redis is. From redis.url: redis://[user[:password]@]host[:port][/db], the same with
+ * rediss:// for TLS, or unix:///path?db=N. Passwords also from redis.password_file or the
+ * credential `redis-password` ($CREDENTIALS_DIRECTORY). */
 struct ftl__address {
     char *socket; /* a path, or NULL */
     char *host;   /* or NULL */
     struct ftl__sentinels *sentinels; /* or NULL; then neither socket nor host */
     uint16_t port;
+    bool secure; /* TLS is asked for */
+    struct ftl__tls_context *tls; /* or NULL: plain */
     uint32_t db;
     char *user, *password; /* may be NULL */
     char *shown;           /* for logs: no password */

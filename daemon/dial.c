@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN: resolves the address, which takes no worker's time, and connects. The addresses of a name
- * are tried in the resolver's order until one answers; the deadline is for all of them. Runs in the
- * link's task on control; nothing is kept. */
+ * are tried in the resolver's order until one answers; the deadline is for all of them, and for the
+ * handshake of TLS. Runs in the link's task on control; nothing is kept. */
 #include "daemon/dial.h"
 
 #include <netdb.h>
@@ -69,9 +69,16 @@ static int dial_tcp(struct ftl_runtime *runtime, const struct ftl__address *addr
 }
 
 int ftl__dial(struct ftl_runtime *runtime, const struct ftl__address *address, int64_t deadline,
-              struct ftl_fd **ret_fd, char *reason, size_t reason_size)
+              struct ftl__connection **ret_connection, char *reason, size_t reason_size)
 {
-    if (address->socket != NULL)
-        return dial_unix(runtime, address->socket, deadline, ret_fd, reason, reason_size);
-    return dial_tcp(runtime, address, deadline, ret_fd, reason, reason_size);
+    FTL_FD(fd);
+    int status = address->socket != NULL
+                     ? dial_unix(runtime, address->socket, deadline, &fd, reason, reason_size)
+                     : dial_tcp(runtime, address, deadline, &fd, reason, reason_size);
+    if (status != 0)
+        return status;
+    struct ftl_fd *connected = fd;
+    fd = NULL;
+    return ftl__connection_open(connected, address->tls, address->host, deadline, ret_connection,
+                                reason, reason_size);
 }

@@ -24,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <fettle/io.h>
 #include <fettle/time.h>
 
 #include "daemon/dial.h"
@@ -81,7 +80,7 @@ struct ftl__link {
     char shown[300];
     unsigned turn; /* whose turn it is among the sentinels */
 
-    struct ftl_fd *fd;
+    struct ftl__connection *connection;
     struct ftl__wire *wire; /* one per connection */
 
     struct ftl__flight flight;
@@ -243,7 +242,7 @@ static void *read_replies(void *arg)
             break_on(link, "reply", status, 0);
             break;
         }
-        ssize_t size = ftl_fd_read(link->fd, space, room, FTL_FOREVER, &error);
+        ssize_t size = ftl__connection_read(link->connection, space, room, FTL_FOREVER, &error);
         if (link->state == BROKEN)
             break;
         if (size == 0)
@@ -267,7 +266,7 @@ static void *write_commands(void *arg)
         size_t size;
         int error = 0, status;
         if (ftl__wire_take(link->wire, &bytes, &size))
-            status = ftl_fd_write_all(link->fd, bytes, size, FTL_FOREVER, &error);
+            status = ftl__connection_write_all(link->connection, bytes, size, FTL_FOREVER, &error);
         else
             status = ftl_notify_wait(link->filled, FTL_FOREVER);
         if (status != 0)
@@ -404,8 +403,9 @@ static int find(struct ftl__link *link)
     if (status != 0)
         return status;
     snprintf(link->shown, sizeof link->shown,
-             strchr(link->master.host, ':') != NULL ? "redis://[%s]:%u/%u" : "redis://%s:%u/%u",
-             link->master.host, link->master.port, link->address->db);
+             strchr(link->master.host, ':') != NULL ? "%s[%s]:%u/%u" : "%s%s:%u/%u",
+             link->address->tls != NULL ? "rediss://" : "redis://", link->master.host,
+             link->master.port, link->address->db);
     link->at.host = link->master.host;
     link->at.port = link->master.port;
     link->at.shown = link->shown;
@@ -421,7 +421,7 @@ static int open_connection(struct ftl__link *link)
     if (status == 0)
         status = find(link);
     if (status == 0)
-        status = ftl__dial(link->runtime, &link->at, ftl_deadline(DIAL_TIMEOUT), &link->fd,
+        status = ftl__dial(link->runtime, &link->at, ftl_deadline(DIAL_TIMEOUT), &link->connection,
                            link->reason, sizeof link->reason);
     if (status != 0)
         return status;
@@ -441,8 +441,7 @@ static void clear_up(void *arg)
     ftl__link_break(link, "closed");
     ftl__part_stop(&link->reader, 0);
     ftl__part_stop(&link->writer, 0);
-    ftl_fd_close(link->fd);
-    link->fd = NULL;
+    ftl__connection_close_at(&link->connection);
     ftl__wire_close(link->wire);
     link->wire = NULL;
     if (link->state != DOWN)

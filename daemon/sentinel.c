@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <fettle/io.h>
 #include <fettle/time.h>
 
 #include "daemon/dial.h"
@@ -22,7 +21,7 @@
 #define PATIENCE FTL_S /* with one sentinel */
 
 struct question {
-    struct ftl_fd *fd;
+    struct ftl__connection *connection;
     struct ftl__wire *wire;
     int64_t deadline;
     char *reason;
@@ -54,7 +53,8 @@ static int send(struct question *question)
     size_t size;
     int error = 0, status = 0;
     if (ftl__wire_take(question->wire, &bytes, &size))
-        status = ftl_fd_write_all(question->fd, bytes, size, question->deadline, &error);
+        status = ftl__connection_write_all(question->connection, bytes, size, question->deadline,
+                                           &error);
     return status != 0 ? explain(question, status, "does not take the question") : 0;
 }
 
@@ -68,7 +68,8 @@ static int receive(struct question *question, struct redisReply **ret_reply)
         status = ftl__wire_space(question->wire, &space, &room);
         if (status != 0)
             break;
-        ssize_t size = ftl_fd_read(question->fd, space, room, question->deadline, &error);
+        ssize_t size =
+            ftl__connection_read(question->connection, space, room, question->deadline, &error);
         if (size <= 0)
             return explain(question, size == 0 ? FTL_ECONN : (int)size, "does not answer");
         ftl__wire_filled(question->wire, (size_t)size);
@@ -134,14 +135,15 @@ static int ask(struct ftl_runtime *runtime, const struct ftl__sentinels *sentine
                struct ftl__master *ret_master, char *reason, size_t reason_size)
 {
     const struct ftl__address address = {.host = sentinels->at[i].host,
-                                         .port = sentinels->at[i].port};
+                                         .port = sentinels->at[i].port,
+                                         .tls = sentinels->tls};
     struct question question = {
         .deadline = ftl_deadline(PATIENCE), .reason = reason, .reason_size = reason_size};
     int status =
-        ftl__dial(runtime, &address, question.deadline, &question.fd, reason, reason_size);
+        ftl__dial(runtime, &address, question.deadline, &question.connection, reason, reason_size);
     if (status != 0)
         return status;
-    FTL_DEFER(ftl_fd_close_at, &question.fd);
+    FTL_DEFER(ftl__connection_close_at, &question.connection);
     status = ftl__wire_open(&question.wire);
     if (status != 0)
         return explain(&question, status, ftl_error_text(status));

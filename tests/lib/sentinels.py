@@ -5,7 +5,9 @@ since sentinels know no Unix sockets.
     store = t.use(Sentinels())
     daemon = t.use(store.fettled(concurrency=8))
     store.master().client.call("LPUSH", …)
-    store.kill_master()"""
+    store.kill_master()
+
+With `certificates` (certificates.py) everything speaks TLS, but for the test's own questions."""
 
 import os
 import shutil
@@ -28,16 +30,18 @@ def free_port():
 
 
 class Sentinels:
-    def __init__(self):
+    def __init__(self, certificates=None):
         self.directory = tempfile.mkdtemp(prefix="fettle-sentinel-")
         self.port, self._dead_port = free_port(), free_port()
+        self.tls_port, self.certificates = free_port(), certificates
         self.servers, self.process = {}, None
 
     def __enter__(self):
         first, second = free_port(), free_port()
         options = {"repl_diskless_sync_delay": "0", "repl_ping_replica_period": "1"}
-        self.servers[first] = Redisd(port=str(first), **options)
-        self.servers[second] = Redisd(port=str(second), replicaof="127.0.0.1 %d" % first, **options)
+        self.servers[first] = Redisd(**self._port(first), **options)
+        self.servers[second] = Redisd(replicaof="127.0.0.1 %d" % first, **self._port(second),
+                                      **options)
         until(lambda: b"state=online" in self.servers[first].client.call("INFO", "replication"), 30,
               "the replica")
         config = os.path.join(self.directory, "sentinel.conf")
@@ -47,9 +51,19 @@ class Sentinels:
                        "sentinel down-after-milliseconds %s 500\n"
                        "sentinel failover-timeout %s 3000\n"
                        % (self.port, self.directory, self.directory, NAME, first, NAME, NAME))
+            for name, value in self._tls(self.tls_port).items():
+                file.write("%s %s\n" % (name.replace("_", "-"), value))
         self.process = child.start([PROGRAM, config, "--sentinel"])
         until(lambda: self.ask("SENTINEL", "REPLICAS", NAME), 30, "the sentinel to find the replica")
         return self
+
+    def _tls(self, port):
+        if self.certificates is None:
+            return {}
+        return {"tls_replication": "yes", **self.certificates.server_options(port)}
+
+    def _port(self, port):
+        return self._tls(port) or {"port": str(port)}
 
     def __exit__(self, *_):
         if self.process is not None:
@@ -78,8 +92,10 @@ class Sentinels:
         path = os.path.join(self.directory, "password")
         with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(PASSWORD)
-        return {"sentinels": ["127.0.0.1:%d" % self._dead_port, "127.0.0.1:%d" % self.port],
-                "master": NAME, "user": "fettled", "password_file": path}
+        port = self.tls_port if self.certificates else self.port
+        tls = {"tls": {"ca_file": self.certificates.ca}} if self.certificates else {}
+        return {"sentinels": ["127.0.0.1:%d" % self._dead_port, "127.0.0.1:%d" % port],
+                "master": NAME, "user": "fettled", "password_file": path, **tls}
 
     def fettled(self, **settings):
         start = settings.pop("start", True)
