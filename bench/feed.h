@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Jobs for a queue named "default": as many as are wanted, or so many that always about as many wait.
- * Whatever goes wrong ends the bench. */
+ * Jobs for a queue named "default": as many as are wanted, or so many that always about as many
+ * wait. Whatever goes wrong ends the bench. */
 #ifndef FETTLE_BENCH_FEED_H
 #define FETTLE_BENCH_FEED_H
 

@@ -4,15 +4,16 @@
  *
  *   - A queue is filled while it is paused, and drained: from the first job that is claimed to the
  *     last that is settled, looking every two milliseconds. Beside it bench/ceiling, a bare hiredis
- *     loop that claims and acknowledges as many at once as the whole concurrency: its best record of
- *     the same round.
+ *     loop that claims and acknowledges as many at once as the whole concurrency: its best record
+ *     of the same round.
  *   - With --queued the queue is filled to a depth and held there by a producer, this process.
- *   - With --producer the same at one depth, beside the drain: what a producer at the same time costs.
+ *   - With --producer the same at one depth, beside the drain: what a producer at the same time
+ *     costs.
  *
  * Every round starts a fettled for each concurrency, so that several take turns. The figures are
- * medians of the rounds; `flat` is the least of a row of figures by the largest. What the threads used
- * per job is printed with each figure: it says where the time goes, and hardly depends on
- * what else the machine does.
+ * medians of the rounds; `flat` is the least of a row of figures by the largest. What the threads
+ * used per job is printed with each figure: it says where the time goes, and depends less on what
+ * else the machine does.
  *
  *     bench/throughput [--jobs N] [--rounds N] [--concurrency N,…] [--queued N,… | --producer]
  *                      [--class NAME] [--without-ceiling] */
@@ -113,7 +114,7 @@ static void read_options(int argc, char **argv)
     }
 }
 
-/* ---- fettled ---------------------------------------------------------------------------------- */
+/* ---- fettled ------------------------------------------------------------------------------- */
 
 static void start_fettled(long concurrency)
 {
@@ -246,7 +247,7 @@ static double ceiling(long concurrency, char name[32])
     return value;
 }
 
-/* ---- figures ---------------------------------------------------------------------------------- */
+/* ---- figures ------------------------------------------------------------------------------- */
 
 static double median(double *values, long count)
 {
@@ -293,7 +294,7 @@ static void print_flat(const struct figure *figures, size_t count)
         printf("flat    %.2f\n", least / largest);
 }
 
-/* ---- what is measured ------------------------------------------------------------------------- */
+/* ---- what is measured ---------------------------------------------------------------------- */
 
 /* A queue that is drained, at each concurrency, beside the ceiling. */
 static void measure_drain(void)

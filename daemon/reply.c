@@ -115,7 +115,7 @@ void ftl__replies_filled(struct ftl__replies *replies, size_t size)
 
 /* ---- its end -------------------------------------------------------------------------------- */
 
-/* Reads "123\r\n" or "-1\r\n" between `at` and `end`: what is behind it, or NULL with *ret_status. */
+/* Reads "123\r\n" or "-1\r\n" between `at` and `end`: what is behind it; NULL: *ret_status. */
 static const char *read_number(const char *at, const char *end, long long *ret_value,
                                int *ret_status)
 {

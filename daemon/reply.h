@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Replies of Redis (RESP2): the bytes that come in, and the trees that are made of them. A tree looks as
- * hiredis' own, but its texts lie where they were read and all its nodes in one piece of memory: it
- * is freed as a whole, by ftl__reply_free(). Pure; used by one wire, on control. */
+ * Replies of Redis (RESP2): the bytes that come in, and the trees that are made of them. A tree
+ * looks as hiredis' own, but its texts lie where they were read and all its nodes in one piece of
+ * memory: it is freed as a whole, by ftl__reply_free(). Pure; used by one wire, on control. */
 #ifndef FETTLE_DAEMON_REPLY_H
 #define FETTLE_DAEMON_REPLY_H
 

@@ -66,8 +66,8 @@ static inline __m128i load(const char *p)
     return _mm_loadu_si128((const __m128i *)(const void *)p);
 }
 
-/* A bit for each byte that ends a plain stretch: quote, backslash, control or not ASCII, both of which
- * are below the blank if bytes are signed. */
+/* A bit for each byte that ends a plain stretch: quote, backslash, control or not ASCII, both of
+ * which are below the blank if bytes are signed. */
 static inline unsigned special_bytes(const char *p)
 {
     __m128i bytes = load(p);
