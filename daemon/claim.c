@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Two rounds take turns. When the answer of one has come, the next is begun before the jobs
- * of the first are handed out, so that Redis works while we do. A claim is made
+ * DESIGN. Rounds take turns. When the answer of one has come, the next is begun before the jobs of
+ * the first are handed out, and sent before that, too, so that Redis works while we do. With much
+ * to do two are under way at a time. A claim is made
  *
  *   - if we are hungry: the last one brought all it asked for, or something has landed in a front,
  *     or a queue that was at its bound may have room again, or a tick has seen jobs (which is how
@@ -11,7 +12,7 @@
  *     100. Short runs are claimed by halves, so that one half is claimed while the other runs.
  *
  * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for
- * a claim. The task owns both rounds; everything else it uses is shared with tasks that never run
+ * a claim. The task owns the rounds; everything else it uses is shared with tasks that never run
  * in parallel to it. After an error it pauses; a claim that may have been executed without an
  * answer is found by the audit that follows every reconnection, and comes twice a minute anyway, but
  * for times at which a tick finds that Redis holds no batch of ours. */
@@ -23,7 +24,8 @@
 #include "daemon/part.h"
 #include "daemon/tick.h"
 
-#define ROUNDS 2
+#define SHARES 2            /* of the concurrency; and how many rounds are under way at most */
+#define ROUNDS (SHARES + 1) /* the one more is that whose jobs are handed out */
 #define MAX_JOBS 1000
 #define PATIENCE FTL_MS
 #define PAUSE_ERROR FTL_S
@@ -39,10 +41,11 @@ struct ftl__claim {
     struct ftl__round rounds[ROUNDS];
     unsigned oldest, under_way; /* rounds[oldest] was begun first */
     bool hungry, held_back, quiet;
+    bool deep;           /* the last claim brought all it asked for */
     bool audit_due;
     bool unsure; /* a claim without an answer may have been executed: the next audit tells */
     int64_t audit_again; /* the next look, if a tick finds batches then */
-    int64_t room_since; /* when room for less than half was first seen; 0 = not */
+    int64_t room_since; /* when room for less than a share was first seen; 0 = not */
 };
 
 /* ---- what others call ------------------------------------------------------------------------ */
@@ -107,14 +110,15 @@ bool ftl__claim_is_settled(const struct ftl__claim *claim)
  * if it is for want of patience only. */
 static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
 {
-    uint32_t room, half = (claim->options.concurrency + 1) / 2;
+    uint32_t room, share = claim->options.concurrency / SHARES;
     bool brisk;
 
     if (claim->quiet || claim->audit_due || !claim->hungry)
         return 0;
+    share = share > MAX_JOBS ? MAX_JOBS : share > 0 ? share : 1;
     room = ftl__dispatch_room(claim->context->dispatch);
     brisk = ftl__dispatch_is_brisk(claim->context->dispatch);
-    if (room == 0 || room >= half || !brisk) {
+    if (room == 0 || room >= share || !brisk) {
         claim->room_since = 0;
     } else {
         int64_t now = ftl_now();
@@ -126,8 +130,8 @@ static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
         }
         claim->room_since = 0;
     }
-    if (brisk && room > half)
-        room = half;
+    if (brisk && room > share)
+        return share;
     return room < MAX_JOBS ? room : MAX_JOBS;
 }
 
@@ -148,21 +152,29 @@ static void tell_settled(struct ftl__claim *claim)
 /* ---- rounds ---------------------------------------------------------------------------------- */
 
 /* Begins a round if there is anything to say. */
-static bool begin(struct ftl__claim *claim, int64_t *ret_until)
+static bool begin_one(struct ftl__claim *claim, int64_t *ret_until)
 {
     struct ftl__round *round = &claim->rounds[(claim->oldest + claim->under_way) % ROUNDS];
-    uint32_t jobs = wanted(claim, ret_until);
     bool held_back;
 
-    if (claim->under_way == ROUNDS || claim->audit_due ||
-        !ftl__round_begin(round, jobs, &held_back))
+    if (claim->under_way == SHARES || claim->audit_due ||
+        !ftl__round_begin(round, wanted(claim, ret_until), &held_back))
         return false;
     if (round->claiming) {
         claim->held_back = held_back;
-        claim->hungry = false; /* what lands from now on may be too late for this one */
+        claim->hungry = claim->deep; /* what lands from now on may be too late for this one */
     }
     claim->under_way++;
     return true;
+}
+
+static bool begin(struct ftl__claim *claim, int64_t *ret_until)
+{
+    bool any = false;
+
+    while (begin_one(claim, ret_until))
+        any = true;
+    return any;
 }
 
 static int pause_after(struct ftl__claim *claim, int code)
@@ -193,11 +205,12 @@ static int finish(struct ftl__claim *claim)
     claim->oldest = (claim->oldest + 1) % ROUNDS;
     claim->under_way--;
     if (claimed) {
+        claim->deep = result.more;
         claim->hungry |= round->reply == NULL || result.more;
         claim->unsure |= round->reply == NULL && is_lost(code);
     }
-    if (code == 0)
-        begin(claim, &until);
+    if (code == 0 && begin(claim, &until))
+        code = ftl_yield(); /* another task writes it: now, not after all that follows */
     if (ftl__round_deliver(round) != 0) {
         claim->unsure = true;
         ftl__link_break(claim->context->link, "jobs were claimed that there is no memory for");

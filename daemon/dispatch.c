@@ -33,26 +33,28 @@
 
 /* ---- room -------------------------------------------------------------------------------- */
 
-static uint32_t taken_slots(const struct ftl__dispatch *dispatch)
-{
-    return (uint32_t)(dispatch->options.slots->total - dispatch->options.slots->free_count);
-}
-
 static uint32_t left(uint32_t of, uint32_t used)
 {
     return used < of ? of - used : 0;
 }
 
-uint32_t ftl__dispatch_room(const struct ftl__dispatch *dispatch)
+static uint32_t room_of(const struct ftl__dispatch *dispatch)
 {
     uint32_t concurrency = dispatch->options.concurrency;
     uint32_t room = left(concurrency, dispatch->in_flight + dispatch->promised);
-    uint32_t slots = left(SLOTS_PER_RUN * concurrency, taken_slots(dispatch) + dispatch->promised);
+    const struct ftl__slots *pool = dispatch->options.slots;
+    uint32_t taken = (uint32_t)(pool->total - pool->free_count) + dispatch->promised;
+    uint32_t slots = left(SLOTS_PER_RUN * concurrency, taken);
 
     room = room < slots ? room : slots;
-    if (dispatch->alone)
-        return 0;
-    return dispatch->wary && room > 1 ? 1 : room;
+    return dispatch->alone ? 0 : room;
+}
+
+uint32_t ftl__dispatch_room(const struct ftl__dispatch *dispatch)
+{
+    if (dispatch->wary && dispatch->promised > 0)
+        return 0; /* one by one */
+    return dispatch->wary ? room_of(dispatch) > 0 : room_of(dispatch);
 }
 
 uint32_t ftl__dispatch_park_room(const struct ftl__dispatch *dispatch)
@@ -368,7 +370,7 @@ static void start_parked(struct ftl__dispatch *dispatch, int64_t now)
     for (struct ftl__list *node = bounds->next; node != bounds; node = node->next) {
         struct ftl__bound *bound = ftl__container(node, struct ftl__bound, link);
         struct ftl__slot *slot;
-        while ((slot = ftl__park_first(bound)) != NULL && ftl__dispatch_room(dispatch) > 0 &&
+        while ((slot = ftl__park_first(bound)) != NULL && room_of(dispatch) > 0 &&
                start(dispatch, slot, now) == 0)
             continue;
     }
