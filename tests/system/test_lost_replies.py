@@ -43,9 +43,9 @@ def test_order_is_kept(t):
     texts = [job("Noop", jid="n%d" % i) for i in range(10)]
     redisd.client.call("LPUSH", "queue:default", *texts)
     redisd.client.call("SADD", "paused", "default")
+    cutter.cut(CLAIM, 1)  # before there is a daemon: of a paused queue it asks only once
     daemon = t.use(Fettled(cutter.url, concurrency=20, **probe.settings()))
     daemon.wait_ready()
-    cutter.cut(CLAIM, 1)
     until(lambda: cutter.left() == 0, what="a claim of nothing to be cut")
     cutter.cut(CLAIM, 1)
     redisd.client.call("SREM", "paused", "default")
