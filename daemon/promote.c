@@ -309,33 +309,51 @@ static int64_t reached(double next, double now)
     return ftl_deadline(seconds > 0 ? (int64_t)(seconds * (double)FTL_S) + FTL_MS : 0);
 }
 
-/* What went wrong, or is stuck, is tried again when a tick still calls it due. */
-static void look_at_sets(struct ftl__promote *promote)
+static bool is_lost(int status)
+{
+    return status == FTL_ECONN || status == FTL_ETIMEDOUT;
+}
+
+/* Both sets, and the score of the next member. */
+static int promote_sets(struct ftl__promote *promote, struct look *ret_next)
 {
     const struct ftl__keys *keys = promote->options.keys;
     struct look retry = {.next = INFINITY}, schedule = {.next = INFINITY};
+    int status = promote_set(promote, "retry", &keys->retry, &retry);
+    if (status == 0 && !retry.held)
+        return FTL_EAGAIN;
+    if (status != 0 && status != FTL_EPROTO) /* a key of a wrong type is no reason to stop */
+        return status;
+    int second = promote_set(promote, "schedule", &keys->schedule, &schedule);
+    if (second != 0)
+        return second;
+    if (status != 0 || !schedule.held || retry.stuck || schedule.stuck)
+        return FTL_EAGAIN;
+    /* The clock of the later look: what has passed since the first one counts. */
+    *ret_next = schedule;
+    ret_next->next = retry.next < schedule.next ? retry.next : schedule.next;
+    return 0;
+}
+
+/* What went wrong, or is stuck, is tried again when a tick still calls it due; what was cut off, as
+ * soon as there is a connection. */
+static void look_at_sets(struct ftl__promote *promote)
+{
+    struct look next;
     promote->due_at = FTL_FOREVER;
     if (ftl__lease_id(promote->options.lease)[0] == '\0')
         return;
-    int status = promote_set(promote, "retry", &keys->retry, &retry);
-    if (status == 0 && !retry.held)
-        return;
-    if (status != 0 && status != FTL_EPROTO) /* a key of a wrong type is no reason to stop */
-        return;
-    if (promote_set(promote, "schedule", &keys->schedule, &schedule) != 0 || !schedule.held ||
-        status != 0 || retry.stuck || schedule.stuck)
-        return;
-    /* The clock of the later look: what has passed since the first one counts. */
-    double next = retry.next < schedule.next ? retry.next : schedule.next;
-    promote->due_at = reached(next, schedule.now);
+    int status = promote_sets(promote, &next);
+    if (status == 0)
+        promote->due_at = reached(next.next, next.now);
+    else if (is_lost(status))
+        promote->due_at = ftl_now();
 }
 
 static void turn(struct ftl__promote *promote)
 {
-    if (promote->trim_due) {
-        promote->trim_due = false;
-        (void)trim_dead(promote, promote->now); /* what is left, the next tick tells */
-    }
+    if (promote->trim_due)
+        promote->trim_due = is_lost(trim_dead(promote, promote->now));
     if (promote->due_at <= ftl_now())
         look_at_sets(promote);
 }
@@ -347,7 +365,7 @@ static void *keep_promoting(void *arg)
         if (ftl__link_wait_up(promote->options.link, FTL_FOREVER) != 0)
             continue;
         turn(promote);
-        if (!promote->closing)
+        if (!promote->closing && !promote->trim_due)
             (void)ftl_notify_wait(promote->wake, promote->due_at);
     }
     return NULL;

@@ -12,13 +12,13 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import Fettled
-from load import FULL, Load, amount
+from fettled import Fettled, job
+from load import FULL, SHARD, SHARDS, Load, jid
 from probe import Probe
 from proxy import HURRY, Proxy
 from redisd import Redisd, available
 from tap import equal, limit, main
-from wait import RELAXED, Timeout, deadline
+from wait import RELAXED, Timeout, deadline, until
 
 CONCURRENCY, DAEMONS = 4, 6
 LONGEST = 10000 if FULL else 512  # bytes; what is longer repeats itself
@@ -100,6 +100,10 @@ class Crew:
         self._client.call("DEL", "process_cleanup", "processes")
         self._client.call("SADD", "processes", "gone:1:0")
 
+    def _bury(self):
+        """What is to be trimmed."""
+        self._client.call("ZADD", "dead", 1, job("Old", jid=jid(0)))
+
     def stir(self, wanted):
         """Somebody goes in some way; mostly in one that leads to what is wanted."""
         self._reap()
@@ -107,6 +111,8 @@ class Crew:
             self._fence()
         if self._random.random() < (0.2 if wanted & PRUNING else 0.01):
             self._prune()
+        if "trim" in wanted and self._random.random() < 0.2:
+            self._bury()
         daemon = self._random.choice(self._daemons)
         if daemon in self._stopping:
             return
@@ -145,6 +151,11 @@ def stir_until(crew, load, left, seconds):
     crew.calm()
 
 
+def settle(redisd, load):
+    load.settle()
+    until(lambda: redisd.client.call("ZCOUNT", "dead", 0, 9) == 0, what="the old to be trimmed")
+
+
 def uncut(report):
     """Of what the daemon uses: not seen, or not cut through."""
     def done(name):
@@ -157,16 +168,17 @@ def uncut(report):
 
 @limit(36000 if FULL else 300)
 def test_every_offset(t):
-    """Each seventh byte of each command and each reply, the first chosen by the seed; or each."""
+    """Each seventh byte of each command and each reply, the first chosen by the seed; or each, of
+    which a shard takes every so many."""
     redisd, proxy, load, crew = stage(t, 200000)
-    step = amount(7, 1)
-    proxy.order("cut %d %d %d" % (t.random.randrange(step), step, LONGEST))
+    first, step = (SHARD, SHARDS) if FULL else (t.random.randrange(7), 7)
+    proxy.order("cut %d %d %d" % (first, step, LONGEST))
     with load.pushing(rate=500):
         stir_until(crew, load, lambda: uncut(proxy.report()), 18000 if FULL else 300)
     report = proxy.order("pass")
     t.note("%d cuts, %d lapses" % (report.cuts, crew.lapses))
     equal(sorted(set(report.kinds) - USED), [], "commands that the list lacks")
-    load.settle()
+    settle(redisd, load)
     load.check(repeats=crew.lapses * CONCURRENCY, dead=crew.lapses)
 
 
@@ -184,7 +196,7 @@ def test_every_error(t):
             stir_until(crew, load, unanswered, 60)
             t.note("%.1f s: %s" % (time.monotonic() - start, error[:20]))
     t.note("%d errors, %d lapses" % (proxy.order("pass").answers, crew.lapses))
-    load.settle()
+    settle(redisd, load)
     load.check(repeats=crew.lapses * CONCURRENCY, dead=crew.lapses)
 
 

@@ -23,11 +23,15 @@ from resp import RedisError
 from wait import RELAXED, Timeout, in_time, until
 
 FULL = bool(os.environ.get("FTL_FAULT_FULL"))
+SHARD, SHARDS = map(int, os.environ.get("FTL_SHARD", "0/1").split("/"))
 
 
 def amount(check, full):
-    """How often a fault is tried: in `make check` (less under sanitizers), or in full."""
-    return full if FULL else max(1, check // 10) if RELAXED else check
+    """How often a fault is tried: in `make check` (less under sanitizers), or in full, of which a
+    shard does its part."""
+    if FULL:
+        return (full + SHARDS - 1) // SHARDS
+    return max(1, check // 10) if RELAXED else check
 
 
 def jid(i):
