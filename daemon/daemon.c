@@ -73,6 +73,7 @@ static void serve_dump(struct ftl__daemon *daemon)
     daemon->dump_due = false;
     ftl__dump(daemon->control, "control");
     ftl__dump(daemon->jobs, "jobs");
+    ftl__faults_log(&daemon->faults);
 }
 
 /* False: told to stop before, or Redis may lose jobs and must not. */
@@ -184,8 +185,21 @@ static void on_panic(void *arg, const char *task_name, const struct ftl_panic *p
     size_t size = ftl_panic_format(panic, backtrace, sizeof backtrace);
 
     (void)arg;
-    ftl__log(FTL__EV_TASK_PANIC, FTL__STR("task", task_name), FTL__STR("reason", panic->message),
-             FTL__BYTES("backtrace", backtrace, size));
+    if (panic->fault != NULL)
+        ftl__log(FTL__EV_TASK_FAULT, FTL__STR("task", task_name), FTL__STR("fault", panic->fault),
+                 FTL__BOOL("tainted", panic->tainted), FTL__STR("reason", panic->message),
+                 FTL__BYTES("backtrace", backtrace, size));
+    else
+        ftl__log(FTL__EV_TASK_PANIC, FTL__STR("task", task_name),
+                 FTL__STR("reason", panic->message), FTL__BYTES("backtrace", backtrace, size));
+}
+
+/* On a worker of the jobs runtime, perhaps one whose allocator is damaged. */
+static void on_fault(void *arg, const struct ftl_fault *fault)
+{
+    struct ftl__daemon *daemon = arg;
+
+    ftl__faults_count(&daemon->faults, fault->class);
 }
 
 static void on_unguarded(void *arg)
@@ -234,6 +248,8 @@ static int start_runtimes(struct ftl__daemon *daemon)
     options.serial = false;
     options.workers = daemon->config->workers;
     options.on_stall = on_stall;
+    options.containment = FTL_CONTAIN_CLEAN;
+    options.on_fault = on_fault;
     options.hook_arg = daemon;
     size_jobs(&options, daemon->config->concurrency);
     if (code == 0)

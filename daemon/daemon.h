@@ -10,6 +10,7 @@
 #include "daemon/delegation.h"
 #include "daemon/dev.h"
 #include "daemon/durability.h"
+#include "daemon/faults.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/promote.h"
@@ -32,6 +33,7 @@ struct ftl__daemon {
     /* In the order in which they are opened. */
     struct ftl__clock clock;
     struct ftl__cancels cancels;
+    struct ftl__faults faults;     /* of `jobs` */
     struct ftl__ledger ledger;
     struct ftl__slots slots;
     struct ftl__queues queues;

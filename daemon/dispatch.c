@@ -309,8 +309,10 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
 {
     bool done = outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_DONE;
 
-    if (outcome->kind == FTL_PANICKED)
-        ftl__report_panic(slot, outcome->panic);
+    if (outcome->kind == FTL_PANICKED && outcome->panic->fault != NULL)
+        dispatch->options.on_fault(dispatch->options.arg, &slot->run, outcome->panic);
+    else if (outcome->kind == FTL_PANICKED)
+        ftl__report_panic(&slot->run, outcome->panic);
     /* An operator's wish counts however the run has failed since. */
     if ((slot->cancelled && !done) ||
         (outcome->kind == FTL_CANCELLED && !slot->timed_out && dispatch->aborting)) {

@@ -26,6 +26,9 @@ struct ftl__dispatch_options {
     uint32_t concurrency;
     size_t max_payload;
 
+    /* A run of this class has faulted in a task: panic->fault says how (runtime/runtime.h). Must not
+     * wait. */
+    void (*on_fault)(void *arg, const struct ftl_run *run, const struct ftl_panic *panic);
     void (*on_free)(void *arg); /* runs have ended: there may be room for a claim; must not wait */
     void *arg;
 };

@@ -158,6 +158,7 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     leave(daemon, end, &left);
     exit_code = daemon->refused[0] != '\0' ? FTL__EXIT_CONFIG : FTL__EXIT_OK;
     exit_code = left > 0 ? FTL__EXIT_LEFT : exit_code;
+    ftl__faults_log(&daemon->faults);
     report_stopped(daemon, exit_code, left, began);
     return exit_code;
 }

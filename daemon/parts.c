@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "daemon/log.h"
+#include "daemon/report.h"
 #include "daemon/tick.h"
 
 #define DURABILITY_TIMEOUT (5 * FTL_S)
@@ -122,6 +123,13 @@ static void on_cancels(void *arg)
 
     if (daemon->dispatch != NULL)
         ftl__dispatch_cancel(daemon->dispatch);
+}
+
+/* What becomes of a class whose runs fault is decided from here. */
+static void on_run_fault(void *arg, const struct ftl_run *run, const struct ftl_panic *panic)
+{
+    (void)arg;
+    ftl__report_fault(run, panic);
 }
 
 static void on_work(void *arg)
@@ -339,6 +347,7 @@ static int open_way_out(struct ftl__daemon *daemon)
         .registry = daemon->registry,
         .concurrency = daemon->config->concurrency,
         .max_payload = daemon->config->max_payload,
+        .on_fault = on_run_fault,
         .on_free = wake_claim,
         .arg = daemon,
     };

@@ -54,14 +54,25 @@ void ftl__report_done(const struct ftl__slot *slot)
                  FTL__REAL("duration_ms", duration_ms(slot)));
 }
 
-void ftl__report_panic(const struct ftl__slot *slot, const struct ftl_panic *panic)
+void ftl__report_panic(const struct ftl_run *run, const struct ftl_panic *panic)
 {
     char backtrace[BACKTRACE_SIZE];
     size_t size = ftl_panic_format(panic, backtrace, sizeof backtrace);
 
     ftl__log(FTL__EV_TASK_PANIC, FTL__STR("task", "run"), FTL__STR("reason", panic->message),
-             FTL__STR("jid", or_null(slot->run.jid)), FTL__STR("class", slot->run.class),
-             FTL__UINT("token", slot->run.token), FTL__BYTES("backtrace", backtrace, size));
+             FTL__STR("jid", or_null(run->jid)), FTL__STR("class", run->class),
+             FTL__UINT("token", run->token), FTL__BYTES("backtrace", backtrace, size));
+}
+
+void ftl__report_fault(const struct ftl_run *run, const struct ftl_panic *panic)
+{
+    char backtrace[BACKTRACE_SIZE];
+    size_t size = ftl_panic_format(panic, backtrace, sizeof backtrace);
+
+    ftl__log(FTL__EV_TASK_FAULT, FTL__STR("task", "run"), FTL__STR("fault", panic->fault),
+             FTL__BOOL("tainted", panic->tainted), FTL__STR("reason", panic->message),
+             FTL__STR("jid", or_null(run->jid)), FTL__STR("class", run->class),
+             FTL__UINT("token", run->token), FTL__BYTES("backtrace", backtrace, size));
 }
 
 void ftl__report_stuck(const struct ftl__slot *slot, int64_t now)

@@ -13,7 +13,8 @@
 /* Control runtime. */
 void ftl__report_started(const struct ftl__slot *slot);
 void ftl__report_done(const struct ftl__slot *slot);
-void ftl__report_panic(const struct ftl__slot *slot, const struct ftl_panic *panic);
+void ftl__report_panic(const struct ftl_run *run, const struct ftl_panic *panic);
+void ftl__report_fault(const struct ftl_run *run, const struct ftl_panic *panic);
 /* A task that keeps its worker; `slot` NULL: it is no run, or not known. */
 struct ftl_stall;
 void ftl__report_stalled(const struct ftl__slot *slot, const struct ftl_stall *stall);

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "jobs/handler.h"
+#include "runtime/fault.h"
 
 struct native {
     struct ftl__handler base;
@@ -209,6 +210,7 @@ static int load(const char *file, const struct ftl_module **ret_module, const st
     }
     rc = check_table(module, file, error);
     if (rc == 0) {
+        ftl__fault_own(module); /* a fault in it is its own, and not a library's */
         *ret_module = module;
     }
     return rc;

@@ -338,12 +338,9 @@ static void keep_backtrace(struct ftl_run *run, const char *text)
 void ftl__run_panicked(struct ftl_run *run, const struct ftl_panic *panic)
 {
     const size_t text_size = 16384;
-    const char *signal = panic->signal != 0 ? sigabbrev_np(panic->signal) : NULL;
-    char error_class[32] = "Panic", *text;
+    const char *error_class = panic->fault != NULL ? panic->fault : "Panic";
+    char *text;
 
-    if (signal != NULL) {
-        (void)snprintf(error_class, sizeof(error_class), "SIG%s", signal);
-    }
     (void)ftl__run_failed(run, error_class, panic->message, strlen(panic->message));
     text = malloc(text_size);
     if (text == NULL) {

@@ -70,7 +70,7 @@ int ftl__run_failed(struct ftl_run *run, const char *error_class, const char *me
  * it has said besides. A run that wants to be run later keeps that. */
 void ftl__run_timed_out(struct ftl_run *run);
 
-/* Takes a panic's message and backtrace as the failure: class "Panic" (or the signal's name). */
+/* Takes a panic's message and backtrace as the failure: class "Panic", or that of a fault. */
 void ftl__run_panicked(struct ftl_run *run, const struct ftl_panic *panic);
 
 /* Frees what the run owns (bytes, texts, args, backtrace, handler reference), not the struct. */

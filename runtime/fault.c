@@ -37,8 +37,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <fettle/time.h>
-
 #include "runtime/context.h"
 #include "runtime/worker.h"
 
@@ -51,9 +49,8 @@
 enum {
     OWNED_MAX = 256,
     AT_THE_GUARD = 256, /* bytes above it at which a stack pointer has reached it: a red zone */
-    LOOK_AT_CLOCK = 1024, /* steps */
+    STEPS_MAX = 1000000, /* some seconds of processor time; snprintf has some thousands */
 };
-#define STEPPING_MAX FTL_S
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
 enum { SIGNALS = sizeof signals / sizeof signals[0] };
@@ -176,7 +173,6 @@ static bool lead_out(struct ftl__worker *worker, void *ucontext)
         return land(worker, ucontext, true);
     fault->stage = FTL__FAULT_STEPPING;
     fault->steps = 0;
-    fault->give_up = ftl_deadline(STEPPING_MAX);
     return true;
 }
 
@@ -188,9 +184,14 @@ static bool step(struct ftl__worker *worker, void *ucontext)
     const char *sp = ftl__context_sp(ucontext);
     if (sp > stack->top || sp < ftl__stack_floor(stack))
         return false; /* the runtime has switched: the overflow was in it */
-    if (is_handler(fault->strand->task, object_of(ftl__context_pc(ucontext))))
+    if (is_handler(fault->strand->task, object_of(ftl__context_pc(ucontext)))) {
+        /* The place stays; who has called is told better from here. */
+        fault->frame_count = 1 + (uint32_t)ftl__context_frames_interrupted(
+                                     ucontext, stack->low, stack->top, fault->frames + 1,
+                                     FTL_PANIC_FRAMES - 1);
         return land(worker, ucontext, false);
-    if (++fault->steps % LOOK_AT_CLOCK == 0 && ftl_now() >= fault->give_up)
+    }
+    if (++fault->steps >= STEPS_MAX)
         return land(worker, ucontext, true);
     return ftl__context_step(ucontext);
 }
@@ -331,7 +332,14 @@ void ftl__fault_tell(const struct ftl_task *task, const char *class, bool tainte
         runtime->on_fault(runtime->hook_arg, &fault);
 }
 
-/* ---- damage that is found by a call ---- */
+/* ---- what is found, or done, by a call ---- */
+
+bool ftl__fault_contains(void)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    return worker && worker->runtime->containment != FTL_CONTAIN_NOTHING &&
+           ftl__worker_strand(worker);
+}
 
 void ftl__fault_damaged(const char *class)
 {

@@ -30,8 +30,7 @@ struct ftl__fault {
     bool overflow, tainted;
     const char *class;
     const void *address, *sp; /* the memory it touched; its stack pointer */
-    int64_t give_up;          /* ns: until when it is led out */
-    uint32_t steps;
+    uint32_t steps; /* by which it was led out so far */
     uint32_t frame_count;
     void *frames[FTL_PANIC_FRAMES];
     struct ftl_panic *spare; /* for a fault after which the allocator is not to be trusted */
@@ -54,6 +53,9 @@ bool ftl__fault_is_ours(const void *function);
 /* Counts it and tells the hook. */
 void ftl__fault_tell(const struct ftl_task *task, const char *class, bool tainted,
                      const struct ftl_panic *panic);
+
+/* The caller is a task of a runtime that contains faults. */
+bool ftl__fault_contains(void);
 
 /* Ends the calling task as a panic does, with a class of its own, and tells on_fault: of calls that
  * would end the process. The message is that of the panic. */

@@ -99,11 +99,12 @@ void ftl_outcome_clear(struct ftl_outcome *outcome)
     memset(outcome, 0, sizeof *outcome);
 }
 
-static int format_frame(char *buf, size_t size, uint32_t index, void *frame)
+/* A return address is one past the call, which may be the next function's first byte: `place` has
+ * the call. */
+static int format_frame(char *buf, size_t size, uint32_t index, void *frame, void *place)
 {
     Dl_info info;
-    /* A return address is one past the call, which may be the next function's first byte. */
-    if (!dladdr((char *)frame - 1, &info) || !info.dli_fname)
+    if (!dladdr(place, &info) || !info.dli_fname)
         return snprintf(buf, size, "#%u %p\n", index, frame);
     if (!info.dli_sname)
         return snprintf(buf, size, "#%u %p +0x%zx (%s)\n", index, frame,
@@ -119,7 +120,9 @@ size_t ftl_panic_format(const struct ftl_panic *panic, char *buf, size_t size)
         return 0;
     buf[0] = '\0';
     for (uint32_t i = 0; i < panic->frame_count; i++) {
-        int n = format_frame(buf + used, size - used, i, panic->frames[i]);
+        void *frame = panic->frames[i];
+        bool fault = i == 0 && panic->signal != 0;
+        int n = format_frame(buf + used, size - used, i, frame, (char *)frame - !fault);
         if (n < 0 || (size_t)n >= size - used)
             break; /* whole lines only */
         used += (size_t)n;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Jobs that go wrong on purpose, each in the way that its name says, to try what becomes of the
- * others. Not for production. Faults of the hardware end the process today, and the daemon's lease
- * gives its jobs to another one. */
+ * others. Not for production. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

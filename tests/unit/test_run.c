@@ -301,7 +301,7 @@ END_TEST
 START_TEST(a_fault_is_named_after_its_signal)
 {
     struct ftl_run run = {.bytes = NULL};
-    const struct ftl_panic panic = {.signal = SIGFPE, .message = "fault"};
+    const struct ftl_panic panic = {.signal = SIGFPE, .fault = "SIGFPE", .message = "fault"};
     ftl__run_panicked(&run, &panic);
     ck_assert_str_eq(run.failure.error_class, "SIGFPE");
     ftl__run_clear(&run);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Faults that were contained in tasks of the jobs runtime, counted by class. */
+#ifndef FETTLE_DAEMON_FAULTS_H
+#define FETTLE_DAEMON_FAULTS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FTL__FAULT_CLASSES = 9 };
+
+/* Zeroed = none. */
+struct ftl__faults {
+    _Atomic uint64_t count[FTL__FAULT_CLASSES];
+};
+
+/* One more of this class (runtime/runtime.h, interpose.c). Any thread, a tainted one as well. */
+void ftl__faults_count(struct ftl__faults *faults, const char *class);
+/* Logs how many of each there have been, if there were any. */
+void ftl__faults_log(const struct ftl__faults *faults);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. A module for tests: ways to crash that examples/modules/faults.c does not have. Each counts
+ * nothing and frees nothing.
+ *
+ *     Snprintf, Qsort, Malloc [step]   a recursion of `step` bytes a level that overflows its stack,
+ *                                      mostly inside of that function of libc
+ *     Assert                           a failed assert() of <assert.h>
+ *     Smash                            writes over the end of an array on its stack
+ *     Detached                         spawns a task that divides by zero, and succeeds
+ *     ForkExit                         forks a child that calls exit(3), and succeeds if that is how
+ *                                      the child ends */
+#undef NDEBUG
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fettle/module.h>
+
+static volatile size_t sink;
+
+/* ---- overflows --------------------------------------------------------------------------- */
+
+static void call_snprintf(void)
+{
+    char text[64];
+    sink = (size_t)snprintf(text, sizeof text, "%s %d %g %p", "text", 17, 3.25, (void *)text);
+}
+
+static int compare(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+static void call_qsort(void)
+{
+    int numbers[] = {5, 4, 9, 1, 0, 3, 7, 2, 8, 6};
+    qsort(numbers, sizeof numbers / sizeof *numbers, sizeof *numbers, compare);
+}
+
+static void call_malloc(void)
+{
+    static size_t size = 1; /* a race that does no harm */
+    void *volatile block = malloc((size += 37) % 5000);
+    free(block);
+}
+
+static size_t descend(void (*call)(void), size_t step, size_t depth)
+{
+    volatile char *frame = __builtin_alloca(step);
+    frame[0] = (char)depth;
+    call();
+    if (sink == SIZE_MAX)
+        return depth;
+    return descend(call, step, depth + 1) + (size_t)frame[0];
+}
+
+static int overflow_by(struct ftl_run *run, void (*call)(void))
+{
+    json_int_t step = 64;
+    (void)json_unpack(ftl_run_args(run), "[I]", &step);
+    sink = descend(call, (size_t)step, 1);
+    return 0;
+}
+
+static int overflow_in_snprintf(struct ftl_run *run)
+{
+    return overflow_by(run, call_snprintf);
+}
+
+static int overflow_in_qsort(struct ftl_run *run)
+{
+    return overflow_by(run, call_qsort);
+}
+
+static int overflow_in_malloc(struct ftl_run *run)
+{
+    return overflow_by(run, call_malloc);
+}
+
+/* ---- calls ------------------------------------------------------------------------------- */
+
+static int fail_assert(struct ftl_run *run)
+{
+    assert(run == NULL);
+    return 0;
+}
+
+/* The compiler must not see how much is written. */
+static int smash(struct ftl_run *run)
+{
+    char array[8];
+    volatile size_t size = 64;
+    (void)run;
+    for (size_t i = 0; i < size; i++)
+        ((volatile char *)array)[i] = 1;
+    sink = (size_t)array[0];
+    return 0;
+}
+
+static void *divide(void *arg)
+{
+    volatile int one = 1, zero = 0;
+    sink = (size_t)(one / zero);
+    return arg;
+}
+
+static int detach(struct ftl_run *run)
+{
+    const struct ftl_spawn_options options = {.name = "detached"};
+    return ftl_spawn(ftl_runtime_current(), divide, NULL, &options, NULL) == 0
+               ? 0
+               : ftl_run_fail(run, "SpawnError", "no task");
+}
+
+static int fork_and_exit(struct ftl_run *run)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        exit(3);
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ||
+        WEXITSTATUS(status) != 3)
+        return ftl_run_fail(run, "ChildError", "status %x", (unsigned)status);
+    return 0;
+}
+
+FTL_MODULE("crash", {"Snprintf", overflow_in_snprintf}, {"Qsort", overflow_in_qsort},
+           {"Malloc", overflow_in_malloc}, {"Assert", fail_assert}, {"Smash", smash},
+           {"Detached", detach}, {"ForkExit", fork_and_exit});
