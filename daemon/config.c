@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "daemon/address.h"
+#include "daemon/handler_keys.h"
 #include "daemon/settings.h"
 #include "daemon/source.h"
 #include "jobs/retry.h"
@@ -43,13 +44,10 @@ struct draft {
 
 static int check_queue(const struct ftl__settings *settings, const config_setting_t *at,
                        void *record);
-static int check_handler(const struct ftl__settings *settings, const config_setting_t *at,
-                         void *record);
 
 static const char *const orders[] = {"strict", "weighted", NULL};
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
 static const char *const formats[] = {"auto", "logfmt", "json", "journal", NULL};
-static const char *const blocking[] = {"auto", NULL}; /* besides false and true */
 static const char *const log_jobs[] = {"none", "failures", "all", NULL};
 
 #define MEMBER(type, member) .offset = offsetof(struct type, member)
@@ -86,35 +84,6 @@ static const struct ftl__key queue_keys[] = {
     {.name = NULL},
 };
 
-static const struct ftl__key handler_keys[] = {
-    {"class", FTL__KEY_TEXT, MEMBER(ftl__handler_config, class), .min = 1, .max = FTL__CLASS_MAX},
-    {"module", FTL__KEY_TEXT, MEMBER(ftl__handler_config, module), .min = 1, .max = 4095},
-    {"command", FTL__KEY_TEXTS, MEMBER(ftl__handler_config, command), .min = 1, .max = 256},
-    {"env", FTL__KEY_TEXTS, MEMBER(ftl__handler_config, env), .min = 0, .max = 256},
-    {"cwd", FTL__KEY_TEXT, MEMBER(ftl__handler_config, cwd), .min = 1, .max = 4095},
-    {"dead_exit", FTL__KEY_CODES, MEMBER(ftl__handler_config, dead_exit), .min = 1, .max = 255,
-     COUNT(ftl__handler_config, dead_exit_count)},
-    {"timeout", FTL__KEY_SECONDS, MEMBER(ftl__handler_config, timeout), .min = 0, .max = 365 * DAY},
-    {"kill_after", FTL__KEY_SECONDS, MEMBER(ftl__handler_config, kill_after), .min = 0,
-     .max = 3600},
-    {"concurrency", FTL__KEY_UINT, MEMBER(ftl__handler_config, concurrency), .min = 0,
-     .max = 65536},
-    {"stack_size", FTL__KEY_SIZE, MEMBER(ftl__handler_config, stack_size), .min = 16384,
-     .max = 1 << 30},
-    {"blocking", FTL__KEY_BOOL_OR_WORD, MEMBER(ftl__handler_config, blocking), .words = blocking},
-    {"memory", FTL__KEY_SIZE, MEMBER(ftl__handler_config, limits.memory), .min = 1 << 20,
-     .max = 1e15},
-    {"cpu_seconds", FTL__KEY_SIZE, MEMBER(ftl__handler_config, limits.cpu_seconds), .min = 1,
-     .max = 365 * DAY},
-    {"files", FTL__KEY_SIZE, MEMBER(ftl__handler_config, limits.files), .min = 8, .max = 1 << 30},
-    {"nice", FTL__KEY_UINT, MEMBER(ftl__handler_config, limits.nice), .min = 0, .max = 19},
-    {"worker", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
-    {"processes", FTL__KEY_REFUSED, .why = "persistent workers are not supported yet"},
-    {"url", FTL__KEY_REFUSED, .why = "HTTP handlers are not supported yet"},
-    {"isolation", FTL__KEY_REFUSED, .why = "isolation is not supported yet"},
-    {.name = NULL},
-};
-
 static const struct ftl__key dead_keys[] = {
     {"max_jobs", FTL__KEY_UINT, MEMBER(ftl__config, dead_max_jobs), .min = 0, .max = UINT32_MAX},
     {"max_age", FTL__KEY_SECONDS, MEMBER(ftl__config, dead_max_age), .min = 0, .max = 36500 * DAY},
@@ -129,9 +98,6 @@ static const struct ftl__key log_keys[] = {
 };
 
 static const struct ftl__queue_config new_queue = {.weight = 1};
-static const struct ftl__handler_config new_handler = {.kill_after = 5,
-                                                       .blocking = FTL__BLOCKING_AUTO};
-
 static const struct ftl__key config_keys[] = {
     {"redis", FTL__KEY_GROUP, .keys = redis_keys},
     {"require_durable", FTL__KEY_BOOL, MEMBER(ftl__config, require_durable)},
@@ -145,9 +111,9 @@ static const struct ftl__key config_keys[] = {
     {"module_path", FTL__KEY_TEXTS, MEMBER(ftl__config, module_path), .min = 0, .max = 64,
      COUNT(ftl__config, module_path_count)},
     {"handlers", FTL__KEY_LIST, MEMBER(ftl__config, handlers), .max = 1024,
-     COUNT(ftl__config, handler_count), .keys = handler_keys,
-     .record_size = sizeof(struct ftl__handler_config), .defaults = &new_handler,
-     .check = check_handler},
+     COUNT(ftl__config, handler_count), .keys = ftl__handler_keys,
+     .record_size = sizeof(struct ftl__handler_config), .defaults = &ftl__handler_defaults,
+     .check = ftl__handler_check},
     {"shutdown_timeout", FTL__KEY_SECONDS, MEMBER(ftl__config, shutdown_timeout), .min = 0,
      .max = 7 * DAY},
     {"lease_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, lease_ttl), .min = 1, .max = 3600},
@@ -171,7 +137,7 @@ static const struct ftl__config defaults = {
     .log_jobs = FTL__LOG_JOBS_FAILURES,
 };
 
-/* ---- one queue, one handler --------------------------------------------------------------- */
+/* ---- one queue ---------------------------------------------------------------------------- */
 
 static int check_queue(const struct ftl__settings *settings, const config_setting_t *at,
                        void *record)
@@ -185,100 +151,6 @@ static int check_queue(const struct ftl__settings *settings, const config_settin
                                   "\"%s\" is no queue name: [A-Za-z0-9_:.-], at most %d",
                                   queue->name, FTL__QUEUE_MAX);
     return 0;
-}
-
-/* Keys that the other type of handler has. */
-static int check_effect(const struct ftl__settings *settings, const config_setting_t *at,
-                        enum ftl__handler_type type)
-{
-    static const char *const of_commands[] = {"env",    "cwd",         "dead_exit",
-                                              "memory", "cpu_seconds", "files",
-                                              "nice",   NULL};
-    static const char *const of_modules[] = {"stack_size", "blocking", NULL};
-    bool module = type == FTL__HANDLER_MODULE;
-    const char *const *name = module ? of_commands : of_modules;
-    for (; *name != NULL; name++) {
-        const config_setting_t *setting = config_setting_get_member(at, *name);
-        if (setting != NULL)
-            return ftl__settings_fail(settings, setting, "has no effect on a %s",
-                                      module ? "module" : "command");
-    }
-    return 0;
-}
-
-static bool environment_name(const char *text, size_t size)
-{
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
-    return size > 0 && strspn(text, letters) == size && (text[0] < '0' || text[0] > '9');
-}
-
-static int check_env(const struct ftl__settings *settings, const config_setting_t *at,
-                     char *const *env)
-{
-    for (unsigned i = 0; env[i] != NULL; i++) {
-        const config_setting_t *element = config_setting_get_elem(at, i);
-        size_t size = strcspn(env[i], "=");
-        if (env[i][size] != '=' || !environment_name(env[i], size))
-            return ftl__settings_fail(settings, element, "must be \"NAME=value\"");
-        if (strncmp(env[i], "FETTLE_", 7) == 0)
-            return ftl__settings_fail(settings, element, "names with FETTLE_ are fettled's own");
-        for (unsigned j = 0; j < i; j++)
-            if (strncmp(env[i], env[j], size + 1) == 0)
-                return ftl__settings_fail(settings, element, "%.*s is set twice", (int)size,
-                                          env[i]);
-    }
-    return 0;
-}
-
-/* What a command has where nothing is said. */
-static int complete_command(const struct ftl__settings *settings,
-                            struct ftl__handler_config *handler)
-{
-    if (handler->env == NULL)
-        handler->env = calloc(1, sizeof(*handler->env));
-    if (handler->dead_exit == NULL && (handler->dead_exit = malloc(sizeof(int))) != NULL) {
-        handler->dead_exit[0] = 65;
-        handler->dead_exit_count = 1;
-    }
-    return handler->env != NULL && handler->dead_exit != NULL ? 0
-                                                              : ftl__settings_no_memory(settings);
-}
-
-static int check_command(const struct ftl__settings *settings, const config_setting_t *at,
-                         struct ftl__handler_config *handler)
-{
-    int rc = complete_command(settings, handler);
-    if (rc != 0)
-        return rc;
-    if (handler->command[0][0] == '\0')
-        return ftl__settings_fail(settings, config_setting_get_member(at, "command"),
-                                  "the program's name is empty");
-    if (handler->cwd != NULL && handler->cwd[0] != '/')
-        return ftl__settings_fail(settings, config_setting_get_member(at, "cwd"),
-                                  "must be an absolute path");
-    for (size_t i = 0; i < handler->dead_exit_count; i++)
-        if (handler->dead_exit[i] == 75)
-            return ftl__settings_fail(settings, config_setting_get_member(at, "dead_exit"),
-                                      "75 means \"later\" and cannot mean \"never again\"");
-    return check_env(settings, config_setting_get_member(at, "env"), handler->env);
-}
-
-static int check_handler(const struct ftl__settings *settings, const config_setting_t *at,
-                         void *record)
-{
-    struct ftl__handler_config *handler = record;
-    handler->line = config_setting_source_line(at);
-    if (handler->class == NULL)
-        return ftl__settings_fail(settings, at, "needs a class");
-    if (handler->module == NULL && handler->command == NULL)
-        return ftl__settings_fail(settings, at, "needs a module or a command");
-    if (handler->module != NULL && handler->command != NULL)
-        return ftl__settings_fail(settings, at, "has a module and a command: one of them runs it");
-    handler->type = handler->module != NULL ? FTL__HANDLER_MODULE : FTL__HANDLER_COMMAND;
-    int rc = check_effect(settings, at, handler->type);
-    if (rc == 0 && handler->type == FTL__HANDLER_COMMAND)
-        rc = check_command(settings, at, handler);
-    return rc;
 }
 
 /* ---- the whole --------------------------------------------------------------------------- */
@@ -303,12 +175,12 @@ static int check_queues(const struct ftl__settings *settings, const config_setti
     return 0;
 }
 
-/* A command takes every class that its pattern matches. (A module leaves those it does not have to
- * the handlers behind it.) */
+/* All but a module take every class that their pattern matches. (A module leaves those it does not
+ * have to the handlers behind it.) */
 static bool takes_all_of(const struct ftl__handler_config *first,
                          const struct ftl__handler_config *later)
 {
-    if (first->type != FTL__HANDLER_COMMAND)
+    if (first->type == FTL__HANDLER_MODULE)
         return false;
     if (strcmp(first->class, "*") == 0 || strcmp(first->class, later->class) == 0)
         return true;

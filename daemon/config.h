@@ -49,21 +49,24 @@ struct ftl__queue_config {
     unsigned line;
 };
 
-enum ftl__handler_type { FTL__HANDLER_MODULE, FTL__HANDLER_COMMAND };
+enum ftl__handler_type { FTL__HANDLER_MODULE, FTL__HANDLER_COMMAND, FTL__HANDLER_WORKER };
 
 struct ftl__handler_config {
     enum ftl__handler_type type;
     char *class;
     char *module;            /* MODULE */
     char **command;          /* COMMAND: argv, NULL-terminated */
-    char **env;              /* "NAME=value", NULL-terminated; never NULL for COMMAND */
+    char **worker;           /* WORKER: argv, NULL-terminated */
+    uint32_t processes;      /* WORKER; default 1 */
+    double start_timeout;    /* WORKER; default 30 */
+    char **env;              /* "NAME=value", NULL-terminated; never NULL for COMMAND and WORKER */
     char *cwd;               /* or NULL */
     int *dead_exit;          /* default { 65 } */
     size_t dead_exit_count;
     double timeout;          /* 0 = none */
     double kill_after;       /* after the timeout; default 5 */
     uint32_t concurrency;    /* 0 = none */
-    struct ftl_process_limits limits; /* COMMAND */
+    struct ftl_process_limits limits; /* COMMAND, WORKER */
     size_t stack_size;       /* 0 = default */
     enum ftl__blocking blocking; /* MODULE; default FTL__BLOCKING_AUTO */
     unsigned line;           /* where it stands, for later errors */

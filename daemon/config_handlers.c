@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. The configured handlers made real: modules are loaded, commands and the directories they
+ * DESIGN. The configured handlers made real: modules are loaded, programs and the directories they
  * start in are looked for, and all of them stand in a registry in their order. What fails is an
  * error with the handler's line, so that --check-config finds it, and a reload leaves the old
  * registry as it is. A module that a failed attempt has loaded stays loaded: dlopen counts, and it
@@ -76,6 +76,39 @@ static int make_command(const struct ftl__handler_config *from,
     return ftl__command_new(settings, &command, ret, reason, size);
 }
 
+static int make_worker(const struct ftl__handler_config *from,
+                       const struct ftl__handler_settings *settings, struct ftl__handler **ret,
+                       char *reason, size_t size)
+{
+    const struct ftl__worker_settings worker = {
+        .argv = (const char *const *)from->worker,
+        .env = (const char *const *)from->env,
+        .cwd = from->cwd,
+        .limits = from->limits,
+        .processes = from->processes,
+        .start_timeout = from->start_timeout,
+    };
+    return ftl__workers_new(settings, &worker, ret, reason, size);
+}
+
+static int make(const struct ftl__config *config, const struct ftl__handler_config *from,
+                const struct ftl__handler_settings *settings, struct ftl__handler **ret,
+                const char **ret_key, char *reason, size_t size)
+{
+    switch (from->type) {
+    case FTL__HANDLER_MODULE:
+        *ret_key = "module";
+        return make_native(config, from, settings, ret, reason, size);
+    case FTL__HANDLER_COMMAND:
+        *ret_key = "command";
+        return make_command(from, settings, ret, reason, size);
+    case FTL__HANDLER_WORKER:
+        break;
+    }
+    *ret_key = "worker";
+    return make_worker(from, settings, ret, reason, size);
+}
+
 /* On an error *ret_key is the key that it is about. */
 static int add(const struct ftl__config *config, const struct ftl__handler_config *from,
                struct ftl__registry *registry, const char **ret_key, char *reason, size_t size)
@@ -95,10 +128,7 @@ static int add(const struct ftl__config *config, const struct ftl__handler_confi
     }
     if (check_limits(&from->limits, ret_key, reason, size) != 0)
         return FTL_EINVAL;
-    *ret_key = from->type == FTL__HANDLER_MODULE ? "module" : "command";
-    int rc = from->type == FTL__HANDLER_MODULE
-                 ? make_native(config, from, &settings, &handler, reason, size)
-                 : make_command(from, &settings, &handler, reason, size);
+    int rc = make(config, from, &settings, &handler, ret_key, reason, size);
     if (rc != 0)
         return rc;
     rc = ftl__registry_add(registry, handler);

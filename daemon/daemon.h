@@ -85,6 +85,9 @@ static inline unsigned ftl__daemon_blocking_max(uint32_t concurrency)
 int ftl__daemon_open_parts(struct ftl__daemon *daemon);
 void ftl__daemon_close_parts(struct ftl__daemon *daemon);
 
+/* Starts what the handlers of a registry have of their own. */
+int ftl__daemon_start_handlers(struct ftl__daemon *daemon, struct ftl__registry *registry);
+
 /* ---- reload.c -------------------------------------------------------------------------------- */
 
 /* Reads the configuration anew and puts it in force for what begins later, or logs why not. */

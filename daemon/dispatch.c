@@ -307,7 +307,8 @@ static void cut_off(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
 static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
                   const struct ftl_outcome *outcome)
 {
-    bool done = outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_DONE;
+    /* Also one that was aborted, and whose worker's answer was faster. */
+    bool done = outcome->kind != FTL_PANICKED && slot->run.verdict == FTL__VERDICT_DONE;
 
     if (outcome->kind == FTL_PANICKED && outcome->panic->fault != NULL)
         dispatch->options.on_fault(dispatch->options.arg, &slot->run, outcome->panic);
@@ -315,7 +316,7 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
         ftl__report_panic(&slot->run, outcome->panic);
     /* An operator's wish counts however the run has failed since. */
     if ((slot->cancelled && !done) ||
-        (outcome->kind == FTL_CANCELLED && !slot->timed_out && dispatch->aborting)) {
+        (outcome->kind == FTL_CANCELLED && !done && !slot->timed_out && dispatch->aborting)) {
         cut_off(dispatch, slot);
         return;
     }

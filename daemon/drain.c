@@ -5,7 +5,8 @@
  *   1. no more claims; nobody waits in BLMOVE any more; what claims on their way bring goes back;
  *      when all of them are answered, parked jobs do, which are older
  *   2. runs finish by themselves, until shutdown_timeout is over or a second signal comes
- *   3. those that have not are aborted; commands end their children in their own defers
+ *   3. those that have not are aborted; commands end their children in their own defers, processes
+ *      that stay are ended when they have no run any more, and are waited for at the end
  *   4. jobs of runs that have really stopped go back to the front of their queues, in their old
  *      order
  *   5. Redis is told of every end; then the lease is retired and the dashboard's records go
@@ -150,11 +151,13 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     await_claims(daemon, deadline);
     let_finish(daemon, deadline);
     end = earlier(ftl_now(), deadline) + TIME_TO_END;
+    ftl__registry_stop(daemon->registry);
     cut_off(daemon, end - TIME_TO_TELL);
     tell(daemon, end - TIME_TO_LEAVE);
     left = count_left(daemon);
     if (ftl__dispatch_running(daemon->dispatch) > 0)
         report_stuck(daemon);
+    ftl__registry_await(daemon->registry, end - TIME_TO_LEAVE);
     leave(daemon, end, &left);
     exit_code = daemon->refused[0] != '\0' ? FTL__EXIT_CONFIG : FTL__EXIT_OK;
     exit_code = left > 0 ? FTL__EXIT_LEFT : exit_code;

@@ -16,6 +16,7 @@
 #define FILES_MOST (1u << 20)    /* children inherit the limit, and some close all that it allows */
 #define FILES_OF_OURS 64         /* connections, drivers, modules, a child that is being started */
 #define FILES_OF_A_COMMAND 5     /* three pipes, a pidfd, and a cgroup if there are any */
+#define FILES_OF_A_WORKER 6      /* one pipe more */
 
 static int check(const struct ftl__options *options)
 {
@@ -57,13 +58,25 @@ static uint64_t most_commands(const struct ftl__config *config)
     return most < config->concurrency ? most : config->concurrency;
 }
 
+static uint64_t worker_processes(const struct ftl__config *config)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < config->handler_count; i++)
+        if (config->handlers[i].type == FTL__HANDLER_WORKER)
+            count += config->handlers[i].processes;
+    return count;
+}
+
 static void warn_of_files(const struct ftl__config *config)
 {
     uint64_t commands = most_commands(config);
-    uint64_t needed = FILES_OF_OURS + FILES_OF_A_COMMAND * commands;
+    uint64_t workers = worker_processes(config);
+    uint64_t needed =
+        FILES_OF_OURS + FILES_OF_A_COMMAND * commands + FILES_OF_A_WORKER * workers;
     struct rlimit limit;
 
-    if (commands > 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
+    if (commands + workers > 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
         ftl__log(FTL__EV_DAEMON_LIMITS, FTL__UINT("files", limit.rlim_cur),
                  FTL__UINT("needed", needed), FTL__UINT("commands", commands));
 }

@@ -239,6 +239,21 @@ static size_t roster_runs(void *arg, struct ftl__roster_run *ret_runs, size_t ma
     return listing.count;
 }
 
+/* ---- handlers -------------------------------------------------------------------------------- */
+
+int ftl__daemon_start_handlers(struct ftl__daemon *daemon, struct ftl__registry *registry)
+{
+    const struct ftl__handler_host host = {.runtime = daemon->jobs,
+                                           .on_worker = ftl__report_worker};
+
+    return ftl__registry_start(registry, &host);
+}
+
+static int open_handlers(struct ftl__daemon *daemon)
+{
+    return ftl__daemon_start_handlers(daemon, daemon->registry);
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int open_books(struct ftl__daemon *daemon)
@@ -415,7 +430,8 @@ static int open_company(struct ftl__daemon *daemon)
 int ftl__daemon_open_parts(struct ftl__daemon *daemon)
 {
     static int (*const steps[])(struct ftl__daemon *daemon) = {
-        open_books, open_outside, open_links, open_lease, open_way_out, open_way_in, open_company,
+        open_books, open_outside, open_handlers, open_links, open_lease, open_way_out, open_way_in,
+        open_company,
     };
     int code = 0;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. Everything that can fail comes first: the file, what may not change, the handlers, then
- * memory for queues and bounds. Only then is anything put in force, so that a refused reload leaves
+ * DESIGN. Everything that can fail comes first: the file, what may not change, the handlers and their
+ * processes (those of a handler that is the same stay), then memory for queues and bounds. Only then is anything put in force, so that a refused reload leaves
  * the old configuration as it was. Runs that have begun keep their handlers, which are counted
  * references. Loading a module takes the control thread for as long as its constructors do. */
 #include "daemon/daemon.h"
@@ -75,7 +75,10 @@ static int reload(struct ftl__daemon *daemon, char *error)
         code = ftl__config_handlers(config, &registry, error, ERROR_SIZE);
     if (code != 0)
         goto refused;
-    code = apply_bounds(daemon, config, registry);
+    ftl__registry_keep(registry, daemon->registry);
+    code = ftl__daemon_start_handlers(daemon, registry);
+    if (code == 0)
+        code = apply_bounds(daemon, config, registry);
     if (code != 0) {
         (void)apply_bounds(daemon, daemon->config, daemon->registry);
         snprintf(error, ERROR_SIZE, "%s", ftl_error_text(code));

@@ -204,6 +204,60 @@ void ftl__report_success_refused(const struct ftl__batch *batch, uint32_t index,
              FTL__UINT("token", batch->token + index), FTL__STR("reason", reason));
 }
 
+static void report_progress(const struct ftl__worker_event *event)
+{
+    struct ftl__field fields[8] = {JOB_FIELDS(event->run)};
+    size_t count = 5;
+
+    if (event->at >= 0)
+        fields[count++] = FTL__REAL("at", event->at);
+    if (event->total >= 0)
+        fields[count++] = FTL__REAL("total", event->total);
+    fields[count++] = FTL__STR("message", event->text);
+    ftl__log_fields(FTL__EV_JOB_PROGRESS, fields, count);
+}
+
+#define WORKER_FIELDS(event) FTL__STR("handler", (event)->name), FTL__INT("pid", (event)->pid)
+
+void ftl__report_worker(void *arg, const struct ftl__worker_event *event)
+{
+    (void)arg;
+    switch (event->kind) {
+    case FTL__WORKER_UP:
+        ftl__log(FTL__EV_WORKER_READY, WORKER_FIELDS(event), FTL__UINT("runs", event->runs),
+                 FTL__REAL("duration_ms", (double)event->time / 1e6));
+        break;
+    case FTL__WORKER_STOPPED:
+        ftl__log(FTL__EV_WORKER_STOPPED, WORKER_FIELDS(event), FTL__STR("reason", event->text));
+        break;
+    case FTL__WORKER_DIED:
+        ftl__log(FTL__EV_WORKER_DIED, WORKER_FIELDS(event), FTL__STR("reason", event->text),
+                 FTL__UINT("runs", event->runs),
+                 FTL__REAL("restart_ms", (double)event->time / 1e6));
+        break;
+    case FTL__WORKER_FAULT:
+        ftl__log(FTL__EV_WORKER_FAULT, WORKER_FIELDS(event), FTL__STR("reason", event->text),
+                 FTL__UINT("runs", event->runs));
+        break;
+    case FTL__WORKER_COMPLAINT:
+        ftl__log(FTL__EV_WORKER_COMPLAINT, WORKER_FIELDS(event), FTL__STR("reason", event->text));
+        break;
+    case FTL__WORKER_DOWN:
+        ftl__log(FTL__EV_WORKER_DOWN, FTL__STR("handler", event->name),
+                 FTL__STR("reason", event->text));
+        break;
+    case FTL__WORKER_STDOUT:
+    case FTL__WORKER_STDERR:
+        ftl__log(event->kind == FTL__WORKER_STDOUT ? FTL__EV_WORKER_STDOUT : FTL__EV_WORKER_STDERR,
+                 WORKER_FIELDS(event), FTL__BYTES("line", event->text, event->size));
+        break;
+    case FTL__WORKER_AT:
+        if (ftl__log_on(FTL__DEBUG))
+            report_progress(event);
+        break;
+    }
+}
+
 void ftl__report_line(void *arg, const struct ftl_run *run, enum ftl__stream stream,
                       const char *line, size_t size)
 {

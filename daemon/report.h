@@ -9,6 +9,7 @@
 
 #include "daemon/ledger.h"
 #include "daemon/slot.h"
+#include "jobs/handler.h"
 
 /* Control runtime. */
 void ftl__report_started(const struct ftl__slot *slot);
@@ -29,6 +30,9 @@ void ftl__report_refused(const struct ftl__slot *slot, const char *reason);
 /* The same for a success whose slot is gone already. */
 void ftl__report_success_refused(const struct ftl__batch *batch, uint32_t index,
                                  const char *reason);
+
+/* Any thread: what ftl__handler_host.on_worker is told. */
+void ftl__report_worker(void *arg, const struct ftl__worker_event *event);
 
 /* Any thread: ftl__line_fn. */
 void ftl__report_line(void *arg, const struct ftl_run *run, enum ftl__stream stream,

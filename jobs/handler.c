@@ -54,3 +54,11 @@ void ftl__handler_fini(struct ftl__handler *handler)
 {
     free(handler->pattern);
 }
+
+bool ftl__handler_equal(const struct ftl__handler *a, const struct ftl__handler *b)
+{
+    return a->kind == b->kind && strcmp(a->pattern, b->pattern) == 0 && a->timeout == b->timeout &&
+           a->kill_after == b->kill_after &&
+           a->concurrency == b->concurrency && a->stack_size == b->stack_size &&
+           a->blocking == b->blocking;
+}

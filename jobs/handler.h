@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A handler: what runs a class of jobs, and where. Native (a function of a C module, in a task) and
- * command (a child process per run); further kinds are further vtables. */
+ * A handler: what runs a class of jobs, and where. Native (a function of a C module, in a task),
+ * command (a child process per run) and worker (processes that stay); further kinds are further
+ * vtables. */
 #ifndef FETTLE_JOBS_HANDLER_H
 #define FETTLE_JOBS_HANDLER_H
 
@@ -11,8 +12,42 @@
 
 struct ftl__handler;
 
+/* What a handler with processes of its own tells while it works. Texts hold for the call only. */
+enum ftl__worker_event_kind {
+    FTL__WORKER_UP,        /* a process is ready: for `runs` at once, `time` after its start       */
+    FTL__WORKER_STOPPED,   /* one has ended, as it was told to                                     */
+    FTL__WORKER_DIED,      /* one has ended by itself, or had to be ended: `text` says how, `runs`
+                              were in it, it is started again `time` from now                      */
+    FTL__WORKER_FAULT,     /* one is being ended, `text` says why                                  */
+    FTL__WORKER_COMPLAINT, /* one has said something wrong, `text` says what; it goes on           */
+    FTL__WORKER_DOWN,      /* no process can be started: runs are refused                          */
+    FTL__WORKER_STDOUT,    /* a line that belongs to no run                                        */
+    FTL__WORKER_STDERR,
+    FTL__WORKER_AT,        /* `run` is at `at` of `total` (below 0: not said)                      */
+};
+
+struct ftl__worker_event {
+    enum ftl__worker_event_kind kind;
+    const char *name; /* the handler's pattern */
+    pid_t pid;        /* 0: there is none */
+    const char *text; /* may be NULL */
+    size_t size;      /* of a line */
+    uint32_t runs;
+    int64_t time; /* ns */
+    const struct ftl_run *run;
+    double at, total;
+};
+
+/* Where the processes of handlers live, and whom they tell. */
+struct ftl__handler_host {
+    struct ftl_runtime *runtime; /* the jobs runtime */
+    /* On any thread; must not wait. */
+    void (*on_worker)(void *arg, const struct ftl__worker_event *event);
+    void *arg;
+};
+
 struct ftl__handler_kind {
-    const char *name;      /* "module", "command" */
+    const char *name;      /* "module", "command", "worker" */
     bool migratable;       /* scheduling class of its runs */
     int64_t wind_up;       /* ns that a run needs after kill_after, to tell how it ended */
     /* Of kinds whose functions may keep their thread, else NULL: do runs of the class go to the
@@ -23,6 +58,15 @@ struct ftl__handler_kind {
     bool (*serves)(const struct ftl__handler *handler, const char *class, size_t size); /* NULL: all
                                                                      that the pattern matches */
     void (*destroy)(struct ftl__handler *handler);
+    /* Of those that have processes of their own; NULL: nothing to start. start() comes once, before
+     * the first run. stop() when there are no more runs and the daemon is about to end: they end in
+     * FTL__STOP_GRACE, which await() waits for. (One that is destroyed ends them in their own time.) */
+    int (*start)(struct ftl__handler *handler, const struct ftl__handler_host *host);
+    void (*stop)(struct ftl__handler *handler);
+    void (*await)(struct ftl__handler *handler, int64_t deadline);
+    /* Was it made with the same settings as that other one of its kind? A reload keeps it then.
+     * NULL: never. */
+    bool (*same)(const struct ftl__handler *handler, const struct ftl__handler *other);
 };
 
 /* Which runs go to the blocking pool: none, all, or those of classes that have kept a worker. */
@@ -47,6 +91,7 @@ struct ftl__handler {
     uint32_t concurrency;
     size_t stack_size;
     enum ftl__blocking blocking;
+    bool started; /* by its registry */
     /* Counted up and down by control for each run, while workers read the rest, and what the kinds
      * have behind it: on a cache line of its own. */
     char before_refs[64];
@@ -63,6 +108,8 @@ void ftl__handler_unref(struct ftl__handler *handler); /* NULL-safe */
 int ftl__handler_init(struct ftl__handler *handler, const struct ftl__handler_kind *kind,
                       const struct ftl__handler_settings *settings);
 void ftl__handler_fini(struct ftl__handler *handler);
+/* The same kind, and the same settings as far as init copied them. */
+bool ftl__handler_equal(const struct ftl__handler *a, const struct ftl__handler *b);
 
 /* Seconds of the configuration in ns; very many are for ever. */
 static inline int64_t ftl__seconds(double seconds)
@@ -97,5 +144,20 @@ struct ftl__command_settings {
 int ftl__command_new(const struct ftl__handler_settings *settings,
                      const struct ftl__command_settings *command, struct ftl__handler **ret_handler,
                      char *error, size_t error_size);
+
+/* ---- worker.c ---- */
+struct ftl__worker_settings {
+    const char *const *argv; /* as of a command, like env and cwd, but that FETTLE_* are not set */
+    const char *const *env;
+    const char *cwd;
+    struct ftl_process_limits limits; /* of each process */
+    uint32_t processes;   /* at least 1 */
+    double start_timeout; /* seconds that a process has to say that it is ready, and to read what it
+                             is given */
+};
+
+int ftl__workers_new(const struct ftl__handler_settings *settings,
+                    const struct ftl__worker_settings *worker, struct ftl__handler **ret_handler,
+                    char *error, size_t error_size);
 
 #endif

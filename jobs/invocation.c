@@ -88,8 +88,7 @@ static int copy_env(struct ftl__invocation *invocation, const char *const *env)
     return rc;
 }
 
-static int copy_argv(struct ftl__invocation *invocation, const char *file,
-                     const char *const *argv)
+static int copy_argv(struct ftl__invocation *invocation, const char *file, const char *const *argv)
 {
     size_t count = 0;
     int rc;
@@ -114,8 +113,8 @@ static int find(const char *what, const char *const *argv, const char *const *en
     int rc;
 
     if (name[0] != '/' && strchr(name, '/') != NULL) {
-        (void)snprintf(error, error_size, "%s %s: neither an absolute path nor a name in PATH", what,
-                       name);
+        (void)snprintf(error, error_size, "%s %s: neither an absolute path nor a name in PATH",
+                       what, name);
         return FTL_EINVAL;
     }
     if (path == NULL) {

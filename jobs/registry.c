@@ -164,3 +164,57 @@ struct ftl__handler *ftl__registry_at(const struct ftl__registry *registry, size
     ftl_assert(index < registry->count);
     return registry->handlers[index];
 }
+
+/* ---- what runs on its own --------------------------------------------------------------- */
+
+static bool has(const struct ftl__registry *registry, const struct ftl__handler *handler)
+{
+    for (size_t i = 0; i < registry->count; i++)
+        if (registry->handlers[i] == handler)
+            return true;
+    return false;
+}
+
+void ftl__registry_keep(struct ftl__registry *registry, const struct ftl__registry *old)
+{
+    for (size_t i = 0; i < registry->count; i++) {
+        struct ftl__handler *handler = registry->handlers[i];
+        for (size_t k = 0; k < old->count && registry->handlers[i] == handler; k++) {
+            struct ftl__handler *other = old->handlers[k];
+            if (other->kind != handler->kind || handler->kind->same == NULL ||
+                !handler->kind->same(handler, other) || has(registry, other))
+                continue;
+            registry->handlers[i] = ftl__handler_ref(other);
+            ftl__handler_unref(handler);
+        }
+    }
+    cache_clear(registry);
+}
+
+int ftl__registry_start(struct ftl__registry *registry, const struct ftl__handler_host *host)
+{
+    for (size_t i = 0; i < registry->count; i++) {
+        struct ftl__handler *handler = registry->handlers[i];
+        if (handler->kind->start == NULL || handler->started)
+            continue;
+        int rc = handler->kind->start(handler, host);
+        if (rc != 0)
+            return rc;
+        handler->started = true;
+    }
+    return 0;
+}
+
+void ftl__registry_stop(struct ftl__registry *registry)
+{
+    for (size_t i = 0; i < registry->count; i++)
+        if (registry->handlers[i]->started)
+            registry->handlers[i]->kind->stop(registry->handlers[i]);
+}
+
+void ftl__registry_await(struct ftl__registry *registry, int64_t deadline)
+{
+    for (size_t i = 0; i < registry->count; i++)
+        if (registry->handlers[i]->started)
+            registry->handlers[i]->kind->await(registry->handlers[i], deadline);
+}

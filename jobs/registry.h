@@ -20,6 +20,16 @@ int ftl__registry_add(struct ftl__registry *registry, struct ftl__handler *handl
 struct ftl__handler *ftl__registry_find(struct ftl__registry *registry, const char *class,
                                         size_t size);
 
+/* For a reload: a handler of `old` that was made with the same settings takes the place of one here,
+ * so that its processes stay. */
+void ftl__registry_keep(struct ftl__registry *registry, const struct ftl__registry *old);
+
+/* Starts the handlers that have something to start, and have not yet; what was started stays so on
+ * an error. stop: the daemon is about to end, and has no more runs; await: until all that has ended. */
+int ftl__registry_start(struct ftl__registry *registry, const struct ftl__handler_host *host);
+void ftl__registry_stop(struct ftl__registry *registry);
+void ftl__registry_await(struct ftl__registry *registry, int64_t deadline);
+
 size_t ftl__registry_count(const struct ftl__registry *registry);
 struct ftl__handler *ftl__registry_at(const struct ftl__registry *registry, size_t index);
 

@@ -214,7 +214,7 @@ int ftl_run_later(struct ftl_run *run, double seconds)
     ftl_assert(isfinite(seconds) && seconds >= 0);
     (void)ftl_run_fail(run, "Later", "asked to be run again in %g s", seconds);
     /* 0 would mean the normal rule: the least that is more. */
-    run->failure.later = seconds > 0.001 ? seconds : 0.001;
+    run->failure.later = seconds > FTL__LATER_LEAST ? seconds : FTL__LATER_LEAST;
     return 1;
 }
 
@@ -311,9 +311,7 @@ void ftl__run_timed_out(struct ftl_run *run)
 
 /* ---- a panic ---------------------------------------------------------------------------- */
 
-/* Splits the formatted backtrace into the run's lines. What memory does not suffice for is left
- * out: a backtrace is a help, not a record. */
-static void keep_backtrace(struct ftl_run *run, const char *text)
+void ftl__run_keep_backtrace(struct ftl_run *run, const char *text)
 {
     size_t capacity = 0;
 
@@ -347,7 +345,7 @@ void ftl__run_panicked(struct ftl_run *run, const struct ftl_panic *panic)
         return;
     }
     (void)ftl_panic_format(panic, text, text_size);
-    keep_backtrace(run, text);
+    ftl__run_keep_backtrace(run, text);
     free(text);
 }
 

@@ -16,6 +16,8 @@ struct ftl__handler;
 #define FTL__JID_MAX 127    /* bytes of a jid that are kept for logs and the environment    */
 #define FTL__QUEUE_MAX 128
 
+#define FTL__LATER_LEAST 0.001 /* seconds: "later, in 0 s"; failure.later = 0 is the normal rule */
+
 enum ftl__verdict {
     FTL__VERDICT_NONE, /* the function has not returned: panicked or cancelled */
     FTL__VERDICT_DONE,
@@ -69,6 +71,10 @@ int ftl__run_failed(struct ftl_run *run, const char *error_class, const char *me
 /* It was asked to end because its time was over, and has not succeeded: class "Timeout", with what
  * it has said besides. A run that wants to be run later keeps that. */
 void ftl__run_timed_out(struct ftl_run *run);
+
+/* Splits a text into the lines of the failure's backtrace; the run has failed, and has none yet. What
+ * memory does not suffice for is left out: a backtrace is a help, not a record. */
+void ftl__run_keep_backtrace(struct ftl_run *run, const char *text);
 
 /* Takes a panic's message and backtrace as the failure: class "Panic", or that of a fault. */
 void ftl__run_panicked(struct ftl_run *run, const struct ftl_panic *panic);

@@ -13,7 +13,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import BUILDDIR, MODULES_DIR, SRCDIR, Fettled, job
+from fettled import BUILDDIR, FETTLE, MODULES_DIR, SRCDIR, Fettled, job
 from redisd import Redisd, available
 from tap import Skip, equal, main
 
@@ -137,6 +137,26 @@ def test_python_pushes_what_it_says(t):
     t.defer(sys.modules.pop, "redis")
     exec(block("python", "lpush"), {})  # the README is ours
     daemon.wait_event("job.log", line="hello, world")
+
+
+def test_worker_that_stays(t):
+    """Its commands start a daemon with the worker of the examples, and run a job in it."""
+    directory = workplace(t)
+    redisd = t.use(Redisd())
+    text = block("sh", "worker.py").replace("/tmp/", directory + "/")
+    text = text.replace("redis://127.0.0.1:6379/0", redisd.url)
+    copy, config, start, enqueue = re.match(
+        r"(cp .*)\n.*<<'END'\n(.*)END\n(fettled .*) &\n(fettle enqueue .*)\n$", text, re.S).groups()
+    subprocess.run(shlex.split(copy), cwd=SRCDIR, check=True)
+    equal(shlex.split(start)[:2], ["fettled", "--config"])
+    daemon = t.use(Fettled(redisd, start=False))
+    daemon.write_config(config.replace("log = {", 'log = { format = "json";'))
+    daemon.start()
+    daemon.wait_event("worker.ready", runs=4)
+    subprocess.run([FETTLE, "--redis", redisd.url] + shlex.split(enqueue)[1:], check=True,
+                   stdout=subprocess.DEVNULL)
+    daemon.wait_event("job.stdout", line="resized cat.png")
+    daemon.wait_event("job.done")
 
 
 def named_tests(text):
