@@ -3,7 +3,7 @@
  * DESIGN
  * While any worker is awake the monitor looks at all of them every 2 ms; when all have slept for a
  * while it sleeps too, until one of them wakes it. A worker whose counter of turns has not moved
- * between two looks, and which runs a task, is stuck. The monitor then makes reachable what only
+ * between two looks, and which runs a task (or a destructor), is stuck. The monitor then makes reachable what only
  * this worker could reach: the task in `lifo`, and what is held back in a corked `outbox`. Its ring
  * is open to thieves as it is; what is pinned to it stays. At each look the monitor also polls
  * the driver if nobody sleeps in it, so that no timer and no descriptor waits for a stuck worker.
@@ -36,9 +36,15 @@ static const int64_t every = 2 * FTL_MS, help_after = 10 * FTL_MS;
 
 /* ---- what a stuck worker has ---- */
 
+static bool is_in_user_code(const struct ftl__worker *worker)
+{
+    return atomic_load_explicit(&worker->strand, memory_order_acquire) ||
+           atomic_load_explicit(&worker->calling, memory_order_acquire);
+}
+
 static void release(struct ftl__worker *worker)
 {
-    /* release: pairs with the acquire in take_hands(), schedule.c, and leave_strand(), worker.c */
+    /* release: pairs with the acquire in take_hands(), schedule.c, and keep_monitor_away(), worker.c */
     atomic_store_explicit(&worker->seized, 0, memory_order_release);
     ftl__futex_wake(&worker->seized, 1);
 }
@@ -51,9 +57,9 @@ static bool seize(struct ftl__worker *worker)
         return false;
     atomic_store_explicit(&worker->seized, 1, memory_order_relaxed);
     (void)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-    /* acquire: pairs with drop_hands() and with the store of `strand` in resume() */
-    if (!atomic_load_explicit(&worker->hands, memory_order_acquire) &&
-        atomic_load_explicit(&worker->strand, memory_order_acquire))
+    /* acquire: pairs with drop_hands() and with the store that says so in resume() or
+     * ftl__worker_call_begin() */
+    if (!atomic_load_explicit(&worker->hands, memory_order_acquire) && is_in_user_code(worker))
         return true;
     release(worker);
     return false;
@@ -96,10 +102,12 @@ static void name_task(struct ftl__worker *worker, struct ftl_stall *stall)
 {
     if (!seize(worker))
         return;
-    const struct ftl_task *task = ftl__worker_strand(worker)->task;
-    stall->task_name = task->name;
-    stall->task_id = task->id;
-    stall->task_arg = task->arg;
+    const struct ftl__strand *strand = ftl__worker_strand(worker);
+    if (strand) { /* else a destructor, after the end of its task */
+        stall->task_name = strand->task->name;
+        stall->task_id = strand->task->id;
+        stall->task_arg = strand->task->arg;
+    }
     release(worker);
 }
 
@@ -200,7 +208,7 @@ static int64_t stuck_for(struct ftl__worker *worker, int64_t now)
 {
     struct ftl__watch *watch = &worker->watch;
     uint32_t tick = atomic_load_explicit(&worker->tick, memory_order_relaxed);
-    if (tick == watch->tick && !is_parked(worker) && ftl__worker_strand(worker))
+    if (tick == watch->tick && !is_parked(worker) && is_in_user_code(worker))
         return now - watch->since;
     *watch = (struct ftl__watch){.tick = tick, .since = now};
     return 0;

@@ -76,17 +76,18 @@ struct ftl_runtime_options {
     int64_t blocking_keep; /* ns that an idle one waits for the next task; 0 = 10 s */
 };
 
-/* A task that does not return to its worker. */
+/* A task, or the destructor of what one has left, that does not return to its worker. */
 struct ftl_stall {
-    const char *task_name; /* NULL: none, or not known */
+    const char *task_name; /* NULL: none, a destructor, or not known */
     uint64_t task_id;
     const void *task_arg; /* its argument, which may be freed by now: to compare, not to follow */
     int64_t duration;     /* ns so far, at least */
     unsigned worker;      /* "NAME/worker" is the thread's name */
-    /* Innermost first, the place itself and then return addresses. One if it stands in a system
-     * call, which is not disturbed; none where they cannot be had (ThreadSanitizer). Functions
-     * without a frame pointer are missing. For a thread that computes they are taken by SIGURG, whose
-     * handler passes what is not ours on to the one that was there at the first start. */
+    /* Innermost first, the place itself and then return addresses. One for a destructor, and if it
+     * stands in a system call, which is not disturbed; none where they cannot be had
+     * (ThreadSanitizer). Functions without a frame pointer are missing. For a thread that computes
+     * they are taken by SIGURG, whose handler passes what is not ours on to the one that was there at
+     * the first start. */
     uint32_t frame_count;
     void *frames[FTL_PANIC_FRAMES];
 };

@@ -45,10 +45,12 @@ static bool answer(struct ftl__worker *worker, const void *context)
         !atomic_compare_exchange_strong_explicit(&sample->state, &asked, TAKING,
                                                  memory_order_acquire, memory_order_relaxed))
         return false;
-    sample->frame_count = 0;
+    const void *low = NULL, *top = NULL; /* of a destructor, on the thread's stack, the place only */
     if (strand && strand->stack)
-        sample->frame_count = (uint32_t)ftl__context_frames_interrupted(
-            context, strand->stack->low, strand->stack->top, sample->frames, FTL_PANIC_FRAMES);
+        low = strand->stack->low, top = strand->stack->top;
+    sample->frame_count = (uint32_t)ftl__context_frames_interrupted(context, low, top,
+                                                                    sample->frames,
+                                                                    FTL_PANIC_FRAMES);
     atomic_store_explicit(&sample->state, TAKEN, memory_order_release);
     ftl__futex_wake(&sample->state, 1);
     return true;
@@ -174,8 +176,6 @@ static int read_place(struct ftl__worker *worker, void **ret_pc)
 
 void ftl__sample_take(struct ftl__worker *worker, struct ftl_stall *stall)
 {
-    if (!ftl__worker_strand(worker))
-        return;
     int place = read_place(worker, &stall->frames[0]);
     if (place == 0)
         stall->frame_count = ask(worker, stall->frames);

@@ -219,16 +219,32 @@ bool ftl__task_notify(struct ftl_task *task)
 
 /* ---- the end ---- */
 
+static void free_value(struct ftl_task *task)
+{
+    if (!task->value_free)
+        return;
+    struct ftl__worker *worker = ftl__worker_call_begin();
+    task->value_free(task->value);
+    ftl__worker_call_end(worker);
+}
+
+static void report_panic(struct ftl_task *task)
+{
+    struct ftl_runtime *runtime = task->runtime;
+    struct ftl_outcome outcome = {.kind = FTL_PANICKED, .panic = task->panic};
+    struct ftl__worker *worker = ftl__worker_call_begin();
+    runtime->on_detached_panic(runtime->hook_arg, task->name, task->panic);
+    ftl__worker_call_end(worker);
+    ftl_outcome_clear(&outcome);
+}
+
 static void destroy(struct ftl_task *task)
 {
     struct ftl_runtime *runtime = task->runtime;
-    if (!task->taken && task->panic) {
-        struct ftl_outcome outcome = {.kind = FTL_PANICKED, .panic = task->panic};
-        runtime->on_detached_panic(runtime->hook_arg, task->name, task->panic);
-        ftl_outcome_clear(&outcome);
-    } else if (!task->taken && task->value && task->value_free) {
-        task->value_free(task->value);
-    }
+    if (!task->taken && task->panic)
+        report_panic(task);
+    else if (!task->taken && task->value)
+        free_value(task);
     struct ftl__worker *worker = own_worker(runtime);
     atomic_store_explicit(&task->state, 0, memory_order_relaxed);
     ftl__tcb_give(&runtime->tcbs, worker ? &worker->tcbs : NULL, task);
@@ -256,8 +272,7 @@ void ftl__task_complete(struct ftl_task *task)
     bool panicked = task->panic != NULL, cancelled = task->cancelled && !panicked;
     if ((panicked || cancelled) && task->value) { /* its function had returned: nobody will take
                                                      it */
-        if (task->value_free)
-            task->value_free(task->value);
+        free_value(task);
         task->value = NULL;
     }
 

@@ -116,8 +116,10 @@ static void end_stackless(struct ftl_task *task)
     task->panic = ftl__panic_no_memory();
     ftl__defers_run(&task->root.defers);
     ftl__permit_of_task(task);
+    struct ftl__worker *worker = ftl__worker_call_begin();
     if (task->arg_free)
         task->arg_free(task->arg);
+    ftl__worker_call_end(worker);
     ftl__task_complete(task);
 }
 
@@ -148,13 +150,37 @@ FTL_NORETURN static void overrun(const struct ftl_task *task)
     abort();
 }
 
-/* The running task is left: from here on the monitor keeps away from this worker. */
-static void leave_strand(struct ftl__worker *worker)
+/* The user's code is left, and the worker has said so: from here on the monitor keeps away. */
+static void keep_monitor_away(struct ftl__worker *worker)
 {
-    atomic_store_explicit(&worker->strand, NULL, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst); /* as in take_hands(), schedule.c */
     while (atomic_load_explicit(&worker->seized, memory_order_acquire))
         ftl__futex_wait(&worker->seized, 1, FTL_FOREVER);
+}
+
+static void leave_strand(struct ftl__worker *worker)
+{
+    atomic_store_explicit(&worker->strand, NULL, memory_order_relaxed);
+    keep_monitor_away(worker);
+}
+
+struct ftl__worker *ftl__worker_call_begin(void)
+{
+    struct ftl__worker *worker = ftl__worker_current();
+    if (!worker || ftl__worker_strand(worker) ||
+        atomic_load_explicit(&worker->calling, memory_order_relaxed)) /* from another one */
+        return NULL;
+    /* release: as in resume() */
+    atomic_store_explicit(&worker->calling, true, memory_order_release);
+    return worker;
+}
+
+void ftl__worker_call_end(struct ftl__worker *worker)
+{
+    if (!worker)
+        return;
+    atomic_store_explicit(&worker->calling, false, memory_order_relaxed);
+    keep_monitor_away(worker);
 }
 
 /* Inlined: see context.h. */

@@ -69,6 +69,7 @@ struct ftl__worker {
     _Atomic uint32_t seized;   /* futex word: 1 = these two are the monitor's right now */
     struct ftl__outbox outbox;
     _Atomic(struct ftl__strand *) strand; /* running now; NULL: the scheduler */
+    _Atomic bool calling;      /* the scheduler is in a destructor or a hook of the user's */
     enum ftl__switch why;
     void *sp;                  /* of the scheduler while a strand runs */
     struct ftl__shadow shadow;
@@ -155,6 +156,11 @@ void ftl__worker_delete(struct ftl__worker *worker);
 /* Starts a thread, named and with asynchronous signals blocked: those are for others. 0 or an
  * errno value. In runtime.c. */
 int ftl__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg, const char *name);
+
+/* Around a destructor or a hook: if the scheduler calls it, the monitor watches over the worker as
+ * over one with a task. What _begin returns goes to _end. */
+struct ftl__worker *ftl__worker_call_begin(void);
+void ftl__worker_call_end(struct ftl__worker *worker);
 
 static inline struct ftl__strand *ftl__worker_strand(const struct ftl__worker *worker)
 {

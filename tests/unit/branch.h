@@ -44,4 +44,22 @@ static inline int stay_for_ever(void *arg)
     ftl_panic("it stays no longer");
 }
 
+struct sleeper {
+    int64_t ns;
+    int result;
+};
+
+static inline int sleep_for(void *arg)
+{
+    struct sleeper *sleeper = arg;
+    ftl_assert(ftl_sleep(sleeper->ns) == 0);
+    return sleeper->result;
+}
+
+static inline int must_not_run(void *arg)
+{
+    (void)arg;
+    ftl_panic("it runs");
+}
+
 #endif

@@ -1,103 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tasks that keep their worker: what they keep from others is done elsewhere, somebody is told, and
- * all is as before when they return. */
+ * Tasks that keep their worker: what they keep from others is done elsewhere, and somebody is
+ * told. */
 #include <dirent.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <fettle/channel.h>
-#include <fettle/runtime.h>
-#include <fettle/task.h>
-#include <fettle/time.h>
 
 #include "runtime/sanitizer.h"
-#include "tests/unit/unit.h"
-
-static struct ftl_runtime *runtime;
-static _Atomic int spinning, ran;
-static _Atomic bool released;
-
-/* Far above what is promised. */
-#define ck_assert_soon(since, limit) ck_assert_int_le(ftl_now() - (since), unit_limit(limit))
-
-static void start(const struct ftl_runtime_options *options)
-{
-    atomic_store(&spinning, 0);
-    atomic_store(&ran, 0);
-    atomic_store(&released, false);
-    ck_assert_int_eq(ftl_runtime_start(options, &runtime), 0);
-}
-
-static void stop(void)
-{
-    atomic_store(&released, true);
-    ck_assert_uint_eq(ftl_runtime_shutdown(runtime, ftl_deadline(60 * FTL_S)), 0);
-    ftl_runtime_free(runtime);
-}
-
-static struct ftl_runtime_stats stats(void)
-{
-    struct ftl_runtime_stats stats;
-    ftl_runtime_stats(runtime, &stats);
-    return stats;
-}
-
-static struct ftl_task *spawn(ftl_task_fn fn, void *arg)
-{
-    struct ftl_task *task;
-    ck_assert_int_eq(ftl_spawn(runtime, fn, arg, NULL, &task), 0);
-    return task;
-}
-
-static void join(struct ftl_task *task)
-{
-    struct ftl_outcome outcome;
-    ck_assert_int_eq(ftl_task_join(task, ftl_deadline(60 * FTL_S), &outcome), 0);
-    ck_assert_int_eq(outcome.kind, FTL_COMPLETED);
-}
-
-static void *count(void *arg)
-{
-    atomic_fetch_add(&ran, 1);
-    return arg;
-}
-
-/* Keeps its worker until released. */
-static void *spin(void *arg)
-{
-    atomic_fetch_add(&spinning, 1);
-    while (!atomic_load(&released))
-        ;
-    return arg;
-}
-
-static void spin_on(int workers, struct ftl_task **ret_tasks)
-{
-    for (int i = 0; i < workers; i++)
-        ret_tasks[i] = spawn(spin, NULL);
-    while (atomic_load(&spinning) < workers)
-        usleep(100);
-}
-
-static void until_ran(int expected)
-{
-    int64_t deadline = ftl_deadline(60 * FTL_S);
-    while (atomic_load(&ran) < expected && ftl_now() < deadline)
-        ;
-    ftl_assert(atomic_load(&ran) == expected);
-}
-
-static void until_retired(void)
-{
-    int64_t deadline = ftl_deadline(60 * FTL_S);
-    while (stats().extra_now > 0 && ftl_now() < deadline)
-        usleep(1000);
-    ck_assert_uint_eq(stats().extra_now, 0);
-}
+#include "tests/unit/stuck.h"
 
 /* ---- what a stuck worker has ---- */
 
@@ -262,19 +174,6 @@ START_TEST(owner_and_monitor_at_the_slot_together)
 }
 END_TEST
 
-static void *sleep_often(void *arg)
-{
-    int64_t *worst = arg;
-    for (int i = 0; i < 100; i++) {
-        int64_t due = ftl_deadline(FTL_MS);
-        ftl_assert(ftl_sleep_until(due) == 0);
-        int64_t late = ftl_now() - due;
-        if (late > *worst)
-            *worst = late;
-    }
-    return NULL;
-}
-
 START_TEST(timers_of_others_are_on_time)
 {
     const struct ftl_runtime_options options = {.workers = 2};
@@ -291,166 +190,7 @@ START_TEST(timers_of_others_are_on_time)
 }
 END_TEST
 
-/* ---- extra workers ---- */
-
-START_TEST(with_all_workers_stuck_an_extra_one_helps)
-{
-    const struct ftl_runtime_options options = {.workers = 2};
-    struct ftl_task *spinners[2];
-    start(&options);
-    spin_on(2, spinners);
-    int64_t begin = ftl_now();
-    join(spawn(count, NULL));
-    ck_assert_soon(begin, 200 * FTL_MS);
-    ck_assert_uint_eq(stats().extra_now, 1);
-    ck_assert_uint_eq(stats().extra_used, 1);
-    atomic_store(&released, true);
-    join(spinners[0]);
-    join(spinners[1]);
-    until_retired();
-    stop();
-}
-END_TEST
-
-START_TEST(timers_fire_while_all_workers_are_stuck)
-{
-    const struct ftl_runtime_options options = {.workers = 2};
-    struct ftl_task *spinners[2];
-    int64_t worst[2] = {0};
-    start(&options);
-    struct ftl_task *sleeper = spawn(sleep_often, &worst[0]); /* migrates nowhere: its worker is one of
-                                                              the two, or the extra one */
-    spin_on(2, spinners);
-    struct ftl_task *second = spawn(sleep_often, &worst[1]);
-    join(second);
-    atomic_store(&released, true);
-    join(sleeper);
-    join(spinners[0]);
-    join(spinners[1]);
-    stop();
-}
-END_TEST
-
-START_TEST(without_extra_workers_all_wait)
-{
-    const struct ftl_runtime_options options = {.workers = 1}; /* hence none */
-    struct ftl_task *spinner;
-    struct ftl_outcome outcome;
-    start(&options);
-    spin_on(1, &spinner);
-    struct ftl_task *task = spawn(count, NULL);
-    ck_assert_int_eq(ftl_task_join(task, ftl_deadline(50 * FTL_MS), &outcome), FTL_ETIMEDOUT);
-    ck_assert_uint_eq(stats().extra_used, 0);
-    atomic_store(&released, true);
-    join(task);
-    join(spinner);
-    stop();
-}
-END_TEST
-
-START_TEST(there_are_no_more_extra_workers_than_allowed)
-{
-    const struct ftl_runtime_options options = {.workers = 1, .extra_workers = 1};
-    struct ftl_task *spinners[2];
-    struct ftl_outcome outcome;
-    start(&options);
-    spin_on(2, spinners); /* the second one spins on the extra worker */
-    struct ftl_task *task = spawn(count, NULL);
-    ck_assert_int_eq(ftl_task_join(task, ftl_deadline(50 * FTL_MS), &outcome), FTL_ETIMEDOUT);
-    ck_assert_uint_eq(stats().extra_now, 1);
-    atomic_store(&released, true);
-    join(task);
-    join(spinners[0]);
-    join(spinners[1]);
-    until_retired();
-    stop();
-}
-END_TEST
-
-static void *wait_on_one_thread(void *arg)
-{
-    struct ftl_notify *notify = arg;
-    pthread_t thread = pthread_self();
-    atomic_fetch_add(&ran, 1);
-    ftl_assert(ftl_notify_wait(notify, FTL_FOREVER) == 0);
-    ftl_assert(pthread_equal(thread, pthread_self()));
-    /* What it makes ready there is not forgotten either. */
-    struct ftl_task *child;
-    struct ftl_outcome outcome;
-    ftl_assert(ftl_spawn(runtime, count, NULL, NULL, &child) == 0);
-    ftl_assert(ftl_task_join(child, FTL_FOREVER, &outcome) == 0);
-    return NULL;
-}
-
-/* Several times: the same extra worker is used again. */
-START_TEST(what_started_on_an_extra_worker_goes_on_there)
-{
-    enum { TIMES = 3 };
-    const struct ftl_runtime_options options = {.workers = 2, .extra_workers = 1};
-    struct ftl_task *spinners[2], *waiting[TIMES];
-    struct ftl_notify *notify = ftl_notify_new();
-    start(&options);
-    ck_assert_ptr_nonnull(notify);
-    for (int i = 0; i < TIMES; i++) {
-        atomic_store(&released, false);
-        atomic_store(&spinning, 0);
-        spin_on(2, spinners);
-        waiting[i] = spawn(wait_on_one_thread, notify);
-        until_ran(i + 1);
-        atomic_store(&released, true);
-        join(spinners[0]);
-        join(spinners[1]);
-        until_retired();
-    }
-    ftl_notify_all(notify);
-    for (int i = 0; i < TIMES; i++)
-        join(waiting[i]);
-    ck_assert_uint_eq(stats().extra_used, TIMES);
-    stop();
-    ftl_notify_free(notify);
-}
-END_TEST
-
-static void *spin_20_ms(void *arg)
-{
-    int64_t until = ftl_deadline(20 * FTL_MS);
-    while (ftl_now() < until)
-        ;
-    return count(arg);
-}
-
-/* Extra workers come and go while there is much to do. */
-START_TEST(long_tasks_in_numbers)
-{
-    enum { TASKS = 60 };
-    const struct ftl_runtime_options options = {.workers = 2};
-    start(&options);
-    for (int i = 0; i < TASKS; i++) {
-        ftl_task_detach(spawn(spin_20_ms, NULL));
-        ftl_task_detach(spawn(count, NULL));
-    }
-    until_ran(2 * TASKS);
-    until_retired();
-    stop();
-}
-END_TEST
-
 /* ---- the report ---- */
-
-static pthread_mutex_t stalls_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct ftl_stall stalls[8];
-static _Atomic int stall_count;
-
-static void on_stall(void *arg, const struct ftl_stall *stall)
-{
-    (void)arg;
-    pthread_mutex_lock(&stalls_lock);
-    int n = atomic_load(&stall_count);
-    if (n < 8)
-        stalls[n] = *stall;
-    atomic_store(&stall_count, n + 1);
-    pthread_mutex_unlock(&stalls_lock);
-}
 
 /* Without a call: in one, this function may be missing from the frames. */
 static void *spin_until_reported(void *arg)
@@ -645,12 +385,6 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, what_is_held_back_is_handed_over);
     UNIT_CASE(suite, owner_and_monitor_at_the_slot_together);
     UNIT_CASE(suite, timers_of_others_are_on_time);
-    UNIT_CASE(suite, with_all_workers_stuck_an_extra_one_helps);
-    UNIT_CASE(suite, timers_fire_while_all_workers_are_stuck);
-    UNIT_CASE(suite, without_extra_workers_all_wait);
-    UNIT_CASE(suite, there_are_no_more_extra_workers_than_allowed);
-    UNIT_CASE(suite, what_started_on_an_extra_worker_goes_on_there);
-    UNIT_CASE(suite, long_tasks_in_numbers);
     UNIT_CASE(suite, a_stall_is_reported_once);
     UNIT_CASE(suite, one_that_blocks_is_reported_undisturbed);
     UNIT_CASE(suite, without_a_monitor_nothing_is_said_and_nobody_helps);
