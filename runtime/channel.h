@@ -2,7 +2,8 @@
  *
  * Messages between tasks: a bounded channel (many senders, one receiver), a oneshot (one value,
  * once), a notify (a wake-up without a value). Thread-safe, across runtimes and from foreign
- * threads. */
+ * threads, which a wait blocks. `deadline` is in ns of ftl_now(), FTL_FOREVER for none; what is
+ * returned through ret_* is untouched unless the call returns 0. */
 #ifndef FETTLE_CHANNEL_H
 #define FETTLE_CHANNEL_H
 
@@ -19,23 +20,28 @@
 struct ftl_channel;
 
 /* A channel of `capacity` ≥ 1 messages, counted references. `message_free` gets what is left when
- * the last reference goes; may be NULL. NULL: out of memory. */
+ * the last reference goes, on whichever thread that is; may be NULL. NULL: out of memory, or no
+ * capacity. */
 FTL_API struct ftl_channel *ftl_channel_new(size_t capacity, void (*message_free)(void *message));
 FTL_API struct ftl_channel *ftl_channel_ref(struct ftl_channel *channel);
 FTL_API void ftl_channel_unref(struct ftl_channel *channel); /* NULL-safe */
 
-/* Waits for room, then the channel owns `message`. FTL_ECLOSED, FTL_ETIMEDOUT, FTL_ECANCELED: it is
- * still the caller's. try: FTL_EAGAIN instead of waiting. */
+/* Waits for room, then the channel owns `message`; who waits longest is let in first. FTL_ECLOSED,
+ * FTL_ETIMEDOUT, FTL_ECANCELED: it is still the caller's. try: FTL_EAGAIN instead of waiting. */
 FTL_API int ftl_channel_send(struct ftl_channel *channel, void *message, int64_t deadline);
 FTL_API int ftl_channel_try_send(struct ftl_channel *channel, void *message);
 
-/* Waits for a message. FTL_ECLOSED: closed and empty. One receiver at a time. A message granted to
- * a receiver that an abort ends goes back to the head. */
+/* Waits for a message, which is the caller's then. FTL_ECLOSED: closed and empty. FTL_ETIMEDOUT,
+ * FTL_ECANCELED: none was taken; one that was granted to a receiver when its deadline or an abort
+ * ended the wait goes back to the head. One receiver at a time: FTL_EINVAL while another one waits.
+ * try: FTL_EAGAIN instead of waiting. */
 FTL_API int ftl_channel_recv(struct ftl_channel *channel, int64_t deadline, void **ret_message);
 FTL_API int ftl_channel_try_recv(struct ftl_channel *channel, void **ret_message);
 
-/* Refuses further sends; what is in it can still be received. Wakes all waiters. */
+/* Refuses further sends; what is in it can still be received. Wakes all waiters: senders have their
+ * messages back. Once more: no-op. */
 FTL_API void ftl_channel_close(struct ftl_channel *channel);
+/* Messages in it, at this instant; without those of senders that wait. */
 FTL_API size_t ftl_channel_len(const struct ftl_channel *channel);
 
 /* ---- oneshot: storage of the caller, one value, one receiver ---------------------------- */
@@ -59,12 +65,15 @@ FTL_API bool ftl_oneshot_is_sent(const struct ftl_oneshot *oneshot);
 
 struct ftl_notify;
 
+/* Nothing is stored. NULL: out of memory. */
 FTL_API struct ftl_notify *ftl_notify_new(void);
 FTL_API void ftl_notify_free(struct ftl_notify *notify); /* no call in progress; NULL-safe */
 /* Wakes the longest waiter, or stores one wake-up for the next (never more than one). */
 FTL_API void ftl_notify_one(struct ftl_notify *notify);
 /* Wakes all that wait now; stores nothing. */
 FTL_API void ftl_notify_all(struct ftl_notify *notify);
+/* Takes what is stored, or waits. FTL_ETIMEDOUT, FTL_ECANCELED: no wake-up was taken; one that came
+ * too late goes to the next. */
 FTL_API int ftl_notify_wait(struct ftl_notify *notify, int64_t deadline);
 
 #endif

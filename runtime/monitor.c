@@ -67,8 +67,8 @@ static bool seize(struct ftl__worker *worker)
 
 static void take_lifo(struct ftl__worker *worker)
 {
-    /* acq_rel: the worker may fill the slot at any time, and sees it empty then */
-    struct ftl_task *task = atomic_exchange_explicit(&worker->lifo, NULL, memory_order_acq_rel);
+    /* acquire: pairs with ftl__set_lifo(); the worker may fill the slot at any time */
+    struct ftl_task *task = atomic_exchange_explicit(&worker->lifo, NULL, memory_order_acquire);
     if (task)
         ftl__schedule(task); /* to the inbox of the worker it is pinned to, or to everybody */
 }
@@ -214,7 +214,7 @@ static int64_t stuck_for(struct ftl__worker *worker, int64_t now)
     return 0;
 }
 
-static void look(struct ftl_runtime *runtime)
+void ftl__monitor_look(struct ftl_runtime *runtime)
 {
     struct ftl__monitor *monitor = &runtime->monitor;
     int64_t now = ftl_now();
@@ -246,25 +246,26 @@ static bool all_parked(struct ftl_runtime *runtime)
     return true;
 }
 
-/* Until a worker wakes, or the runtime stops. */
-static void go_to_sleep(struct ftl_runtime *runtime)
+void ftl__monitor_sleep(struct ftl_runtime *runtime)
 {
     struct ftl__monitor *monitor = &runtime->monitor;
     uint32_t awake = FTL__MONITOR_AWAKE;
     /* seq_cst: pairs with the load in ftl__monitor_wake() */
-    if (!atomic_compare_exchange_strong(&monitor->state, &awake, FTL__MONITOR_ASLEEP))
+    if (!atomic_compare_exchange_strong_explicit(&monitor->state, &awake, FTL__MONITOR_ASLEEP,
+                                                 memory_order_seq_cst, memory_order_relaxed))
         return;
     /* Its lock orders it with the wake-up in ftl__blocking_prepare(). */
     if (!all_parked(runtime) || ftl__blocking_retry(runtime))
         ftl__monitor_wake(monitor);
-    while (atomic_load(&monitor->state) == FTL__MONITOR_ASLEEP)
+    while (atomic_load_explicit(&monitor->state, memory_order_relaxed) == FTL__MONITOR_ASLEEP)
         ftl__futex_wait(&monitor->state, FTL__MONITOR_ASLEEP, FTL_FOREVER);
 }
 
 void ftl__monitor_wake_asleep(struct ftl__monitor *monitor)
 {
     uint32_t asleep = FTL__MONITOR_ASLEEP;
-    if (atomic_compare_exchange_strong(&monitor->state, &asleep, FTL__MONITOR_AWAKE))
+    if (atomic_compare_exchange_strong_explicit(&monitor->state, &asleep, FTL__MONITOR_AWAKE,
+                                                memory_order_relaxed, memory_order_relaxed))
         ftl__futex_wake(&monitor->state, 1);
 }
 
@@ -273,15 +274,16 @@ static void *monitor_main(void *arg)
     struct ftl_runtime *runtime = arg;
     struct ftl__monitor *monitor = &runtime->monitor;
     int quiet = 0;
-    while (atomic_load(&monitor->state) != FTL__MONITOR_STOP) {
+    /* relaxed: it is joined, and nothing comes with the word */
+    while (atomic_load_explicit(&monitor->state, memory_order_relaxed) != FTL__MONITOR_STOP) {
         ftl__futex_wait(&monitor->state, FTL__MONITOR_AWAKE, ftl_deadline(every));
         bool wanting = ftl__blocking_retry(runtime);
         quiet = all_parked(runtime) && !wanting ? quiet + 1 : 0;
         if (quiet < LINGER) {
-            look(runtime);
+            ftl__monitor_look(runtime);
             continue;
         }
-        go_to_sleep(runtime);
+        ftl__monitor_sleep(runtime);
         quiet = 0;
     }
     return NULL;
@@ -310,7 +312,7 @@ void ftl__monitor_stop(struct ftl_runtime *runtime)
     struct ftl__monitor *monitor = &runtime->monitor;
     if (!monitor->running)
         return;
-    atomic_store(&monitor->state, FTL__MONITOR_STOP);
+    atomic_store_explicit(&monitor->state, FTL__MONITOR_STOP, memory_order_relaxed);
     ftl__futex_wake(&monitor->state, 1);
     pthread_join(monitor->thread, NULL);
     monitor->running = false;

@@ -42,13 +42,18 @@ int ftl__monitor_start(struct ftl_runtime *runtime, const struct ftl_runtime_opt
 /* Joins it; `stop` of the runtime is set. No-op without one. */
 void ftl__monitor_stop(struct ftl_runtime *runtime);
 
+/* What the thread does in turn, here for the explorer of interleavings: one look at all workers, and
+ * the sleep until a worker wakes or the runtime stops (no sleep if one is awake already). */
+void ftl__monitor_look(struct ftl_runtime *runtime);
+void ftl__monitor_sleep(struct ftl_runtime *runtime);
+
 void ftl__monitor_wake_asleep(struct ftl__monitor *monitor);
 
 /* By a worker that has left its sleep, by a sequentially consistent write; by a blocking spawn that
  * has found no thread, after it has dropped the pool's lock. */
 static inline void ftl__monitor_wake(struct ftl__monitor *monitor)
 {
-    /* seq_cst: pairs with the store in go_to_sleep(), monitor.c */
+    /* seq_cst: pairs with the store in ftl__monitor_sleep() */
     if (atomic_load(&monitor->state) == FTL__MONITOR_ASLEEP)
         ftl__monitor_wake_asleep(monitor);
 }

@@ -267,10 +267,10 @@ void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_runtime_sta
     ret->blocking_idle = runtime->blocking.idle;
     ret->blocking_queued = runtime->blocking.queued;
     ftl__lock_drop(&mutable->blocking.lock);
-    ret->faults = atomic_load(&runtime->faults);
-    ret->stalls = atomic_load(&runtime->monitor.stalls);
-    ret->extra_used = atomic_load(&runtime->monitor.extra_used);
-    ret->extra_now = atomic_load(&runtime->monitor.extra_now);
+    ret->faults = atomic_load_explicit(&runtime->faults, memory_order_relaxed);
+    ret->stalls = atomic_load_explicit(&runtime->monitor.stalls, memory_order_relaxed);
+    ret->extra_used = atomic_load_explicit(&runtime->monitor.extra_used, memory_order_relaxed);
+    ret->extra_now = atomic_load_explicit(&runtime->monitor.extra_now, memory_order_relaxed);
     ftl__lock_take(&mutable->stacks.lock);
     ret->stacks_mapped = runtime->stacks.mapped;
     ret->stacks_unguarded = runtime->stacks.unguarded;

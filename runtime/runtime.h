@@ -94,8 +94,10 @@ struct ftl_stall {
 
 #define FTL_WORKERS_MAX 256
 
-/* Starts a runtime. `options` may be NULL; it is copied, `name` included.
- * FTL_ENOMEM, FTL_ESYS (errno tells), FTL_EINVAL: nothing was started. */
+/* Starts a runtime. `options` may be NULL; it is copied, `name` included. Name its members in an
+ * initializer, so that those which later versions add are zero: zero is the default of each.
+ * FTL_ENOMEM, FTL_ESYS (errno tells), FTL_EINVAL (too many workers, or more than one of a serial
+ * one): nothing was started. Any thread. */
 FTL_API int ftl_runtime_start(const struct ftl_runtime_options *options,
                               struct ftl_runtime **ret_runtime);
 

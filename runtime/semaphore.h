@@ -32,7 +32,8 @@ FTL_API struct ftl_semaphore *ftl_semaphore_new(uint32_t permits);
 /* No call on it may be in progress and no permit of it be out. NULL-safe. */
 FTL_API void ftl_semaphore_free(struct ftl_semaphore *semaphore);
 
-/* Waits for `count` units; on success *permit holds them. FTL_ECLOSED, FTL_ETIMEDOUT,
+/* Waits until `deadline` (ns of ftl_now(), FTL_FOREVER for none) for `count` units, which may be more
+ * than there are now; on success *permit holds them. FTL_ECLOSED, FTL_ETIMEDOUT,
  * FTL_ECANCELED: *permit is untouched. */
 FTL_API int ftl_semaphore_acquire(struct ftl_semaphore *semaphore, uint32_t count, int64_t deadline,
                                   struct ftl_permit *permit);
@@ -41,6 +42,7 @@ FTL_API int ftl_semaphore_acquire(struct ftl_semaphore *semaphore, uint32_t coun
 FTL_API int ftl_semaphore_try_acquire(struct ftl_semaphore *semaphore, uint32_t count,
                                       struct ftl_permit *permit);
 
+/* Units that nobody has, at this instant. */
 FTL_API uint32_t ftl_semaphore_available(const struct ftl_semaphore *semaphore);
 
 /* Changes the total by `delta`. What is out stays out: the number of available units may be below

@@ -335,7 +335,7 @@ static void set_grace(struct ftl_task *task, int64_t grace)
 
 void ftl_abort(struct ftl_task *task, int64_t grace)
 {
-    uint64_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
     if (state & FTL__COMPLETE)
         return;
     set_grace(task, grace);
@@ -346,9 +346,9 @@ void ftl_abort(struct ftl_task *task, int64_t grace)
         /* Unstarted: it stands in a queue, which gets a reference to the ghost. */
         uint64_t next = unstarted ? (state | FTL__RUNNING | FTL__CANCELLED) + FTL__REF
                                   : state | FTL__CANCELLED | FTL__NOTIFIED;
-        /* release: pairs with ftl__abort_pending() */
+        /* release: pairs with ftl__abort_pending(). acquire: what it ends here was filled in. */
         if (!atomic_compare_exchange_weak_explicit(&task->state, &state, next, memory_order_acq_rel,
-                                                   memory_order_acquire))
+                                                   memory_order_relaxed))
             continue;
         if (unstarted)
             end_unstarted(task);
@@ -378,14 +378,15 @@ static bool set_joiner(struct ftl_task *task, struct ftl__waiter *waiter)
 /* False: it is complete, and the completer has granted the waiter. */
 static bool unset_joiner(struct ftl_task *task, struct ftl__waiter *waiter)
 {
-    uint64_t state = atomic_load_explicit(&task->state, memory_order_acquire);
+    /* relaxed: if it is complete, ftl__waiter_settle() acquires; else the mark is its own */
+    uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
     do {
         if (state & FTL__COMPLETE) {
             ftl__waiter_settle(waiter);
             return false;
         }
     } while (!atomic_compare_exchange_weak_explicit(&task->state, &state, state & ~FTL__JOINING,
-                                                    memory_order_acq_rel, memory_order_acquire));
+                                                    memory_order_relaxed, memory_order_relaxed));
     return true;
 }
 

@@ -123,6 +123,8 @@ FTL_API void ftl_task_detach(struct ftl_task *task);
  * other reference has joined. Cannot fail. Any thread that holds a reference. */
 FTL_API struct ftl_task *ftl_task_ref(struct ftl_task *task);
 
+/* It has ended, however: a join would not wait, and what it did is seen. Any thread that holds a
+ * reference. */
 FTL_API bool ftl_task_is_finished(const struct ftl_task *task);
 
 /* Asks the task to end. During `grace` ns every wait of it returns FTL_ECANCELED; after that the

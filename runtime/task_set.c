@@ -50,7 +50,7 @@ static void hub_leave(struct ftl__task_hub *hub, int64_t change)
 
 void ftl__task_hub_push(struct ftl__task_hub *hub, struct ftl_task *task)
 {
-    uintptr_t head = atomic_load_explicit(&hub->head, memory_order_acquire);
+    uintptr_t head = atomic_load_explicit(&hub->head, memory_order_relaxed);
     do {
         if (head == ABANDONED) {
             ftl__task_unref(task);
@@ -60,7 +60,7 @@ void ftl__task_hub_push(struct ftl__task_hub *hub, struct ftl_task *task)
         task->hub_next = head == WAITS ? NULL : (struct ftl_task *)head;
         /* release: publishes hub_next. acquire: sees `waiter`. */
     } while (!atomic_compare_exchange_weak_explicit(&hub->head, &head, (uintptr_t)task,
-                                                    memory_order_acq_rel, memory_order_acquire));
+                                                    memory_order_acq_rel, memory_order_relaxed));
     if (head == WAITS) {
         struct ftl__wakes wakes;
         ftl__wakes_init(&wakes);
@@ -115,7 +115,7 @@ static bool take_ready(struct ftl_task_set *set)
         atomic_load_explicit(&set->hub->head, memory_order_relaxed) != 0)
         /* acquire: pairs with the members' release */
         set->ready =
-            turn_around(atomic_exchange_explicit(&set->hub->head, 0, memory_order_acq_rel));
+            turn_around(atomic_exchange_explicit(&set->hub->head, 0, memory_order_acquire));
     return set->ready != NULL;
 }
 
@@ -149,14 +149,14 @@ static int wait_ended(struct ftl_task_set *set, struct ftl__strand *strand, int6
     hub->waiter = &waiter;
     uintptr_t head = 0;
     /* release: publishes `waiter` */
-    if (!atomic_compare_exchange_strong_explicit(&hub->head, &head, WAITS, memory_order_acq_rel,
+    if (!atomic_compare_exchange_strong_explicit(&hub->head, &head, WAITS, memory_order_release,
                                                  memory_order_relaxed))
         return 0;
     int rc = ftl__waiter_wait(&waiter, deadline);
     if (rc == 0)
         return 0;
-    head = WAITS;
-    if (atomic_compare_exchange_strong_explicit(&hub->head, &head, 0, memory_order_acq_rel,
+    head = WAITS; /* relaxed: it takes back what nobody has looked at */
+    if (atomic_compare_exchange_strong_explicit(&hub->head, &head, 0, memory_order_relaxed,
                                                 memory_order_relaxed))
         return rc;
     ftl__waiter_settle(&waiter); /* somebody has ended meanwhile */
@@ -246,7 +246,8 @@ void ftl_task_set_detach_all(struct ftl_task_set *set)
         return;
     /* From here on members may go at any moment: nothing is unlinked, since the neighbours may be
      * gone. */
-    uintptr_t head = atomic_exchange_explicit(&hub->head, ABANDONED, memory_order_acq_rel);
+    /* acquire: as in take_ready(). What orders the end of the hub is `outstanding`. */
+    uintptr_t head = atomic_exchange_explicit(&hub->head, ABANDONED, memory_order_acquire);
     size_t ended = unref_all(set->ready) + unref_all(turn_around(head));
     hub_leave(hub, (int64_t)(set->len - ended));
     set->hub = NULL;

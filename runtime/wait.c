@@ -26,7 +26,8 @@ void ftl__waiter_settle(struct ftl__waiter *waiter)
 
 static bool granted(struct ftl__waiter *waiter)
 {
-    uint32_t state = atomic_load_explicit(&waiter->state, memory_order_acquire);
+    /* relaxed: ftl__waiter_settle() acquires */
+    uint32_t state = atomic_load_explicit(&waiter->state, memory_order_relaxed);
     if (state == FTL__WAITING)
         return false;
     ftl__waiter_settle(waiter);
@@ -119,8 +120,8 @@ int ftl__waiter_wait(struct ftl__waiter *waiter, int64_t deadline)
 static void grant_thread(struct ftl__waiter *waiter)
 {
     _Atomic uint32_t *parked = &waiter->strand->parked;
-    /* acq_rel: pairs with the exchange in ftl__thread_park() */
-    bool wake = atomic_exchange_explicit(parked, 1, memory_order_acq_rel) == 0;
+    /* release: pairs with the exchange in ftl__thread_park() */
+    bool wake = atomic_exchange_explicit(parked, 1, memory_order_release) == 0;
     atomic_store_explicit(&waiter->state, FTL__GRANTED, memory_order_release);
     if (wake)
         ftl__futex_wake(parked, 1);
@@ -151,7 +152,7 @@ void ftl__waiter_grant(struct ftl__waiter *waiter, struct ftl__wakes *wakes)
         *wakes->last = strand;
         wakes->last = &strand->wake_next;
     }
-    /* release: pairs with the acquire in granted(). The last touch of the waiter. */
+    /* release: pairs with the acquire in ftl__waiter_settle(). The last touch of the waiter. */
     atomic_store_explicit(&waiter->state, FTL__GRANTED, memory_order_release);
 }
 

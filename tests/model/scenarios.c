@@ -12,7 +12,10 @@ extern const struct model_scenario model_lock, model_inject, model_oneshot, mode
     model_queue_pop_2, model_queue_pop_4, model_queue_exchange_2, model_queue_exchange_4,
     model_worker_hog, model_strands_join, model_strands_select, model_strands_abort,
     model_strands_twice, model_semaphore_big, model_task_shutdown_waiting,
-    model_channel_around;
+    model_channel_around, model_task_set_detach, model_task_set_until, model_task_finished,
+    model_dump_waiting, model_dump_yielding, model_runtime_free, model_monitor_lifo,
+    model_monitor_displace, model_monitor_outbox, model_monitor_destructor,
+    model_monitor_sleep;
 
 const struct model_scenario *const model_scenarios[] = {
     &model_lock,
@@ -32,6 +35,17 @@ const struct model_scenario *const model_scenarios[] = {
     &model_task_timer,
     &model_task_set,
     &model_task_set_free,
+    &model_task_set_detach,
+    &model_task_set_until,
+    &model_task_finished,
+    &model_dump_waiting,
+    &model_dump_yielding,
+    &model_runtime_free,
+    &model_monitor_lifo,
+    &model_monitor_displace,
+    &model_monitor_outbox,
+    &model_monitor_destructor,
+    &model_monitor_sleep,
     &model_task_shutdown,
     &model_task_shutdown_waiting,
     &model_worker_spawn,

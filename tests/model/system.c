@@ -2,7 +2,7 @@
  *
  * DESIGN
  * What the runtime asks of the system, as the explorer has it: memory that is put back before each
- * schedule, futexes, an epoll set with eventfds in it, a clock that moves only when a deadline is
+ * schedule, futexes, epoll sets with eventfds in them, a clock that moves only when a deadline is
  * what ends a wait, threads. The linker leads the runtime's calls here (--wrap); what does not
  * matter to the order of things goes through to the real system.
  *
@@ -37,12 +37,13 @@ static size_t mapped, mapped_before;
 struct event {
     uint64_t count;
     bool edge; /* written to since epoll looked */
-    bool watched;
+    int epoll; /* the set that watches it */
     epoll_data_t data;
 };
-enum { EVENTS = 4, FIRST_FD = 100000, EPOLL_FD = 200000 };
+enum { EVENTS = 4, FIRST_FD = 100000, FIRST_EPOLL_FD = 200000 };
 static struct event events[EVENTS], events_before[EVENTS];
 static int event_count, event_count_before;
+static int epoll_count; /* sets are made by setup() only */
 
 void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
 
@@ -50,7 +51,7 @@ void model_system_forget(void)
 {
     memset(arena, 0, used);
     used = mapped = 0;
-    event_count = 0;
+    event_count = epoll_count = 0;
     model_memory_forget();
     if (!maps) {
         maps = __real_mmap(NULL, maps_size, PROT_READ | PROT_WRITE,
@@ -205,7 +206,7 @@ int __wrap_epoll_create1(int flags);
 int __wrap_epoll_create1(int flags)
 {
     (void)flags;
-    return EPOLL_FD;
+    return FIRST_EPOLL_FD + epoll_count++;
 }
 
 int __wrap_eventfd(unsigned count, int flags);
@@ -221,9 +222,8 @@ int __wrap_eventfd(unsigned count, int flags)
 int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
 int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
 {
-    (void)epoll;
     if (op == EPOLL_CTL_ADD && fd >= FIRST_FD) {
-        events[fd - FIRST_FD].watched = true;
+        events[fd - FIRST_FD].epoll = epoll;
         events[fd - FIRST_FD].data = event->data;
     }
     return 0;
@@ -234,6 +234,13 @@ int __wrap_close(int fd)
 {
     (void)fd;
     return 0;
+}
+
+/* What stands for a set: who waits for it waits on this. */
+static const void *epoll_set(int epoll)
+{
+    static const char sets[EVENTS];
+    return &sets[epoll - FIRST_EPOLL_FD];
 }
 
 ssize_t __real_write(int fd, const void *bytes, size_t size);
@@ -247,7 +254,7 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t size)
     events[fd - FIRST_FD].count++;
     events[fd - FIRST_FD].edge = true;
     model_progress();
-    model_wake(ON_EPOLL, NULL, 1);
+    model_wake(ON_EPOLL, epoll_set(events[fd - FIRST_FD].epoll), 1);
     return 8;
 }
 
@@ -264,11 +271,11 @@ ssize_t __wrap_read(int fd, void *bytes, size_t size)
     return 8;
 }
 
-static int take_events(struct epoll_event *ret_events, int max)
+static int take_events(int epoll, struct epoll_event *ret_events, int max)
 {
     int n = 0;
     for (int i = 0; i < event_count && n < max; i++) {
-        if (!events[i].watched || !events[i].edge)
+        if (events[i].epoll != epoll || !events[i].edge)
             continue;
         events[i].edge = false;
         ret_events[n++] = (struct epoll_event){.events = EPOLLIN, .data = events[i].data};
@@ -276,22 +283,21 @@ static int take_events(struct epoll_event *ret_events, int max)
     return n;
 }
 
-static int wait_for_events(struct epoll_event *ret_events, int max, int64_t timeout)
+static int wait_for_events(int epoll, struct epoll_event *ret_events, int max, int64_t timeout)
 {
     model_operation();
     model_point(true);
-    int n = take_events(ret_events, max);
+    int n = take_events(epoll, ret_events, max);
     if (n > 0 || timeout == 0)
         return n;
-    model_block(ON_EPOLL, NULL, timeout < 0 ? INT64_MAX : model_clock + timeout);
-    return take_events(ret_events, max);
+    model_block(ON_EPOLL, epoll_set(epoll), timeout < 0 ? INT64_MAX : model_clock + timeout);
+    return take_events(epoll, ret_events, max);
 }
 
 int __wrap_epoll_wait(int epoll, struct epoll_event *ret_events, int max, int timeout);
 int __wrap_epoll_wait(int epoll, struct epoll_event *ret_events, int max, int timeout)
 {
-    (void)epoll;
-    return wait_for_events(ret_events, max, (int64_t)timeout * 1000000);
+    return wait_for_events(epoll, ret_events, max, (int64_t)timeout * 1000000);
 }
 
 int __wrap_epoll_pwait2(int epoll, struct epoll_event *ret_events, int max,
@@ -299,8 +305,8 @@ int __wrap_epoll_pwait2(int epoll, struct epoll_event *ret_events, int max,
 int __wrap_epoll_pwait2(int epoll, struct epoll_event *ret_events, int max,
                         const struct timespec *timeout, const sigset_t *mask)
 {
-    (void)epoll, (void)mask;
-    return wait_for_events(ret_events, max,
+    (void)mask;
+    return wait_for_events(epoll, ret_events, max,
                            timeout ? timeout->tv_sec * 1000000000 + timeout->tv_nsec : -1);
 }
 
@@ -331,7 +337,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
                           void *arg)
 {
     (void)attr;
-    *thread = (pthread_t)model_thread_count;
+    *thread = fn == worker_main ? (pthread_t)model_thread_count : MODEL_THREADS;
     if (fn == worker_main)
         model_thread(fn, arg);
     return 0;
@@ -349,6 +355,8 @@ int __wrap_pthread_join(pthread_t thread, void **ret)
 {
     struct thread *joined = &model_threads[thread];
     (void)ret;
+    if (thread == MODEL_THREADS) /* the monitor's, which is not there */
+        return 0;
     if (joined->state != RETURNED)
         model_block(ON_JOIN, joined, INT64_MAX);
     model_view_join(&model_self->now, &joined->now);

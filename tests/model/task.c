@@ -23,6 +23,7 @@ static struct state {
     int freed, values_freed;  /* the argument, the value */
     int completed, cancelled; /* outcomes seen */
     int timeouts, left;
+    _Atomic int ended;
 } * state;
 
 static void free_arg(void *arg)
@@ -63,6 +64,7 @@ static void *wait_until(void *arg)
     (void)arg;
     state->started++;
     (void)ftl_oneshot_recv(&state->oneshot, ftl_now() + SOON, &value);
+    model_use_stack();
     state->returned++;
     return state;
 }
@@ -307,6 +309,88 @@ const struct model_scenario model_task_set_free = {
     .finish = finish_set_free,
     .preemptions = 3,
     .stale = 1,
+};
+
+/* The owner leaves, its members go when they like; the last one out frees what they share. */
+static void *end_at_once(void *arg)
+{
+    atomic_fetch_add_explicit(&state->ended, 1, memory_order_relaxed); /* they are parallel */
+    return arg;
+}
+
+static void *detach_set(void *arg)
+{
+    for (int i = 0; i < 2; i++)
+        model_check(ftl_task_set_spawn(state->set, state->runtime, end_at_once, NULL, NULL, NULL,
+                                       NULL) == 0);
+    ftl_task_set_detach_all(state->set);
+    ftl_task_set_free(state->set);
+    return arg;
+}
+
+static void setup_set_detach(void)
+{
+    state = calloc(1, sizeof *state);
+    state->runtime = model_runtime(2);
+    state->set = ftl_task_set_new();
+    model_thread(detach_set, NULL);
+}
+
+static void finish_set_detach(void)
+{
+    model_check(model_has_returned(2));
+    model_check(atomic_load_explicit(&state->ended, memory_order_relaxed) == 2);
+}
+
+extern const struct model_scenario model_task_set_detach;
+const struct model_scenario model_task_set_detach = {
+    .name = "task_set_detach",
+    .promise = "a set is left while its tasks end on two workers",
+    .setup = setup_set_detach,
+    .finish = finish_set_detach,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 2,
+};
+
+/* A wait for the next that its deadline ends, perhaps too late. */
+static void *use_set_until(void *arg)
+{
+    struct ftl_outcome outcome;
+    int rc;
+    model_check(
+        ftl_task_set_spawn(state->set, state->runtime, quick, state, &options, NULL, NULL) == 0);
+    rc = ftl_task_set_join_next(state->set, ftl_now() + SOON, &outcome, NULL);
+    model_use_stack();
+    if (rc == FTL_ETIMEDOUT)
+        rc = ftl_task_set_join_next(state->set, FTL_FOREVER, &outcome, NULL);
+    model_check(rc == 0);
+    count(&outcome);
+    ftl_task_set_free(state->set);
+    return arg;
+}
+
+static void setup_set_until(void)
+{
+    start(NULL);
+    state->set = ftl_task_set_new();
+    model_thread(use_set_until, NULL);
+}
+
+static void finish_set_until(void)
+{
+    model_check(model_has_returned(1) && state->completed == 1 && state->freed == 1);
+}
+
+extern const struct model_scenario model_task_set_until;
+const struct model_scenario model_task_set_until = {
+    .name = "task_set_until",
+    .promise = "a deadline passes while a member ends",
+    .setup = setup_set_until,
+    .finish = finish_set_until,
+    .preemptions = 3,
+    .stale = 1,
+    .sum = 3,
 };
 
 /* ---- shutdown ---- */
