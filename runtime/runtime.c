@@ -378,7 +378,8 @@ struct dump {
     void *arg;
 };
 
-/* A task that waits is taken as a worker would take it, so that nobody resumes it meanwhile. */
+/* A task that waits is taken as a worker would take it, so that nobody resumes it meanwhile. acquire:
+ * pairs with the release in ftl__task_idle(). */
 static bool freeze(struct ftl_task *task)
 {
     uint64_t state = atomic_load_explicit(&task->state, memory_order_relaxed);
@@ -386,7 +387,7 @@ static bool freeze(struct ftl_task *task)
         if (state & (FTL__RUNNING | FTL__NOTIFIED | FTL__COMPLETE))
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&task->state, &state, state | FTL__RUNNING,
-                                                    memory_order_acq_rel, memory_order_relaxed));
+                                                    memory_order_acquire, memory_order_relaxed));
     return true;
 }
 

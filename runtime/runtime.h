@@ -85,7 +85,7 @@ struct ftl_stall {
     unsigned worker;      /* "NAME/worker" is the thread's name */
     /* Innermost first, the place itself and then return addresses. One for a destructor, and if it
      * stands in a system call, which is not disturbed; none where they cannot be had
-     * (ThreadSanitizer). Functions without a frame pointer are missing. For a thread that computes
+     * (ThreadSanitizer) or the thread has had no processor for 50 ms more. Functions without a frame pointer are missing. For a thread that computes
      * they are taken by SIGURG, whose handler passes what is not ours on to the one that was there at
      * the first start. */
     uint32_t frame_count;
