@@ -291,7 +291,8 @@ static void *close_under_yielding(void *arg)
 
 static void run_on_one_worker(ftl_task_fn fn)
 {
-    const struct ftl_runtime_options options = {.workers = 1};
+    /* Nobody else polls. */
+    const struct ftl_runtime_options options = {.workers = 1, .unmonitored = true};
     struct ftl_runtime *runtime;
     struct ftl_task *task;
     ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
