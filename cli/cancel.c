@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include <fettle/error.h>
+#include <fettle/time.h>
 
 #include "cli/flights.h"
 #include "cli/mark.h"
@@ -26,8 +27,8 @@
 #include "jobs/retry.h"
 #include "jobs/run.h"
 
-#define WAIT_MS  3500 /* a second to be heard, one to end, half a one until KILL, and some */
-#define PAUSE_MS 20
+#define WAIT     (7 * FTL_S / 2) /* a second to be heard, one to end, half a one until KILL, and some */
+#define PAUSE    (20 * FTL_MS)
 
 enum place { RUNNING, QUEUED, SCHEDULED, RETRYING, PLACES };
 static const char *const place_names[PLACES] = {"running", "queued", "scheduled", "retrying"};
@@ -170,10 +171,11 @@ static int look_through(struct cancel *cancel)
 
 static int wait_for_flights(struct cancel *cancel)
 {
-    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    const struct timespec pause = {.tv_nsec = PAUSE};
+    int64_t until = ftl_deadline(WAIT);
     size_t left = 0;
     int rc = ftl__flights_look(cancel->redis, &cancel->flights, &left);
-    for (int waited = 0; rc == 0 && left > 0 && waited < WAIT_MS; waited += PAUSE_MS) {
+    while (rc == 0 && left > 0 && ftl_now() < until) {
         (void)nanosleep(&pause, NULL);
         rc = ftl__flights_look(cancel->redis, &cancel->flights, &left);
     }
@@ -194,14 +196,12 @@ static uint64_t cancelled_token(const struct ftl__job *job)
     return token != NULL ? strtoull(token + strlen(", token "), NULL, 10) : 0;
 }
 
-static bool is_flight(const struct cancel *cancel, uint64_t token, int *ret_tag)
+static struct ftl__flight *find_flight(const struct cancel *cancel, uint64_t token)
 {
     for (size_t i = 0; i < cancel->flights.count; i++)
-        if (cancel->flights.items[i].token == token) {
-            *ret_tag = cancel->flights.items[i].tag;
-            return true;
-        }
-    return false;
+        if (cancel->flights.items[i].token == token)
+            return &cancel->flights.items[i];
+    return NULL;
 }
 
 /* What came to a claim after the mark has a later token. */
@@ -209,12 +209,13 @@ static void count_dead(struct cancel *cancel, const redisReply *member)
 {
     struct ftl__job job;
     uint64_t token = ftl__walk_scan(member, &job) ? cancelled_token(&job) : 0;
+    struct ftl__flight *flight = token != 0 ? find_flight(cancel, token) : NULL;
     int tag;
     if (token == 0)
         return;
-    if (is_flight(cancel, token, &tag)) {
-        cancel->count[RUNNING]++;
-        cancel->found[tag] = true;
+    if (flight != NULL) {
+        cancel->count[RUNNING] += !flight->counted; /* a member may be seen twice */
+        flight->counted = cancel->found[flight->tag] = true;
     } else if (token >= cancel->generation && (tag = match_jid(cancel, &job)) >= 0) {
         cancel->count[QUEUED]++;
         cancel->found[tag] = true;

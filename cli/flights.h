@@ -15,6 +15,7 @@ struct ftl__flight {
     uint64_t token;
     int tag;    /* as match() has said */
     bool ended; /* its run is settled, or back in its queue */
+    bool counted; /* for the caller */
 };
 
 struct ftl__flights {

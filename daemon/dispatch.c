@@ -143,8 +143,10 @@ static int start(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t
     ftl__slot_set(slot, FTL__SLOT_RUNNING);
     slot->since = now;
     ftl__list_push_back(&dispatch->running, &slot->link);
-    if (dispatch->in_flight++ == 0)
+    if (dispatch->in_flight++ == 0) {
         ftl_notify_one(dispatch->spawned);
+        dispatch->options.on_busy(dispatch->options.arg);
+    }
     return 0;
 }
 

@@ -30,6 +30,7 @@ struct ftl__dispatch_options {
      * wait. */
     void (*on_fault)(void *arg, const struct ftl_run *run, const struct ftl_panic *panic);
     void (*on_free)(void *arg); /* runs have ended: there may be room for a claim; must not wait */
+    void (*on_busy)(void *arg); /* runs have begun where there were none; must not wait */
     void *arg;
 };
 

@@ -39,7 +39,7 @@ struct ftl__lease {
     struct ftl__lease_options options;
     int64_t ttl, turn, call_timeout; /* ns */
     enum state state;
-    bool closing, suspected;
+    bool closing, suspected, hurried;
     char id[FTL__ID_MAX + 1]; /* "" unless registered */
     int64_t next_beat, progress;
     struct ftl_task *task;
@@ -197,6 +197,19 @@ static void turn(struct ftl__lease *lease)
     ftl__tick_clear(&told);
 }
 
+/* Until the next turn, which comes after half the time while there are runs, also those that have
+ * begun meanwhile. */
+static void rest(struct ftl__lease *lease)
+{
+    const struct ftl__lease_options *options = &lease->options;
+    int64_t begun = ftl_now();
+    int status = 0;
+    lease->hurried = options->is_busy != NULL && options->is_busy(options->arg);
+    while (status == 0 && !lease->closing && !lease->suspected)
+        status = ftl_notify_wait(lease->wake,
+                                 begun + (lease->hurried ? lease->turn / 2 : lease->turn));
+}
+
 static void *hold(void *arg)
 {
     struct ftl__lease *lease = arg;
@@ -208,7 +221,7 @@ static void *hold(void *arg)
         }
         turn(lease);
         if (!lease->closing)
-            (void)ftl_notify_wait(lease->wake, ftl_deadline(lease->turn));
+            rest(lease);
     }
     return NULL;
 }
@@ -301,6 +314,14 @@ void ftl__lease_suspect(struct ftl__lease *lease, const char *id)
     if (lease->state != REGISTERED || strcmp(lease->id, id) != 0)
         return;
     lease->suspected = true;
+    ftl_notify_one(lease->wake);
+}
+
+void ftl__lease_hurry(struct ftl__lease *lease)
+{
+    if (lease->hurried)
+        return;
+    lease->hurried = true;
     ftl_notify_one(lease->wake);
 }
 

@@ -37,6 +37,9 @@ struct ftl__lease_options {
     void (*on_registered)(void *arg, const char *id);
     void (*on_fenced)(void *arg, const char *id);
     void (*on_turn)(void *arg, const struct ftl__tick *tick);
+    /* Are there runs? Then turns come twice as often: one of them may have been cancelled. NULL:
+     * none. */
+    bool (*is_busy)(void *arg);
     void *arg;
 };
 
@@ -53,6 +56,9 @@ const char *ftl__lease_id(const struct ftl__lease *lease);
 /* Another script answered FENCED for `id`: look at once instead of at the next beat. An `id` that
  * is no longer ours is ignored. */
 void ftl__lease_suspect(struct ftl__lease *lease, const char *id);
+
+/* Runs have begun where there were none: the next turn comes earlier. Costs next to nothing. */
+void ftl__lease_hurry(struct ftl__lease *lease);
 
 /* Ends the task, then gives the registration up. 0; FTL_EAGAIN: batches are left, it stays for
  * others to reap after our ttl; others as ftl__link_call(). Not registered: 0. */

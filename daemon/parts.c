@@ -102,6 +102,13 @@ static void on_turn(void *arg, const struct ftl__tick *tick)
         ftl__roster_told(daemon->roster, tick);
 }
 
+static void hurry_lease(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    ftl__lease_hurry(daemon->lease);
+}
+
 static void wake_claim(void *arg)
 {
     struct ftl__daemon *daemon = arg;
@@ -331,6 +338,7 @@ static int open_lease(struct ftl__daemon *daemon)
         .on_registered = on_registered,
         .on_fenced = on_fenced,
         .on_turn = on_turn,
+        .is_busy = is_busy,
         .arg = daemon,
     };
 
@@ -364,6 +372,7 @@ static int open_way_out(struct ftl__daemon *daemon)
         .max_payload = daemon->config->max_payload,
         .on_fault = on_run_fault,
         .on_free = wake_claim,
+        .on_busy = hurry_lease,
         .arg = daemon,
     };
     struct ftl__dispatch_options with_settle = dispatch;

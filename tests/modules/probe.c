@@ -7,6 +7,7 @@
  *
  *     Count [i]           cell i is raised by one
  *     Linger [i, s]       waits s seconds, then cell i is raised by one
+ *     Late [i, s]         the same
  *     Order [i]           cell i becomes the number of the run, from 1
  *     Stamp [i]           cell i becomes the monotonic time of the run's first instruction
  *     Hold [slot, s]      waits s seconds and counts in `slot` how many do so at once
@@ -236,4 +237,5 @@ static int never(struct ftl_run *run)
 FTL_MODULE("probe", {"Count", count}, {"Linger", linger}, {"Order", order}, {"Stamp", stamp},
            {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Heed", heed},
            {"Swamp", swamp}, {"Later", later}, {"Never", never}, {"Insist", insist},
-           {"Panics", panics}, {"Spins", spins}, {"Blocks", blocks}, {"Chatter", chatter});
+           {"Panics", panics}, {"Spins", spins}, {"Blocks", blocks}, {"Chatter", chatter},
+           {"Late", linger});

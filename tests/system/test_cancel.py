@@ -52,6 +52,7 @@ class Stage:
         took = time.monotonic() - start
         assert "Sanitizer" not in done.stderr, done.stderr
         assert expect is None or done.returncode == expect, (done, expect)
+        self.t.note("%s: %.2f s" % (" ".join(words), took))
         return took, done.stdout, done.stderr
 
     def dead(self, jid, count=1):
@@ -300,7 +301,7 @@ def test_its_daemon_dies(t):
 def test_stuck_run(t):
     """A run that never comes back is told to be still ending; it is cancelled when it ends."""
     stage = Stage(t, handlers=[{"class": "Spin", "module": "faults"}])
-    stage.push("spins", "Spin", 5)
+    stage.push("spins", "Spin", 6)
     stage.running(1)
     took, out, _ = stage.fettle("cancel", "spins", expect=FAILED)
     equal(out, "0 cancelled; 1 still ending\n")
