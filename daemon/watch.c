@@ -220,7 +220,8 @@ static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options 
     for (size_t i = 0; i + 1 < fenced->elements && status == 0; i += 2) {
         const struct redisReply *id = fenced->element[i];
         if (id->len <= FTL__ID_MAX && strlen(id->str) == id->len &&
-            is_text(fenced->element[i + 1], FTL__LEASE_FORMAT))
+            (is_text(fenced->element[i + 1], FTL__LEASE_FORMAT) ||
+             is_text(fenced->element[i + 1], FTL__LEASE_FORMAT " shared")))
             status = ftl__reap(options, &watch->invoke, id->str);
     }
     return status;

@@ -8,7 +8,8 @@
 --
 -- The last death counts only for a job that was all its owner held: `only` = 1 says that this batch
 -- is all that the owner has left, and nothing else may be live in it. Otherwise another job may have
--- killed it: the count stays one below max_recoveries.
+-- killed it: the count stays one below max_recoveries. That there was more is kept in the owner's
+-- field of `fenced` ("FORMAT shared"), for whoever goes on when this reaper dies.
 --
 -- A count is "N ID": ID is the last dead owner, so that one death counts once for all jobs of the same
 -- bytes, however many of them it held.
@@ -30,7 +31,8 @@ end
 if #KEYS ~= 8 or #ARGV ~= 7 or not max_recoveries or max_recoveries < 1 or not limit or limit < 1 then
     return redis.error_reply('BADARG reap')
 end
-if redis.call('HEXISTS', owners, id) == 1 or redis.call('HGET', fenced, id) ~= format then
+local known = redis.call('HGET', fenced, id)
+if redis.call('HEXISTS', owners, id) == 1 or known ~= format and known ~= format .. ' shared' then
     return redis.error_reply('BADARG not a fenced owner of this format')
 end
 for key, kind in pairs({ [recoveries] = 'hash', [queues] = 'set', [dead] = 'zset', [batch] = 'list',
@@ -58,7 +60,7 @@ local live = left
 for _, entry in ipairs(some) do
     live = live + (entry ~= id and 1 or 0)
 end
-local alone = ARGV[7] == '1' and live == 1
+local alone = ARGV[7] == '1' and live == 1 and known == format
 
 -- The counts before and after, and where each live job goes; the youngest first.
 local back, buried, before, after = {}, {}, {}, {}
@@ -168,6 +170,9 @@ local reply = move()
 if failed(reply) then
     undo()
     return reply
+end
+if not alone and live > 0 then
+    redis.pcall('HSET', fenced, id, format .. ' shared')
 end
 if left == 0 then
     redis.pcall('HDEL', batches, seq)

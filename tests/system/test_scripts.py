@@ -401,6 +401,20 @@ def test_reap_buries_what_kills(t):
     equal(census(client), {b"bad": 2})
 
 
+def test_reap_remembers_that_there_was_more(t):
+    """What is left when a reaper dies was not alone, though it is now."""
+    client = server(t)
+    for name in ("p", "q"):
+        fill(client, name, 1)
+    for turn in range(3):
+        owner = Owner(client)
+        rows = owner.claim(["p", "q"])
+        owner.fence()
+        equal(owner.reap(rows[1].seq, "q", only=0), (0, 1, []))
+        equal(client.call("HGET", FENCED, owner.id), b"1 shared")
+        equal(owner.reap(rows[0].seq, "p"), (0, 1, []), "turn %d" % turn)
+
+
 def test_reap_counts_a_death_once(t):
     """Many equal jobs of one dead owner, over many calls and batches: each was recovered once."""
     client = server(t)
