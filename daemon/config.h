@@ -51,14 +51,17 @@ struct ftl__queue_config {
 
 enum ftl__handler_type { FTL__HANDLER_MODULE, FTL__HANDLER_COMMAND, FTL__HANDLER_WORKER };
 
+enum ftl__isolation { FTL__ISOLATION_TASK, FTL__ISOLATION_PROCESS };
+
 struct ftl__handler_config {
     enum ftl__handler_type type;
     char *class;
     char *module;            /* MODULE */
     char **command;          /* COMMAND: argv, NULL-terminated */
     char **worker;           /* WORKER: argv, NULL-terminated */
-    uint32_t processes;      /* WORKER; default 1 */
-    double start_timeout;    /* WORKER; default 30 */
+    enum ftl__isolation isolation; /* MODULE; default TASK */
+    uint32_t processes;      /* WORKER, MODULE in processes; default 1 */
+    double start_timeout;    /* the same; default 30 */
     char **env;              /* "NAME=value", NULL-terminated; never NULL for COMMAND and WORKER */
     char *cwd;               /* or NULL */
     int *dead_exit;          /* default { 65 } */

@@ -21,8 +21,20 @@ static int make_native(const struct ftl__config *config, const struct ftl__handl
                        const struct ftl__handler_settings *settings, struct ftl__handler **ret,
                        char *reason, size_t size)
 {
-    return ftl__native_new(settings, from->module, (const char *const *)config->module_path,
-                           config->module_path_count, ret, reason, size);
+    const struct ftl__hosted_settings hosted = {.processes = from->processes,
+                                                .start_timeout = from->start_timeout};
+    struct ftl__handler *native;
+    int rc = ftl__native_new(settings, from->module, (const char *const *)config->module_path,
+                             config->module_path_count, &native, reason, size);
+    if (rc != 0)
+        return rc;
+    if (from->isolation == FTL__ISOLATION_PROCESS)
+        rc = ftl__hosted_new(settings, &hosted, native, &native, reason, size);
+    if (rc == 0)
+        *ret = native;
+    else
+        ftl__handler_unref(native);
+    return rc;
 }
 
 static int check_cwd(const char *cwd, char *reason, size_t size)

@@ -13,6 +13,8 @@
 
 static const char *const blocking[] = {"auto", NULL}; /* besides false and true */
 
+static const char *const isolations[] = {"task", "process", NULL};
+
 #define MEMBER(type, member) .offset = offsetof(struct type, member)
 #define COUNT(type, member)  .count_offset = offsetof(struct type, member)
 
@@ -43,7 +45,7 @@ const struct ftl__key ftl__handler_keys[] = {
     {"start_timeout", FTL__KEY_SECONDS, MEMBER(ftl__handler_config, start_timeout), .min = 0.1,
      .max = 3600},
     {"url", FTL__KEY_REFUSED, .why = "HTTP handlers are not supported yet"},
-    {"isolation", FTL__KEY_REFUSED, .why = "isolation is not supported yet"},
+    {"isolation", FTL__KEY_WORD, MEMBER(ftl__handler_config, isolation), .words = isolations},
     {.name = NULL},
 };
 
@@ -69,8 +71,9 @@ static const struct {
     {"cpu_seconds", OF(COMMAND) | OF(WORKER)},
     {"files", OF(COMMAND) | OF(WORKER)},
     {"nice", OF(COMMAND) | OF(WORKER)},
-    {"processes", OF(WORKER)},
-    {"start_timeout", OF(WORKER)},
+    {"processes", OF(WORKER) | OF(MODULE)},
+    {"start_timeout", OF(WORKER) | OF(MODULE)},
+    {"isolation", OF(MODULE)},
 };
 
 static int check_effect(const struct ftl__settings *settings, const config_setting_t *at,
@@ -105,6 +108,23 @@ static int check_env(const struct ftl__settings *settings, const config_setting_
             if (strncmp(env[i], env[j], size + 1) == 0)
                 return ftl__settings_fail(settings, element, "%.*s is set twice", (int)size,
                                           env[i]);
+    }
+    return 0;
+}
+
+/* Keys of processes, and of tasks, where there are none. */
+static int check_isolation(const struct ftl__settings *settings, const config_setting_t *at,
+                           const struct ftl__handler_config *handler)
+{
+    static const char *const of_processes[] = {"processes", "start_timeout", NULL};
+    static const char *const of_tasks[] = {"blocking", NULL};
+    bool process = handler->isolation == FTL__ISOLATION_PROCESS;
+    const char *const *name = process ? of_tasks : of_processes;
+    for (; *name != NULL; name++) {
+        const config_setting_t *setting = config_setting_get_member(at, *name);
+        if (setting != NULL)
+            return ftl__settings_fail(settings, setting, "has no effect with isolation = \"%s\"",
+                                      process ? "process" : "task");
     }
     return 0;
 }
@@ -159,6 +179,8 @@ int ftl__handler_check(const struct ftl__settings *settings, const config_settin
                     : handler->command != NULL ? FTL__HANDLER_COMMAND
                                                : FTL__HANDLER_WORKER;
     int rc = check_effect(settings, at, handler->type);
+    if (rc == 0 && handler->type == FTL__HANDLER_MODULE)
+        rc = check_isolation(settings, at, handler);
     if (rc == 0 && handler->type == FTL__HANDLER_COMMAND)
         rc = check_program(settings, at, handler, "command", handler->command);
     if (rc == 0 && handler->type == FTL__HANDLER_WORKER)

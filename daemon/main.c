@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/daemon.h"
+#include "daemon/host.h"
 #include "daemon/log.h"
 
 #define ERROR_SIZE 1024
@@ -63,7 +64,8 @@ static uint64_t worker_processes(const struct ftl__config *config)
     uint64_t count = 0;
 
     for (size_t i = 0; i < config->handler_count; i++)
-        if (config->handlers[i].type == FTL__HANDLER_WORKER)
+        if (config->handlers[i].type == FTL__HANDLER_WORKER ||
+            config->handlers[i].isolation == FTL__ISOLATION_PROCESS)
             count += config->handlers[i].processes;
     return count;
 }
@@ -131,6 +133,8 @@ int main(int argc, char **argv)
         return FTL__EXIT_OK;
     case FTL__MODE_CHECK:
         return check(&options);
+    case FTL__MODE_HOST:
+        return ftl__host_main(&options);
     default:
         return run(&options);
     }

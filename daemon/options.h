@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum ftl__mode { FTL__MODE_RUN, FTL__MODE_CHECK, FTL__MODE_DEV, FTL__MODE_VERSION, FTL__MODE_HELP };
+enum ftl__mode { FTL__MODE_RUN, FTL__MODE_CHECK, FTL__MODE_DEV, FTL__MODE_VERSION, FTL__MODE_HELP,
+                 FTL__MODE_HOST };
 
 /* Exit codes: an interface. */
 enum ftl__exit {
@@ -21,6 +22,9 @@ struct ftl__options {
     enum ftl__mode mode;
     const char *config;  /* of RUN and CHECK; never NULL     */
     const char *dev_dir; /* of DEV; NULL: a temporary one    */
+    const char *host_module; /* of HOST: a file              */
+    unsigned host_runs;      /* at once, 1 to 1000           */
+    size_t host_stack;       /* bytes; 0: the default        */
 };
 
 /* 0: *ret_options, whose strings are those of argv or static. FTL_EINVAL: `error` has one line.

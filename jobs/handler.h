@@ -6,6 +6,7 @@
 #ifndef FETTLE_JOBS_HANDLER_H
 #define FETTLE_JOBS_HANDLER_H
 
+#include <limits.h>
 #include <stdatomic.h>
 
 #include "jobs/run.h"
@@ -123,6 +124,20 @@ static inline int64_t ftl__seconds(double seconds)
  * line. A module stays loaded, and a changed one takes effect in a new process only. */
 int ftl__native_new(const struct ftl__handler_settings *settings, const char *module,
                     const char *const *module_path, size_t module_path_count,
+                    struct ftl__handler **ret_handler, char *error, size_t error_size);
+
+/* The absolute path of its module's file. */
+void ftl__native_file(const struct ftl__handler *handler, char ret_file[PATH_MAX]);
+
+/* ---- hosted.c ---- All runs of a module's classes in child processes. */
+struct ftl__hosted_settings {
+    uint32_t processes;   /* at least 1 */
+    double start_timeout; /* seconds */
+};
+
+/* Takes `native` over on success. Errors: text into `error`, one line. */
+int ftl__hosted_new(const struct ftl__handler_settings *settings,
+                    const struct ftl__hosted_settings *hosted, struct ftl__handler *native,
                     struct ftl__handler **ret_handler, char *error, size_t error_size);
 
 /* ---- command.c ---- */

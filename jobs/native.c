@@ -98,6 +98,17 @@ static bool native_stalled(struct ftl__handler *handler, const char *class)
     return true;
 }
 
+void ftl__native_file(const struct ftl__handler *handler, char ret_file[PATH_MAX])
+{
+    const struct ftl_module *module = ((const struct native *)handler)->module;
+    Dl_info info;
+
+    ftl_assert(dladdr(module, &info) != 0); /* it is in an object that was loaded */
+    if (realpath(info.dli_fname, ret_file) == NULL) {
+        (void)snprintf(ret_file, PATH_MAX, "%s", info.dli_fname); /* gone: the child will say so */
+    }
+}
+
 static void native_destroy(struct ftl__handler *handler)
 {
     struct native *native = (struct native *)handler;
