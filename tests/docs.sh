@@ -71,10 +71,10 @@ foreign_fields()
         }'
 }
 
-# The tables of daemon/config.c against the tags of the man page.
+# The tables of daemon/config.c and daemon/handler_keys.c against the tags of the man page.
 coded_keys()
 {
-    grep -v FTL__KEY_REFUSED "$1/daemon/config.c" |
+    grep -hv FTL__KEY_REFUSED "$1/daemon/config.c" "$1/daemon/handler_keys.c" |
         sed -n 's/^    {"\([a-z_]*\)", FTL__KEY_.*/\1/p' | sort -u
 }
 
@@ -123,7 +123,7 @@ holds events_without_fields "each event has its fields"
 holds unused_events "each event is emitted"
 holds untold_fields "each field is explained"
 holds foreign_fields "each event has only its own fields"
-holds key_lists "fettled.conf(5) and config.c have the same keys"
+holds key_lists "fettled.conf(5) and the tables have the same keys"
 
 plant
 echo 'X(A_B, "a.b", FTL__INFO)' >> "$work/tree/daemon/events.def"
