@@ -5,14 +5,11 @@
  * does not connect or resolve anything. */
 #include "daemon/address.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "daemon/secret.h"
 #include "jobs/url.h"
 
 #define PASSWORD_MAX 1024
@@ -218,53 +215,22 @@ int ftl__address_sentinels(char *const *sentinels, size_t count, const char *mas
 
 /* ---- passwords --------------------------------------------------------------------------- */
 
-/* A password that everybody can read is none. */
-static int check_file(int fd, char *reason, size_t reason_size)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        return refuse(reason, reason_size, "is no regular file");
-    if ((st.st_mode & 07) != 0) {
-        snprintf(reason, reason_size,
-                 "has mode %04o: others than its owner and group must have no access (chmod 0640)",
-                 (unsigned)(st.st_mode & 07777));
-        return FTL_EINVAL;
-    }
-    return 0;
-}
-
-static int take_password(struct ftl__address *address, int fd, char *reason, size_t reason_size)
-{
-    char text[PASSWORD_MAX + 2];
-    int rc = 0;
-    ssize_t size = read(fd, text, sizeof(text) - 1);
-    if (size < 0)
-        return refuse(reason, reason_size, strerror(errno));
-    text[size] = '\0';
-    text[strcspn(text, "\r\n")] = '\0';
-    if (text[0] == '\0' || strlen(text) > PASSWORD_MAX)
-        rc = refuse(reason, reason_size, "its first line must be a password of 1 to 1024 bytes");
-    else if ((address->password = strdup(text)) == NULL)
-        rc = no_memory(reason, reason_size);
-    explicit_bzero(text, sizeof(text));
-    return rc;
-}
-
 int ftl__address_read_password(struct ftl__address *address, const char *file, char *reason,
                                size_t reason_size)
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0) {
-        snprintf(reason, reason_size, "%s: %s", file, strerror(errno));
-        return errno == ENOENT ? FTL_ENOENT : FTL_EINVAL;
-    }
-    char why[256];
-    int rc = check_file(fd, why, sizeof(why));
-    if (rc == 0)
-        rc = take_password(address, fd, why, sizeof(why));
+    char text[PASSWORD_MAX + 3];
+    int rc = ftl__secret_read(file, text, sizeof(text), reason, reason_size);
     if (rc != 0)
-        snprintf(reason, reason_size, "%s %s", file, why);
-    close(fd);
+        return rc;
+    text[strcspn(text, "\r\n")] = '\0';
+    if (text[0] == '\0' || strlen(text) > PASSWORD_MAX) {
+        snprintf(reason, reason_size, "%s its first line must be a password of 1 to %d bytes",
+                 file, PASSWORD_MAX);
+        rc = FTL_EINVAL;
+    } else if ((address->password = strdup(text)) == NULL) {
+        rc = no_memory(reason, reason_size);
+    }
+    explicit_bzero(text, sizeof(text));
     return rc;
 }
 
