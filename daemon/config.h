@@ -49,7 +49,12 @@ struct ftl__queue_config {
     unsigned line;
 };
 
-enum ftl__handler_type { FTL__HANDLER_MODULE, FTL__HANDLER_COMMAND, FTL__HANDLER_WORKER };
+enum ftl__handler_type {
+    FTL__HANDLER_MODULE,
+    FTL__HANDLER_COMMAND,
+    FTL__HANDLER_WORKER,
+    FTL__HANDLER_HTTP
+};
 
 enum ftl__isolation { FTL__ISOLATION_TASK, FTL__ISOLATION_PROCESS };
 
@@ -66,6 +71,15 @@ struct ftl__handler_config {
     char *cwd;               /* or NULL */
     int *dead_exit;          /* default { 65 } */
     size_t dead_exit_count;
+    char *url;               /* HTTP */
+    char **headers;          /* "Name: value", NULL-terminated; or NULL */
+    char *headers_file;      /* or NULL */
+    char *ca_file;           /* or NULL */
+    bool verify;             /* default true */
+    double connect_timeout;  /* default 10 */
+    size_t max_response;     /* default 1 MiB */
+    int *retry_status;       /* default { 408, 425, 429 } */
+    size_t retry_status_count;
     double timeout;          /* 0 = none */
     double kill_after;       /* after the timeout; default 5 */
     uint32_t concurrency;    /* 0 = none */
@@ -116,7 +130,7 @@ const char *ftl__config_fixed_difference(const struct ftl__config *old,
                                          const struct ftl__config *new);
 
 struct ftl__registry;
-/* Loads the modules and finds the commands of the handlers. Errors as above, with the handler's
+/* Loads the modules and finds the commands and files of the handlers. Errors as above, with the handler's
  * line. */
 int ftl__config_handlers(const struct ftl__config *config, struct ftl__registry **ret_registry,
                          char *error, size_t error_size);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN. The configured handlers made real: modules are loaded, programs and the directories they
- * start in are looked for, and all of them stand in a registry in their order. What fails is an
- * error with the handler's line, so that --check-config finds it, and a reload leaves the old
- * registry as it is. A module that a failed attempt has loaded stays loaded: dlopen counts, and it
+ * start in are looked for, headers are read, and all of them stand in a registry in their order.
+ * What fails is an error with the handler's line, so that --check-config finds it, and a reload
+ * leaves the old registry as it is. A module that a failed attempt has loaded stays loaded: dlopen counts, and it
  * is the same one next time. */
 #include "daemon/config.h"
 
@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "daemon/endpoint.h"
 #include "jobs/registry.h"
 
 #define LATER 60.0 /* seconds until a run that exited with 75 is tried again */
@@ -115,10 +116,12 @@ static int make(const struct ftl__config *config, const struct ftl__handler_conf
         *ret_key = "command";
         return make_command(from, settings, ret, reason, size);
     case FTL__HANDLER_WORKER:
+        *ret_key = "worker";
+        return make_worker(from, settings, ret, reason, size);
+    case FTL__HANDLER_HTTP:
         break;
     }
-    *ret_key = "worker";
-    return make_worker(from, settings, ret, reason, size);
+    return ftl__endpoint_make(from, settings, ret, ret_key, reason, size);
 }
 
 /* On an error *ret_key is the key that it is about. */

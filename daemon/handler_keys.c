@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN. A handler is of the type whose key it has: a module, a command, a worker. Keys that only
+ * DESIGN. A handler is of the type whose key it has: a module, a command, a worker, a url. Keys that only
  * other types have are errors, since they would have no effect. Pure. */
+#include <config.h>
+
 #include "daemon/handler_keys.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/endpoint.h"
 #include "jobs/run.h"
 
 #define DAY 86400.0
@@ -44,7 +47,22 @@ const struct ftl__key ftl__handler_keys[] = {
     {"processes", FTL__KEY_UINT, MEMBER(ftl__handler_config, processes), .min = 1, .max = 256},
     {"start_timeout", FTL__KEY_SECONDS, MEMBER(ftl__handler_config, start_timeout), .min = 0.1,
      .max = 3600},
-    {"url", FTL__KEY_REFUSED, .why = "HTTP handlers are not supported yet"},
+#ifdef HAVE_CURL
+    {"url", FTL__KEY_TEXT, MEMBER(ftl__handler_config, url), .min = 1, .max = 4096},
+#else
+    {"url", FTL__KEY_REFUSED, .why = "this fettled was built without libcurl: no HTTP handlers"},
+#endif
+    {"headers", FTL__KEY_TEXTS, MEMBER(ftl__handler_config, headers), .min = 0, .max = 32},
+    {"headers_file", FTL__KEY_TEXT, MEMBER(ftl__handler_config, headers_file), .min = 1,
+     .max = 4095},
+    {"ca_file", FTL__KEY_TEXT, MEMBER(ftl__handler_config, ca_file), .min = 1, .max = 4095},
+    {"verify", FTL__KEY_BOOL, MEMBER(ftl__handler_config, verify)},
+    {"connect_timeout", FTL__KEY_SECONDS, MEMBER(ftl__handler_config, connect_timeout), .min = 0.1,
+     .max = 3600},
+    {"max_response", FTL__KEY_SIZE, MEMBER(ftl__handler_config, max_response), .min = 1024,
+     .max = 1 << 30},
+    {"retry_status", FTL__KEY_CODES, MEMBER(ftl__handler_config, retry_status), .min = 400,
+     .max = 499, COUNT(ftl__handler_config, retry_status_count)},
     {"isolation", FTL__KEY_WORD, MEMBER(ftl__handler_config, isolation), .words = isolations},
     {.name = NULL},
 };
@@ -54,6 +72,9 @@ const struct ftl__handler_config ftl__handler_defaults = {
     .processes = 1,
     .start_timeout = 30,
     .blocking = FTL__BLOCKING_AUTO,
+    .verify = true,
+    .connect_timeout = 10,
+    .max_response = 1 << 20,
 };
 
 /* Keys that only some types of handler have. */
@@ -74,12 +95,20 @@ static const struct {
     {"processes", OF(WORKER) | OF(MODULE)},
     {"start_timeout", OF(WORKER) | OF(MODULE)},
     {"isolation", OF(MODULE)},
+    {"kill_after", OF(MODULE) | OF(COMMAND) | OF(WORKER)},
+    {"headers", OF(HTTP)},
+    {"headers_file", OF(HTTP)},
+    {"ca_file", OF(HTTP)},
+    {"verify", OF(HTTP)},
+    {"connect_timeout", OF(HTTP)},
+    {"max_response", OF(HTTP)},
+    {"retry_status", OF(HTTP)},
 };
 
 static int check_effect(const struct ftl__settings *settings, const config_setting_t *at,
                         enum ftl__handler_type type)
 {
-    static const char *const types[] = {"module", "command", "worker"};
+    static const char *const types[] = {"module", "command", "worker", "url"};
     for (size_t i = 0; i < sizeof(special_keys) / sizeof(*special_keys); i++) {
         const config_setting_t *setting = config_setting_get_member(at, special_keys[i].name);
         if (setting != NULL && (special_keys[i].types & 1u << type) == 0)
@@ -170,14 +199,17 @@ int ftl__handler_check(const struct ftl__settings *settings, const config_settin
     handler->line = config_setting_source_line(at);
     if (handler->class == NULL)
         return ftl__settings_fail(settings, at, "needs a class");
-    int types = (handler->module != NULL) + (handler->command != NULL) + (handler->worker != NULL);
+    int types = (handler->module != NULL) + (handler->command != NULL) +
+                (handler->worker != NULL) + (handler->url != NULL);
     if (types == 0)
-        return ftl__settings_fail(settings, at, "needs a module, a command or a worker");
+        return ftl__settings_fail(settings, at, "needs a module, a command, a worker or a url");
     if (types > 1)
-        return ftl__settings_fail(settings, at, "has more than one of module, command and worker");
+        return ftl__settings_fail(settings, at,
+                                  "has more than one of module, command, worker and url");
     handler->type = handler->module != NULL    ? FTL__HANDLER_MODULE
                     : handler->command != NULL ? FTL__HANDLER_COMMAND
-                                               : FTL__HANDLER_WORKER;
+                    : handler->worker != NULL  ? FTL__HANDLER_WORKER
+                                               : FTL__HANDLER_HTTP;
     int rc = check_effect(settings, at, handler->type);
     if (rc == 0 && handler->type == FTL__HANDLER_MODULE)
         rc = check_isolation(settings, at, handler);
@@ -185,5 +217,7 @@ int ftl__handler_check(const struct ftl__settings *settings, const config_settin
         rc = check_program(settings, at, handler, "command", handler->command);
     if (rc == 0 && handler->type == FTL__HANDLER_WORKER)
         rc = check_program(settings, at, handler, "worker", handler->worker);
+    if (rc == 0 && handler->type == FTL__HANDLER_HTTP)
+        rc = ftl__endpoint_check(settings, at, handler);
     return rc;
 }

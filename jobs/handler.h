@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A handler: what runs a class of jobs, and where. Native (a function of a C module, in a task),
- * command (a child process per run) and worker (processes that stay); further kinds are further
- * vtables. */
+ * command (a child process per run), worker (processes that stay) and HTTP (a request per run);
+ * further kinds are further vtables. */
 #ifndef FETTLE_JOBS_HANDLER_H
 #define FETTLE_JOBS_HANDLER_H
 
@@ -48,7 +48,7 @@ struct ftl__handler_host {
 };
 
 struct ftl__handler_kind {
-    const char *name;      /* "module", "command", "worker" */
+    const char *name;      /* "module", "command", "worker", "http" */
     bool migratable;       /* scheduling class of its runs */
     int64_t wind_up;       /* ns that a run needs after kill_after, to tell how it ended */
     /* Of kinds whose functions may keep their thread, else NULL: do runs of the class go to the
@@ -174,5 +174,22 @@ struct ftl__worker_settings {
 int ftl__workers_new(const struct ftl__handler_settings *settings,
                     const struct ftl__worker_settings *worker, struct ftl__handler **ret_handler,
                     char *error, size_t error_size);
+
+/* ---- http.c ---- (where there is libcurl) */
+struct ftl__http_settings {
+    const char *url;            /* http: or https: */
+    const char *const *headers; /* "Name: value", NULL-terminated; on top of our own; may be NULL */
+    const char *ca_file;        /* certificates that are trusted; NULL = the system's */
+    bool verify;                /* the server's certificate */
+    double connect_timeout;     /* seconds */
+    size_t max_response;        /* bytes of an answer */
+    const int *retry_status;    /* of 4xx, those that do not mean never again */
+    size_t retry_status_count;
+};
+
+/* Loads libcurl if it is the first. Errors: text into `error`, one line. */
+int ftl__http_new(const struct ftl__handler_settings *settings,
+                  const struct ftl__http_settings *http, struct ftl__handler **ret_handler,
+                  char *error, size_t error_size);
 
 #endif

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
@@ -102,6 +103,37 @@ def test_jobs_in_c_and_as_a_command(t):
     daemon.wait_events(2, "job.done")
     redisd.client.call("LPUSH", "queue:default", job("Greet", [1]))
     daemon.wait_event("job.dead", error_class="ArgumentError")
+
+
+def serve_hook(t, printed):
+    """The README's endpoint, on a port of its own; the port."""
+    text = block("python", "ThreadingHTTPServer").replace("8080", "0")
+    text = text.replace("ThreadingHTTPServer((", "server = ThreadingHTTPServer((")
+    names = {"print": lambda *words, flush: printed.append(words)}
+    exec(text.replace(".serve_forever()", ""), names)
+    server = t.use(names["server"])
+    names["Hook"].log_message = lambda *_: None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    t.defer(server.shutdown)
+    return server.server_address[1]
+
+
+def test_jobs_at_an_http_endpoint(t):
+    """The endpoint and its handler."""
+    with open(os.path.join(BUILDDIR, "config.h")) as file:
+        if "#define HAVE_CURL 1" not in file.read():
+            raise Skip("this fettled was built without libcurl")
+    printed, redisd = [], t.use(Redisd())
+    port = serve_hook(t, printed)
+    daemon = t.use(Fettled(redisd, start=False))
+    handler = indented('url = "http:').replace("8080", str(port)).rstrip(";\n")
+    daemon.write_config('redis = { url = "%s"; };\nlog = { format = "json"; jobs = "all"; };\n'
+                        "handlers = ( %s );\n" % (redisd.url, handler))
+    daemon.start()
+    daemon.wait_ready()
+    redisd.client.call("LPUSH", "queue:default", job("Hook", ["a", 1], jid="abc"))
+    daemon.wait_event("job.done")
+    equal(printed, [("hook", "abc", "a", 1)], "what the endpoint got")
 
 
 def test_enqueue_from_the_shell(t):

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The configuration: what a file means, and the exact line that says what is wrong with one. */
+#include <config.h>
+
 #include "daemon/config.h"
 
 #include <fcntl.h>
@@ -168,8 +170,41 @@ START_TEST(handlers_arrive)
 }
 END_TEST
 
+#ifdef HAVE_CURL
+START_TEST(urls_arrive)
+{
+    struct ftl__config *config = good(
+        "handlers = ( { class = \"A\"; url = \"https://h/a?b\"; verify = false;\n"
+        "headers = [ \"X-A: b c\" ]; headers_file = \"/f\"; connect_timeout = 0.5;\n"
+        "max_response = 4096; retry_status = [ 404 ]; timeout = 3; concurrency = 2; },\n"
+        "{ class = \"B\"; url = \"http://[::1]:8080\"; } );");
+    const struct ftl__handler_config *all = &config->handlers[0], *plain = &config->handlers[1];
+    ck_assert_int_eq(all->type, FTL__HANDLER_HTTP);
+    ck_assert_str_eq(all->url, "https://h/a?b");
+    ck_assert(!all->verify);
+    ck_assert_str_eq(all->headers[0], "X-A: b c");
+    ck_assert_str_eq(all->headers_file, "/f");
+    ck_assert_double_eq(all->connect_timeout, 0.5);
+    ck_assert_uint_eq(all->max_response, 4096);
+    ck_assert_uint_eq(all->retry_status_count, 1);
+    ck_assert_int_eq(all->retry_status[0], 404);
+    ck_assert_double_eq(all->timeout, 3);
+    ck_assert(plain->verify);
+    ck_assert_ptr_null(plain->headers);
+    ck_assert_ptr_null(plain->headers_file);
+    ck_assert_ptr_null(plain->ca_file);
+    ck_assert_double_eq(plain->connect_timeout, 10);
+    ck_assert_uint_eq(plain->max_response, 1 << 20);
+    ck_assert_uint_eq(plain->retry_status_count, 3);
+    ck_assert_int_eq(plain->retry_status[2], 429);
+    ftl__config_free(config);
+}
+END_TEST
+#endif
+
 #define HELLO "class = \"Hello\"; module = \"hello\";"
 #define TRUE "class = \"X\"; command = [ \"true\" ];"
+#define HOOK "class = \"X\"; url = \"http://h/\";"
 
 static const struct {
     const char *text, *error;
@@ -240,9 +275,10 @@ static const struct {
      "f:2: queues[0].weight: has no effect with order = \"strict\""},
     /* handlers */
     {"handlers = ( { module = \"m\"; } );", "f:1: handlers[0]: needs a class"},
-    {"handlers = ( { class = \"X\"; } );", "f:1: handlers[0]: needs a module, a command or a worker"},
+    {"handlers = ( { class = \"X\"; } );",
+     "f:1: handlers[0]: needs a module, a command, a worker or a url"},
     {"handlers = ( { " TRUE " module = \"m\"; } );",
-     "f:1: handlers[0]: has more than one of module, command and worker"},
+     "f:1: handlers[0]: has more than one of module, command, worker and url"},
     {"handlers = ( { " HELLO " cwd = \"/\"; } );",
      "f:1: handlers[0].cwd: has no effect on a module"},
     {"handlers = ( { " HELLO "\n env = ( ); } );",
@@ -288,9 +324,49 @@ static const struct {
     {"handlers = ( { class = \"*\"; command = [ \"a\" ]; },\n"
      "{ class = \"R*\"; module = \"b\"; } );",
      "f:2: handlers[1].class: is never reached: handlers[0] takes it"},
+#ifdef HAVE_CURL
+    {"handlers = ( { class = \"X\"; url = \"ftp://x/\"; } );",
+     "f:1: handlers[0].url: must be http:// or https://"},
+    {"handlers = ( { class = \"X\"; url = \"http:///x\"; } );",
+     "f:1: handlers[0].url: has no host"},
+    {"handlers = ( { class = \"X\"; url = \"http://u:secret@h/\"; } );",
+     "f:1: handlers[0].url: must hold no password: put \"Authorization: Basic …\" into "
+     "headers_file"},
+    {"handlers = ( { class = \"X\"; url = \"localhost:8080\"; } );",
+     "f:1: handlers[0].url: expected SCHEME://"},
+    {"handlers = ( { " HOOK " module = \"m\"; } );",
+     "f:1: handlers[0]: has more than one of module, command, worker and url"},
+    {"handlers = ( { " HOOK " kill_after = 1; } );",
+     "f:1: handlers[0].kill_after: has no effect on a url"},
+    {"handlers = ( { " TRUE " verify = true; } );",
+     "f:1: handlers[0].verify: has no effect on a command"},
+    {"handlers = ( { " HOOK " verify = false; } );",
+     "f:1: handlers[0].verify: has no effect on an http:// URL"},
+    {"handlers = ( { class = \"X\"; url = \"https://h\"; verify = false; ca_file = \"/x\"; } );",
+     "f:1: handlers[0].ca_file: has no effect with verify = false"},
+    {"handlers = ( { class = \"X\"; url = \"https://h\"; ca_file = \"x\"; } );",
+     "f:1: handlers[0].ca_file: must be an absolute path"},
+    {"handlers = ( { " HOOK " headers_file = \"x\"; } );",
+     "f:1: handlers[0].headers_file: must be an absolute path"},
+    {"handlers = ( { " HOOK " headers = [ \"A: b\",\n\"secret\" ]; } );",
+     "f:2: handlers[0].headers[1]: must be \"Name: value\""},
+    {"handlers = ( { " HOOK " headers = [ \"A: \" ]; } );",
+     "f:1: handlers[0].headers[0]: must be \"Name: value\""},
+    {"handlers = ( { " HOOK " headers = [ \"A: b\\r\\nC: d\" ]; } );",
+     "f:1: handlers[0].headers[0]: has a control character"},
+    {"handlers = ( { " HOOK " headers = [ \"fettle-jid: 1\" ]; } );",
+     "f:1: handlers[0].headers[0]: is fettled's own to set"},
+    {"handlers = ( { " HOOK " headers = [ \"content-length: 1\" ]; } );",
+     "f:1: handlers[0].headers[0]: is fettled's own to set"},
+    {"handlers = ( { " HOOK " retry_status = [ 500 ]; } );",
+     "f:1: handlers[0].retry_status[0]: 500 is out of range (400 to 499)"},
+    {"handlers = ( { class = \"*\"; url = \"http://h\"; },\n{ " HOOK " } );",
+     "f:2: handlers[1].class: is never reached: handlers[0] takes it"},
+#else
+    {"handlers = ( { " HOOK " } );",
+     "f:1: handlers[0].url: this fettled was built without libcurl: no HTTP handlers"},
+#endif
     /* not there yet */
-    {"handlers = ( { class = \"X\"; url = \"http://x\"; } );",
-     "f:1: handlers[0].url: HTTP handlers are not supported yet"},
     {"handlers = ( { " HELLO " isolation = \"auto\"; } );",
      "f:1: handlers[0].isolation: \"auto\" is none of \"task\", \"process\""},
     {"handlers = ( { " HELLO " isolation = \"process\"; blocking = true; } );",
@@ -609,6 +685,9 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, nothing_means_the_defaults);
     UNIT_CASE(suite, every_key_arrives);
     UNIT_CASE(suite, handlers_arrive);
+#ifdef HAVE_CURL
+    UNIT_CASE(suite, urls_arrive);
+#endif
     UNIT_CASE(suite, what_is_wrong_is_said);
     UNIT_CASE(suite, what_looks_wrong_but_is_not_is_taken);
     UNIT_CASE(suite, a_unix_address_arrives);
