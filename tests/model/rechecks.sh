@@ -72,5 +72,16 @@ without 'passing a wake-up on that came too late' notify.c \
     's/if (!standing && waiter.count)/if (false)/' notify
 without 'giving back a message that came too late' channel.c \
     's/put_head(channel, waiter->item);/(void)0;/' channel
+without 'a look at the workers by a monitor that goes to sleep' monitor.c \
+    's/if (!all_parked(runtime) || ftl__blocking_retry(runtime))/if (ftl__blocking_retry(runtime))/' \
+    monitor_sleep
+without 'a look at the hands of a stuck worker' monitor.c \
+    's/!atomic_load_explicit(&worker->hands, memory_order_acquire) \&\& //' monitor_displace
+without 'a look whether the monitor has seized what is left' worker.c \
+    's/while (atomic_load_explicit(&worker->seized, memory_order_acquire))/while (false)/' \
+    monitor_outbox monitor_lifo monitor_destructor
+without 'a look whether a dump looks' worker.c \
+    's/while (atomic_load_explicit(&runtime->dumped, memory_order_acquire) == task)/while (false \&\& task)/' \
+    dump_yielding dump_waiting
 
 done_testing
