@@ -36,9 +36,13 @@ const char *const fuzz_seeds[] = {
 static void check_handler(const struct ftl__handler_config *handler)
 {
     bool command = handler->type == FTL__HANDLER_COMMAND;
+    bool worker = handler->type == FTL__HANDLER_WORKER;
     FUZZ_CHECK(handler->class != NULL && handler->class[0] != '\0');
-    FUZZ_CHECK((handler->command != NULL) == command && (handler->module == NULL) == command);
+    FUZZ_CHECK((handler->command != NULL) == command && (handler->worker != NULL) == worker);
+    FUZZ_CHECK((handler->module == NULL) == (command || worker));
     FUZZ_CHECK(!command || (handler->command[0] != NULL && handler->env != NULL));
+    FUZZ_CHECK(!worker || (handler->worker[0] != NULL && handler->env != NULL));
+    FUZZ_CHECK(handler->processes >= 1 && handler->processes <= 256);
     FUZZ_CHECK(!command || handler->dead_exit != NULL);
     FUZZ_CHECK(handler->timeout >= 0 && handler->kill_after >= 0);
 }
