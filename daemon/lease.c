@@ -23,6 +23,7 @@
 
 #include <fettle/time.h>
 
+#include "daemon/format.h"
 #include "daemon/log.h"
 #include "daemon/part.h"
 #include "daemon/tick.h"
@@ -114,7 +115,7 @@ static int register_id(struct ftl__lease *lease)
         return status;
     start(lease, FTL__SCRIPT_REGISTER);
     ftl__invoke_text(&lease->invoke, id);
-    ftl__invoke_text(&lease->invoke, FTL__LEASE_FORMAT);
+    ftl__invoke_text(&lease->invoke, ftl__format_own);
     ftl__invoke_uint(&lease->invoke, (uint64_t)(lease->ttl / FTL_MS));
     int64_t now = ftl_now();
     status = run(lease, REDIS_REPLY_STRING, "register", now + lease->call_timeout, NULL);

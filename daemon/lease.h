@@ -14,8 +14,7 @@
 #include "daemon/link.h"
 #include "daemon/script.h"
 
-#define FTL__LEASE_FORMAT     "1" /* of the in-flight record; others are never fenced or reaped */
-#define FTL__LEASE_RECOVERIES 3   /* a job recovered this often goes to dead */
+#define FTL__LEASE_RECOVERIES 3 /* a job recovered this often goes to dead */
 
 struct ftl__lease;
 struct ftl__queues;

@@ -77,11 +77,11 @@ static int read_batches(const struct ftl__reap_options *options, const struct ft
 }
 
 static void build(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
-                  const char *id, const struct ftl__key *batches, const struct batch *batch,
-                  bool only)
+                  const struct ftl__reap_victim *victim, const struct ftl__key *batches,
+                  const struct batch *batch, bool only)
 {
     struct ftl__key list, queue;
-    ftl__key_batch(options->keys, id, batch->seq, &list);
+    ftl__key_batch(options->keys, victim->id, batch->seq, &list);
     ftl__key_queue(options->keys, batch->name, &queue);
     const struct ftl__key *keys[] = {
         &options->keys->fenced, &options->keys->owners, batches, &options->keys->recoveries,
@@ -89,10 +89,10 @@ static void build(const struct ftl__reap_options *options, struct ftl__invoke *i
     ftl__invoke_start(invoke, FTL__SCRIPT_REAP);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         ftl__invoke_key(invoke, keys[i]);
-    ftl__invoke_text(invoke, id);
+    ftl__invoke_text(invoke, victim->id);
     ftl__invoke_uint(invoke, batch->seq);
     ftl__invoke_text(invoke, batch->name);
-    ftl__invoke_text(invoke, FTL__LEASE_FORMAT);
+    ftl__invoke_text(invoke, victim->format);
     ftl__invoke_uint(invoke, FTL__LEASE_RECOVERIES);
     ftl__invoke_uint(invoke, LIMIT);
     ftl__invoke_uint(invoke, only);
@@ -147,21 +147,21 @@ static int reap_some(const struct ftl__reap_options *options, struct ftl__invoke
 }
 
 static int reap_batch(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
-                      const char *id, const struct ftl__key *batches, const struct batch *batch,
-                      bool only)
+                      const struct ftl__reap_victim *victim, const struct ftl__key *batches,
+                      const struct batch *batch, bool only)
 {
     struct tally tally = {0};
     long long left = 1;
     int status = 0;
     while (status == 0 && left > 0) {
         left = 0;
-        build(options, invoke, id, batches, batch, only);
+        build(options, invoke, victim, batches, batch, only);
         status = reap_some(options, invoke, batch->name, &tally, &left);
         if (status == 0)
             status = options->tend(options->arg);
     }
     if (tally.recovered + tally.dead > 0)
-        ftl__log(FTL__EV_LEASE_REAPED, FTL__STR("owner", id), FTL__STR("queue", batch->name),
+        ftl__log(FTL__EV_LEASE_REAPED, FTL__STR("owner", victim->id), FTL__STR("queue", batch->name),
                  FTL__UINT("recovered", tally.recovered), FTL__UINT("dead", tally.dead));
     return status;
 }
@@ -190,18 +190,19 @@ static int forget_owner(const struct ftl__reap_options *options, const struct ft
     return status;
 }
 
-int ftl__reap(const struct ftl__reap_options *options, struct ftl__invoke *invoke, const char *id)
+int ftl__reap(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
+              const struct ftl__reap_victim *victim)
 {
     struct ftl__key key;
     struct batch *batches = NULL;
     size_t count = 0;
-    ftl__key_batches(options->keys, id, &key);
+    ftl__key_batches(options->keys, victim->id, &key);
     int status = read_batches(options, &key, &batches, &count);
     for (size_t i = 0; status == 0 && i < count; i++) {
-        status = reap_batch(options, invoke, id, &key, &batches[i], count == 1);
+        status = reap_batch(options, invoke, victim, &key, &batches[i], count == 1);
         if (status == FTL_EPROTO) /* told; the others need not wait for it */
             status = 0;
     }
     free(batches);
-    return status != 0 ? status : forget_owner(options, &key, id);
+    return status != 0 ? status : forget_owner(options, &key, victim->id);
 }

@@ -20,9 +20,15 @@ struct ftl__reap_options {
     void *arg;
 };
 
-/* All batches of `id`, the youngest first, so that at last the oldest job is next; then its field
+/* A fenced owner. */
+struct ftl__reap_victim {
+    const char *id, *format; /* a format that we know */
+};
+
+/* All its batches, the youngest first, so that at last the oldest job is next; then its field
  * in fettle:fenced. A batch that Redis refuses to touch (logged) is left, and the field with it. 0,
  * or what ended it early: it may be repeated. `invoke` is scratch. */
-int ftl__reap(const struct ftl__reap_options *options, struct ftl__invoke *invoke, const char *id);
+int ftl__reap(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
+              const struct ftl__reap_victim *victim);
 
 #endif

@@ -21,6 +21,7 @@
 #include <fettle/time.h>
 
 #include "daemon/absolve.h"
+#include "daemon/format.h"
 #include "daemon/lease.h"
 #include "daemon/tick.h"
 
@@ -29,6 +30,7 @@
 struct peer {
     char id[FTL__ID_MAX + 1];
     char beat[24];
+    char format[FTL__FORMAT_MAX + 1];
     int64_t ttl, silence; /* ns */
 };
 
@@ -105,13 +107,15 @@ static struct peer *add_peer(struct peer **peers, size_t *count, size_t *room)
 }
 
 /* "FORMAT TTL_MS" of a format that we know. */
-static bool parse_owner(const char *entry, int64_t *ret_ttl)
+static bool parse_owner(const char *entry, char ret_format[FTL__FORMAT_MAX + 1], int64_t *ret_ttl)
 {
-    size_t size = strlen(FTL__LEASE_FORMAT);
+    size_t size = strcspn(entry, " ");
     uint64_t ms;
-    if (strncmp(entry, FTL__LEASE_FORMAT, size) != 0 || entry[size] != ' ' ||
+    if (size > FTL__FORMAT_MAX || !ftl__format_is_known(entry, size) || entry[size] != ' ' ||
         sscanf(entry + size, "%" SCNu64, &ms) != 1 || ms > INT64_MAX / FTL_MS)
         return false;
+    memcpy(ret_format, entry, size);
+    ret_format[size] = '\0';
     *ret_ttl = (int64_t)ms * FTL_MS;
     return true;
 }
@@ -142,8 +146,9 @@ static int compare(struct ftl__watch *watch, const struct redisReply *owners,
     for (size_t i = 0; i + 1 < owners->elements; i += 2) {
         const struct redisReply *id = owners->element[i];
         int64_t ttl;
+        char format[FTL__FORMAT_MAX + 1];
         const char *beat = field(beats, id->str, &hint);
-        if (!can_watch(id, beat, self) || !parse_owner(owners->element[i + 1]->str, &ttl))
+        if (!can_watch(id, beat, self) || !parse_owner(owners->element[i + 1]->str, format, &ttl))
             continue;
         struct peer *peer = add_peer(&peers, &count, &room);
         if (peer == NULL) {
@@ -151,6 +156,7 @@ static int compare(struct ftl__watch *watch, const struct redisReply *owners,
             return FTL_ENOMEM;
         }
         see(watch, peer, id->str, beat, ttl, passed);
+        memcpy(peer->format, format, sizeof format);
     }
     free(watch->peers);
     watch->peers = peers;
@@ -183,7 +189,7 @@ static int fence(struct ftl__watch *watch, const struct peer *peer, bool *ret_fe
     ftl__invoke_key(invoke, &watch->options.keys->fenced);
     ftl__invoke_text(invoke, peer->id);
     ftl__invoke_text(invoke, peer->beat);
-    ftl__invoke_text(invoke, FTL__LEASE_FORMAT);
+    ftl__invoke_text(invoke, peer->format);
     int status = ftl__invoke_run(invoke, watch->options.scripts, watch->options.link,
                                  ftl_deadline(watch->options.call_timeout), &reply);
     if (status != 0)
@@ -208,9 +214,22 @@ static int fence_silent(struct ftl__watch *watch, const struct ftl__reap_options
         if (status == 0)
             status = watch->options.tend(watch->options.arg);
         if (status == 0 && fenced)
-            status = ftl__reap(options, &watch->invoke, peer->id);
+            status = ftl__reap(options, &watch->invoke,
+                               &(struct ftl__reap_victim){peer->id, peer->format});
     }
     return status;
+}
+
+/* "FORMAT" or "FORMAT shared", of a format that we know. */
+static bool parse_fenced(const struct redisReply *entry, char ret_format[FTL__FORMAT_MAX + 1])
+{
+    size_t size = strcspn(entry->str, " ");
+    if (size > FTL__FORMAT_MAX || !ftl__format_is_known(entry->str, size) ||
+        (entry->len > size && strcmp(entry->str + size, " shared") != 0))
+        return false;
+    memcpy(ret_format, entry->str, size);
+    ret_format[size] = '\0';
+    return true;
 }
 
 static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options *options,
@@ -219,10 +238,11 @@ static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options 
     int status = 0;
     for (size_t i = 0; i + 1 < fenced->elements && status == 0; i += 2) {
         const struct redisReply *id = fenced->element[i];
+        char format[FTL__FORMAT_MAX + 1];
         if (id->len <= FTL__ID_MAX && strlen(id->str) == id->len &&
-            (is_text(fenced->element[i + 1], FTL__LEASE_FORMAT) ||
-             is_text(fenced->element[i + 1], FTL__LEASE_FORMAT " shared")))
-            status = ftl__reap(options, &watch->invoke, id->str);
+            parse_fenced(fenced->element[i + 1], format))
+            status = ftl__reap(options, &watch->invoke,
+                               &(struct ftl__reap_victim){id->str, format});
     }
     return status;
 }

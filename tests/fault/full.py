@@ -25,7 +25,7 @@ ALL = [("fault/test_cut.py", "every_offset"), ("fault/test_cut.py", "every_error
        ("fault/test_proxy.py", "random_faults"), ("fault/test_proxy.py", "redis_away"),
        ("fault/test_redis.py", "older_snapshot"), ("system/test_sentinel.py", "failover_under_load"),
        ("fault/test_kill.py", "killer"), ("fault/test_redis.py", "brought_back"),
-       ("fault/test_redis.py", "forgetful")]
+       ("fault/test_redis.py", "forgetful"), ("fault/test_releases.py", "side_by_side")]
 
 
 def run(path, name, shard, shards):

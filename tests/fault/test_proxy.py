@@ -15,7 +15,7 @@ from proxy import Proxy
 from redisd import Redisd, available
 from tap import equal, limit, main
 
-TTL, CONCURRENCY = 1, 20
+TTL, CONCURRENCY = 15 if FULL else 1, 20
 INFO = {"level": "info", "format": "json", "jobs": "none"}
 
 # What is ordered, and whether the connections are cut at the end of it: a peer that has lost the
