@@ -16,6 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+import child
 from fettled import BUILDDIR, Fettled, command, job, native
 from load import FULL, jid, pause
 from places import members, places
@@ -33,6 +34,7 @@ SPIN = 5 if FULL else 0.2
 LEAK = 2 ** 30 if FULL else 2 ** 24
 FLOOD = 10 ** 8 if FULL else 2 * 10 ** 6
 MISDEED = os.path.join(BUILDDIR, "tests", "fault", "misdeed")
+ENDPOINT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "endpoint.py")
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
 MORE_RSS = 64 << 10  # kB
 
@@ -91,6 +93,13 @@ ROWS = [
     row("worker", "leak", amount=LEAK),
     row("worker", "flood", amount=FLOOD),
     row("worker", "forget"),
+    row("http", "failure", "HttpStatus", "500"),
+    row("http", "refusal", "HttpStatus", "404"),
+    row("http", "garbage", "HttpError"),
+    row("http", "close", "HttpError"),
+    row("http", "cut", "HttpError"),
+    row("http", "stall", "Timeout"),
+    row("http", "flood", "HttpError", amount=FLOOD),
 ]
 
 
@@ -168,7 +177,19 @@ class Worker(Kind):
                    "env": env, "processes": 1, **limits}
 
 
-KINDS = {kind.name: kind for kind in (Command(), Task(), Worker())}
+class Http(Kind):
+    """An endpoint: one process, which the storm starts."""
+    name, share = "http", 1
+    port = 0
+
+    def handlers(self, deeds):
+        for deed in deeds:
+            limits = {"timeout": 0.5} if deed == "stall" else {}
+            yield {"class": class_of("http", deed),
+                   "url": "http://127.0.0.1:%d/%s" % (self.port, deed), **limits}
+
+
+KINDS = {kind.name: kind for kind in (Command(), Task(), Worker(), Http())}
 
 
 class Vitals(collections.namedtuple("Vitals", "fds threads children rss")):
@@ -244,6 +265,13 @@ class Passers:
         return sorted((cell - at) / 1e9 for cell, at in zip(cells, self.pushed))
 
 
+def end_endpoint(endpoint):
+    endpoint.kill()
+    child.finish(endpoint, 10)
+    endpoint.stdin.close()
+    endpoint.stdout.close()
+
+
 class Storm:
     """`rows` of ROWS, and good jobs of every kind, on so many daemons."""
 
@@ -252,6 +280,10 @@ class Storm:
         self.redisd, self.probe = t.use(Redisd()), t.use(Probe(JOBS + WARM + 20000))
         self.client = self.redisd.client
         os.environ["FTL_PROBE"] = self.probe.path
+        endpoint = child.start([sys.executable, "-B", ENDPOINT, self.probe.path],
+                               stdin=child.subprocess.PIPE, stdout=child.subprocess.PIPE)
+        t.defer(end_endpoint, endpoint)
+        KINDS["http"].port = int(endpoint.stdout.readline())
         kinds = {name: sorted({r.deed for r in rows if r.kind == name}) for name in KINDS}
         handlers = [one for name, deeds in kinds.items()
                     for one in KINDS[name].handlers(["count"] + deeds)]
