@@ -18,7 +18,7 @@ import threading
 import time
 
 from fettled import job
-from places import batches, now, places
+from places import batches, now, occupied, places
 from resp import RedisError
 from wait import RELAXED, Timeout, in_time, until
 
@@ -152,21 +152,20 @@ class Load:
 
     def busy(self):
         """Where jobs are that are not at their end: anywhere but in `retry` and `dead`."""
-        return [key for key in places(self._redisd.client) if key not in ("retry", "dead")]
+        return occupied(self._redisd.client, ("schedule",))
 
     def settle(self, timeout=60):
         """Waits until every job is done, or in one of these."""
         try:
-            # Twice: a job may go from one place to another between the looks at these.
-            until(lambda: not self.busy() and not self.busy(), timeout, "all jobs to end",
-                  pause=0.1)
+            until(lambda: not self.busy(), timeout, "all jobs to end", pause=0.1)
         except Timeout as error:
             raise Timeout("%s: %s" % (error, self.busy()[:5])) from None
 
     def check(self, repeats=0, dead=0):
         """Nothing is lost, nothing is there twice, at most `repeats` runs were repeated, at most
         `dead` jobs are in `dead`."""
-        client, cells, held = self._redisd.client, self.probe.cells(), self._held()
+        client, held = self._redisd.client, self._held()
+        cells = self.probe.cells()  # after it: what is not in Redis any more has run
         alive = {id.decode() for id in client.call("HKEYS", "fettle:owners")}
         stray = [key for key in batches(client)
                  if key.split(":", 2)[2].rsplit(":", 1)[0] not in alive]

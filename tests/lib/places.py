@@ -4,39 +4,52 @@
 import json
 
 SETS = ("schedule", "retry", "dead")
+BATCH = b"fettle:batch:"
 
 
-def _keys(client, pattern):
-    cursor, found = b"0", set()
-    while True:
-        cursor, some = client.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-        found.update(some)
-        if cursor == b"0":
-            return sorted(key.decode() for key in found)
+# Everything is looked at in one moment: a job that moves between two looks would be in none, or twice.
+_KEYS = """
+local found = {}
+for _, pattern in ipairs({'fettle:batch:*', 'queue:*', 'fettle:front:*'}) do
+    for _, key in ipairs(redis.call('KEYS', pattern)) do
+        found[#found + 1] = key
+    end
+end
+"""
+_OCCUPIED = _KEYS + """
+for _, key in ipairs(KEYS) do
+    if redis.call('EXISTS', key) == 1 then found[#found + 1] = key end
+end
+return found
+"""
+_PLACES = _KEYS + """
+for i, key in ipairs(found) do found[i] = {key, redis.call('LRANGE', key, 0, -1)} end
+for _, key in ipairs(KEYS) do found[#found + 1] = {key, redis.call('ZRANGE', key, 0, -1)} end
+return found
+"""
 
 
-def batches(client):
-    """Key of each in-flight batch → its entries that are not settled, in claim order."""
-    found = {}
-    for key in _keys(client, "fettle:batch:*"):
-        owner = key[len("fettle:batch:"):].rsplit(":", 1)[0].encode()
-        live = [raw for raw in client.call("LRANGE", key, 0, -1) if raw != owner]
-        if live:
-            found[key] = live
-    return found
+def occupied(client, sets=SETS):
+    """The keys that hold jobs, or have an in-flight batch."""
+    return [key.decode() for key in client.call("EVAL", _OCCUPIED, len(sets), *sets)]
 
 
 def places(client, sets=SETS):
-    """Key → the jobs in it, for each key that has some. Lists: the next to run is last."""
-    found = batches(client)
-    for pattern in ("queue:*", "fettle:front:*"):
-        for key in _keys(client, pattern):
-            found[key] = client.call("LRANGE", key, 0, -1)
-    for key in sets:
-        members = client.call("ZRANGE", key, 0, -1)
-        if members:
-            found[key] = members
+    """Key → the jobs in it, for each key that has some. Lists: the next to run is last; of in-flight
+    batches, in claim order, the entries that are not settled."""
+    found = {}
+    for key, jobs in client.call("EVAL", _PLACES, len(sets), *sets):
+        if key.startswith(BATCH):
+            owner = key[len(BATCH):].rsplit(b":", 1)[0]
+            jobs = [raw for raw in jobs if raw != owner]
+        if jobs:
+            found[key.decode()] = jobs
     return found
+
+
+def batches(client):
+    """The same of in-flight batches only."""
+    return {key: jobs for key, jobs in places(client, ()).items() if key.startswith(BATCH.decode())}
 
 
 def inflight(client):
