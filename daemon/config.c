@@ -46,6 +46,7 @@ static int check_queue(const struct ftl__settings *settings, const config_settin
                        void *record);
 
 static const char *const orders[] = {"strict", "weighted", NULL};
+static const char *const on_segv[] = {"restart", "continue", "die", NULL};
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
 static const char *const formats[] = {"auto", "logfmt", "json", "journal", NULL};
 static const char *const log_jobs[] = {"none", "failures", "all", NULL};
@@ -105,6 +106,7 @@ static const struct ftl__key config_keys[] = {
     {"workers", FTL__KEY_UINT, MEMBER(ftl__config, workers), .min = 0, .max = 1024},
     {"cgroup", FTL__KEY_TEXT, MEMBER(ftl__config, cgroup), .min = 1, .max = 4000},
     {"order", FTL__KEY_WORD, MEMBER(ftl__config, order), .words = orders},
+    {"on_segv", FTL__KEY_WORD, MEMBER(ftl__config, on_segv), .words = on_segv},
     {"queues", FTL__KEY_LIST, MEMBER(ftl__config, queues), .max = 256,
      COUNT(ftl__config, queue_count), .keys = queue_keys,
      .record_size = sizeof(struct ftl__queue_config), .defaults = &new_queue, .check = check_queue},
@@ -522,5 +524,7 @@ const char *ftl__config_fixed_difference(const struct ftl__config *old,
         return "cgroup";
     if (old->lease_ttl != new->lease_ttl)
         return "lease_ttl";
+    if (old->on_segv != new->on_segv)
+        return "on_segv";
     return NULL;
 }

@@ -42,6 +42,9 @@ struct ftl__address {
 
 enum ftl__order { FTL__ORDER_STRICT, FTL__ORDER_WEIGHTED };
 
+/* After a fault in a handler that may have damaged memory. */
+enum ftl__on_segv { FTL__SEGV_RESTART, FTL__SEGV_CONTINUE, FTL__SEGV_DIE };
+
 struct ftl__queue_config {
     char *name;
     uint32_t concurrency; /* 0 = no bound of its own */
@@ -100,6 +103,7 @@ struct ftl__config {
     char *cgroup;     /* "auto", "none", or a directory */
     unsigned cgroup_line; /* 0: not said */
     enum ftl__order order;
+    enum ftl__on_segv on_segv;
     struct ftl__queue_config *queues;
     size_t queue_count;
     char **module_path;

@@ -119,6 +119,18 @@ static void look_at_parts(struct ftl__daemon *daemon)
         daemon->stop_reason = "fault";
 }
 
+/* A handler may have damaged memory, or left something locked. If what follows does not come to its
+ * end, the alarm that was set then ends the process, and the lease does the rest. */
+static void look_at_faults(struct ftl__daemon *daemon)
+{
+    if (daemon->stop_reason != NULL || !atomic_load(&daemon->faults.tainted))
+        return;
+    daemon->restart = true;
+    daemon->stop_reason = "tainted";
+    ftl__log(FTL__EV_DAEMON_TAINTED,
+             FTL__UINT("patience", atomic_load(&daemon->faults.patience)));
+}
+
 /* What operators have asked for since the last look, a stop excepted. */
 static void serve(struct ftl__daemon *daemon)
 {
@@ -163,6 +175,7 @@ static int run(struct ftl__daemon *daemon)
         if (daemon->stop_reason == NULL)
             (void)ftl_notify_wait(daemon->changed, FTL_FOREVER);
         look_at_parts(daemon);
+        look_at_faults(daemon);
     }
     return ftl__daemon_drain(daemon, daemon->stop_reason);
 }
@@ -172,6 +185,8 @@ static void *daemon_main(void *arg)
     struct ftl__daemon *daemon = arg;
     int exit_code = run(daemon);
 
+    if (atomic_load(&daemon->faults.tainted)) /* what it holds is not to be touched any more */
+        daemon->stuck = true;
     if (!daemon->stuck)
         ftl__daemon_close_parts(daemon);
     return (void *)(intptr_t)exit_code;
@@ -200,6 +215,18 @@ static void on_fault(void *arg, const struct ftl_fault *fault)
     struct ftl__daemon *daemon = arg;
 
     ftl__faults_count(&daemon->faults, fault->class);
+    if (!fault->tainted || daemon->started->on_segv != FTL__SEGV_RESTART ||
+        atomic_exchange(&daemon->faults.tainted, true))
+        return;
+    alarm(atomic_load(&daemon->faults.patience));
+    ftl_notify_one(daemon->changed);
+}
+
+void ftl__daemon_set_patience(struct ftl__daemon *daemon)
+{
+    enum { MORE = 10 }; /* for all but the drain */
+
+    atomic_store(&daemon->faults.patience, (unsigned)daemon->config->shutdown_timeout + MORE);
 }
 
 static void on_unguarded(void *arg)
@@ -248,7 +275,8 @@ static int start_runtimes(struct ftl__daemon *daemon)
     options.serial = false;
     options.workers = daemon->config->workers;
     options.on_stall = on_stall;
-    options.containment = FTL_CONTAIN_CLEAN;
+    options.containment = daemon->started->on_segv == FTL__SEGV_DIE ? FTL_CONTAIN_CLEAN
+                                                                    : FTL_CONTAIN_ALL;
     options.on_fault = on_fault;
     options.hook_arg = daemon;
     size_jobs(&options, daemon->config->concurrency);
@@ -301,6 +329,7 @@ int ftl__daemon_run(struct ftl__daemon *daemon)
     int code;
 
     daemon->started_at = ftl_now();
+    ftl__daemon_set_patience(daemon);
     if (open_delegation(daemon) != 0)
         return FTL__EXIT_CONFIG;
     code = ftl__stalls_init(&daemon->stalls);

@@ -60,6 +60,7 @@ struct ftl__daemon {
     struct ftl_notify *changed;
     const char *stop_reason, *quiet_reason; /* NULL: not asked for; a signal's name, "dashboard" */
     bool quiet, draining, stop_now, reload_due, dump_due, ready;
+    bool restart; /* it stops to begin anew: memory may be damaged */
     bool stuck; /* runs are left that cannot be ended: nothing may be freed */
 };
 
@@ -69,6 +70,9 @@ int ftl__daemon_configure(struct ftl__daemon *daemon, char *error, size_t error_
 /* Runs the daemon, configured, until it is told to stop. Returns an exit code; with daemon->stuck
  * the caller leaves by _exit(). Frees everything else. */
 int ftl__daemon_run(struct ftl__daemon *daemon);
+
+/* By the configuration: how long a tainted process may take to begin anew. */
+void ftl__daemon_set_patience(struct ftl__daemon *daemon);
 
 /* Tells the service manager what the daemon does while nothing is wrong. */
 void ftl__daemon_show_status(const struct ftl__daemon *daemon);

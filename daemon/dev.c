@@ -32,6 +32,7 @@
 #define STOP_TIMEOUT (10 * FTL_S)
 #define CONFIG_MAX 8192
 #define PATH_SIZE (PATH_MAX + 64)
+#define STATE "FETTLE_DEV" /* environment: PID:TEMPORARY:DIRECTORY */
 
 struct ftl__dev {
     char dir[PATH_MAX];
@@ -256,21 +257,53 @@ static void stop_server(pid_t pid)
     }
 }
 
+/* ---- from one process to the next, under the same pid (restart.c) ----------------------------- */
+
+void ftl__dev_keep(const struct ftl__dev *dev)
+{
+    char state[PATH_SIZE];
+
+    if (dev == NULL)
+        return;
+    snprintf(state, sizeof state, "%d:%d:%s", (int)dev->pid, dev->temporary, dev->dir);
+    (void)setenv(STATE, state, 1); /* without memory for it, another server is started */
+}
+
+/* True: a server is there, our child already. */
+static bool take_over(struct ftl__dev *dev)
+{
+    const char *state = getenv(STATE);
+    int pid = 0, temporary = 0, size = 0, status;
+
+    if (state == NULL)
+        return false;
+    if (sscanf(state, "%d:%d:%n", &pid, &temporary, &size) == 2 && size > 0 &&
+        waitpid(pid, &status, WNOHANG) == 0) {
+        dev->pid = pid;
+        dev->temporary = temporary != 0;
+        snprintf(dev->dir, sizeof dev->dir, "%s", state + size);
+    }
+    unsetenv(STATE);
+    return dev->pid > 0;
+}
+
 int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size_t error_size)
 {
     struct ftl__dev *dev = calloc(1, sizeof *dev);
+    bool kept;
     int code;
 
     if (dev == NULL) {
         snprintf(error, error_size, "--dev: out of memory");
         return FTL_ENOMEM;
     }
-    code = make_dir(dev, dir, error, error_size);
+    kept = take_over(dev);
+    code = kept ? 0 : make_dir(dev, dir, error, error_size);
     if (code == 0)
         code = make_socket_path(dev, error, error_size);
     if (code == 0)
         code = make_config(dev, error, error_size);
-    if (code == 0)
+    if (code == 0 && !kept)
         code = start_server(dev, error, error_size);
     if (code == 0)
         code = wait_listening(dev, error, error_size);

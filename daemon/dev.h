@@ -14,6 +14,8 @@ struct ftl__dev;
  * FTL_EINVAL, FTL_ESYS, FTL_ENOMEM: `error` has one line. */
 int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size_t error_size);
 /* Stops it and waits for its end. NULL-safe. */
+/* Before the process begins anew: the server stays, and the next one takes it over. NULL-safe. */
+void ftl__dev_keep(const struct ftl__dev *dev);
 void ftl__dev_stop(struct ftl__dev *dev);
 
 /* The text of the configuration. */

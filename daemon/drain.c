@@ -134,6 +134,15 @@ static void leave(struct ftl__daemon *daemon, int64_t deadline, uint64_t *left)
                  FTL__STR("reason", "the registration is left to its lease"));
 }
 
+/* To the service manager it is no stop. The promoter would write jobs from memory. */
+static void prepare_restart(struct ftl__daemon *daemon)
+{
+    ftl__notify_reloading();
+    ftl__notify_status("Restarting: a job may have damaged memory");
+    ftl__promote_close(daemon->promote);
+    daemon->promote = NULL;
+}
+
 int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
 {
     double timeout = daemon->config->shutdown_timeout;
@@ -146,7 +155,10 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     ftl__log(FTL__EV_DAEMON_STOPPING, FTL__STR("reason", reason),
              FTL__UINT("running", ftl__dispatch_running(daemon->dispatch)),
              FTL__REAL("timeout", timeout));
-    ftl__notify_stopping();
+    if (daemon->restart)
+        prepare_restart(daemon);
+    else
+        ftl__notify_stopping();
     ftl__daemon_quiet(daemon, reason);
     await_claims(daemon, deadline);
     let_finish(daemon, deadline);

@@ -5,6 +5,7 @@
 #define FETTLE_DAEMON_FAULTS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,8 @@ enum { FTL__FAULT_CLASSES = 9 };
 /* Zeroed = none. */
 struct ftl__faults {
     _Atomic uint64_t count[FTL__FAULT_CLASSES];
+    _Atomic bool tainted;      /* one may have damaged memory: the process is to begin anew */
+    _Atomic unsigned patience; /* seconds that it may take for that */
 };
 
 /* One more of this class (runtime/runtime.h, interpose.c). Any thread, a tainted one as well. */

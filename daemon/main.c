@@ -11,6 +11,7 @@
 #include "daemon/daemon.h"
 #include "daemon/host.h"
 #include "daemon/log.h"
+#include "daemon/restart.h"
 
 #define ERROR_SIZE 1024
 #define LOG_TIMEOUT FTL_S
@@ -83,6 +84,17 @@ static void warn_of_files(const struct ftl__config *config)
                  FTL__UINT("needed", needed), FTL__UINT("commands", commands));
 }
 
+/* Everything is told and settled, or left to the lease. */
+FTL_NORETURN static void restart(struct ftl__daemon *daemon)
+{
+    ftl__log(FTL__EV_DAEMON_RESTART, FTL__INT("pid", getpid()));
+    ftl__log_stop(LOG_TIMEOUT);
+    ftl__dev_keep(daemon->dev);
+    ftl__restart();
+    perror("fettled: cannot restart");
+    _exit(FTL__EXIT_LEFT);
+}
+
 /* With a thread that does not come back, an orderly exit would wait for it, or pull the ground from
  * under it. */
 static int run(const struct ftl__options *options)
@@ -104,8 +116,10 @@ static int run(const struct ftl__options *options)
         ftl__log_configure(daemon.config->log_level, daemon.config->log_format,
                            daemon.config->log_jobs);
         warn_of_files(daemon.config);
-        exit_code = ftl__daemon_run(&daemon);
+        exit_code = ftl__restart_wait() ? ftl__daemon_run(&daemon) : FTL__EXIT_OK;
     }
+    if (daemon.restart)
+        restart(&daemon);
     ftl__dev_stop(daemon.dev);
     ftl__log_stop(LOG_TIMEOUT);
     if (daemon.stuck) {
@@ -120,6 +134,7 @@ int main(int argc, char **argv)
     struct ftl__options options;
     char error[ERROR_SIZE];
 
+    ftl__restart_begin(argv);
     if (ftl__options_parse(argc, argv, &options, error, sizeof error) != 0) {
         fprintf(stderr, "fettled: %s\nTry 'fettled --help'.\n", error);
         return FTL__EXIT_USAGE;

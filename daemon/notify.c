@@ -84,6 +84,11 @@ void ftl__notify_stopping(void)
     post("STOPPING=1\nSTATUS=Stopping");
 }
 
+void ftl__notify_alive(void)
+{
+    post("WATCHDOG=1");
+}
+
 void ftl__notify_extend(void)
 {
     char message[64];
@@ -148,7 +153,7 @@ static void *watchdog_main(void *arg)
     interval.missed = FTL_MISSED_DELAY;
     while (ftl_interval_tick(&interval) == 0)
         if (jobs_run(notify) && notify->options.is_alive(notify->options.arg))
-            post("WATCHDOG=1");
+            ftl__notify_alive();
     return NULL;
 }
 

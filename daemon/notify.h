@@ -32,6 +32,7 @@ void ftl__notify_close(struct ftl__notify *notify); /* NULL-safe */
 void ftl__notify_ready(void);
 void ftl__notify_reloading(void); /* ready() ends it */
 void ftl__notify_stopping(void);
+void ftl__notify_alive(void); /* for who is not watched by the watchdog's task */
 void ftl__notify_extend(void); /* by FTL__NOTIFY_EXTENSION from now */
 void ftl__notify_status(const char *format, ...) FTL_PRINTF(1, 2);
 

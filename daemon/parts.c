@@ -160,7 +160,10 @@ static void on_less(void *arg)
 static void ask(struct ftl__daemon *daemon, int signal, const char *by)
 {
     if (signal == SIGTERM || signal == SIGINT) {
-        if (daemon->stop_reason != NULL) {
+        if (daemon->restart) { /* it is a stop now */
+            daemon->restart = false;
+            ftl__notify_stopping();
+        } else if (daemon->stop_reason != NULL) {
             daemon->stop_now = true;
             if (daemon->dispatch != NULL)
                 ftl__dispatch_interrupt(daemon->dispatch);
@@ -357,6 +360,7 @@ static int open_way_out(struct ftl__daemon *daemon)
         .slots = &daemon->slots,
         .clock = &daemon->clock,
         .unroutable_ttl = daemon->config->unroutable_ttl,
+        .tainted = &daemon->faults.tainted,
         .on_ready = wake_claim,
         .arg = daemon,
     };

@@ -55,6 +55,7 @@ static void put_in_force(struct ftl__daemon *daemon, struct ftl__config *config,
         ftl__config_free(daemon->config);
     ftl__registry_free(daemon->registry);
     daemon->config = config;
+    ftl__daemon_set_patience(daemon);
     daemon->registry = registry;
     /* A queue without a waiter is looked at once a second. */
     if (!daemon->quiet)

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/checksum.h"
 #include "daemon/fate.h"
 #include "daemon/part.h"
 #include "daemon/queues.h"
@@ -142,6 +143,26 @@ static bool has_room(const struct call *call)
     return call->count < CALL_ENTRIES && call->bytes < CALL_BYTES;
 }
 
+/* In a tainted process nothing is written that was made of bytes which are not those of the claim:
+ * the job is left to the lease, with its bytes in Redis. The slot is left where it is. */
+static bool is_damaged(const struct ftl__settle *settle, struct ftl__slot *slot)
+{
+    bool rewritten = slot->end != FTL__END_RETURNED && slot->end != FTL__END_RAW;
+
+    if (!rewritten || settle->options.tainted == NULL || !atomic_load(settle->options.tainted))
+        return false;
+    if (slot->decided && !slot->resent)
+        ftl__fate_collided(slot); /* what was made before is made anew */
+    return ftl__checksum(slot->run.bytes, slot->run.size) != slot->checksum;
+}
+
+static void leave_to_lease(struct ftl__settle *settle, struct ftl__slot *slot)
+{
+    ftl__list_unlink(&slot->link);
+    settle->open--;
+    ftl__report_refused(slot, "damaged");
+}
+
 /* 0, or FTL_ENOMEM when a rewrite could not be made: it is tried again later. */
 static int take_ends(struct ftl__settle *settle, double now)
 {
@@ -151,6 +172,10 @@ static int take_ends(struct ftl__settle *settle, double now)
         struct ftl__slot *slot = ftl__container(settle->ends.next, struct ftl__slot, link);
         struct ftl__operation operation;
 
+        if (is_damaged(settle, slot)) {
+            leave_to_lease(settle, slot);
+            continue;
+        }
         int code = ftl__fate_decide(slot, now, settle->options.unroutable_ttl, &operation);
         if (code != 0)
             return code;

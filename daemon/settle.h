@@ -25,6 +25,7 @@ struct ftl__settle_options {
     struct ftl__slots *slots;
     const struct ftl__clock *clock;
     double unroutable_ttl;
+    const _Atomic bool *tainted; /* memory may be damaged; NULL: it never is */
 
     void (*on_ready)(void *arg); /* a batch wants to be acked; must not wait */
     void *arg;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/checksum.h"
 #include "daemon/clock.h"
 #include "daemon/park.h"
 #include "daemon/queues.h"
@@ -167,6 +168,7 @@ int ftl__slot_set_bytes(struct ftl__slot *slot, const char *bytes, size_t size)
     slot->room[size] = '\0';
     slot->run.bytes = slot->room;
     slot->run.size = size;
+    slot->checksum = ftl__checksum(bytes, size);
     return 0;
 }
 

@@ -55,6 +55,7 @@ struct ftl__slot {
     int64_t since;         /* ftl_now() when it was parked or started; 0 = never started */
     int64_t ended_at;
 
+    uint64_t checksum;     /* of the job's bytes, as they were claimed */
     enum ftl__end end;
     const char *end_class, *end_message; /* static; of FTL__END_REFUSED, _RAW and _RETURNED */
     size_t end_offset;

@@ -8,6 +8,7 @@
  *     Assert                           a failed assert() of <assert.h>
  *     Smash                            writes over the end of an array on its stack
  *     Detached                         spawns a task that divides by zero, and succeeds
+ *     Damage [i]                       in its first attempt writes over its own job, then reads NULL
  *     ForkExit                         forks a child that calls exit(3), and succeeds if that is how
  *                                      the child ends */
 #undef NDEBUG
@@ -116,6 +117,18 @@ static int detach(struct ftl_run *run)
                : ftl_run_fail(run, "SpawnError", "no task");
 }
 
+static int damage(struct ftl_run *run)
+{
+    const volatile char *volatile nowhere = NULL;
+    size_t size;
+    char *text = (char *)(uintptr_t)ftl_run_job_text(run, &size);
+    if (ftl_run_attempt(run) > 1)
+        return 0;
+    memset(text + size / 2, '#', 3);
+    sink = (size_t)*nowhere;
+    return 0;
+}
+
 static int fork_and_exit(struct ftl_run *run)
 {
     int status = 0;
@@ -130,4 +143,4 @@ static int fork_and_exit(struct ftl_run *run)
 
 FTL_MODULE("crash", {"Snprintf", overflow_in_snprintf}, {"Qsort", overflow_in_qsort},
            {"Malloc", overflow_in_malloc}, {"Assert", fail_assert}, {"Smash", smash},
-           {"Detached", detach}, {"ForkExit", fork_and_exit});
+           {"Detached", detach}, {"Damage", damage}, {"ForkExit", fork_and_exit});

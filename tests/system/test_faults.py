@@ -14,13 +14,14 @@ import zlib
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import BUILDDIR, Fettled, job, native
+from notify import Notify
 from places import inflight, member, members, places
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, limit, main
 from wait import RELAXED, until
 
-CRASH = ("Snprintf", "Qsort", "Malloc", "Assert", "Smash", "Detached", "ForkExit")
+CRASH = ("Snprintf", "Qsort", "Malloc", "Assert", "Smash", "Detached", "Damage", "ForkExit")
 FAULTS = ("Overflow", "DivideByZero", "Illegal", "Abort", "NullRead", "WildWrite", "HeapCorruption",
           "Exit")
 FULL = os.environ.get("FTL_FAULT_FULL") == "1"
@@ -37,6 +38,7 @@ CLEAN = dict(CALLS, Overflow="StackOverflow", Illegal="SIGILL", Snprintf="StackO
              Qsort="StackOverflow", Malloc="StackOverflow",
              **({"DivideByZero": "SIGFPE"} if DIVISION_TRAPS else {}))
 KINDS = CLEAN if CONTAINED else CALLS
+TAINTED = {"NullRead": "SIGSEGV", "WildWrite": "SIGSEGV", "Smash": "StackProtector"}
 
 
 def settings(probe):
@@ -147,6 +149,108 @@ def test_many_among_innocent_jobs(t):
     daemon.wait_event("daemon.faults")
     equal(counted(daemon), {fault: sum(KINDS[name] == fault for name in bad)
                             for fault in {KINDS[name] for name in bad}}, "the counters")
+
+
+# ---- what may have damaged memory --------------------------------------------------------------
+
+def contained(test):
+    """Not under sanitizers."""
+    def run(t):
+        if not CONTAINED:
+            return t.note(WHY_NOT)
+        return test(t)
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+@contained
+def test_after_a_wild_pointer_it_begins_anew(t):
+    """The run fails with its cause, the others end well, and the process is a new one with the old
+    pid, of which the service manager hears as of a reload."""
+    redisd, probe, manager = t.use(Redisd()), t.use(Probe(4)), t.use(Notify())
+    own = settings(probe)
+    own["environment"] = dict(own["environment"], **manager.environment)
+    daemon = t.use(Fettled(redisd, lease_ttl=2, **own))
+    pid = daemon.pid
+    daemon.wait_ready()
+    manager.wait("READY", "1")
+    for n, (name, fault) in enumerate(sorted(TAINTED.items())):
+        mark, heard = daemon.mark(), manager.mark()
+        push(redisd.client, "Linger", "long-%d" % n, args=[n, 0.5])
+        daemon.wait_event("job.start", jid="long-%d" % n)
+        push(redisd.client, name, "jid-" + name, backtrace=True)
+        got, _ = await_job(redisd.client, "retry", "jid-" + name)
+        equal(got["error_class"], fault, name)
+        assert "error_backtrace" in got, got
+        told = daemon.wait_event("task.fault", jid="jid-" + name)
+        equal((told["fault"], told["tainted"]), (fault, True), "the event")
+        daemon.wait_event("daemon.tainted", since=mark)
+        manager.wait("RELOADING", "1", since=heard)
+        manager.wait("READY", "1", since=heard)
+        daemon.wait_event("daemon.stopping", since=mark, reason="tainted")
+        equal(daemon.wait_event("daemon.stopped", since=mark)["exit"], 0, "as it stopped")
+        equal(daemon.wait_event("daemon.restart", since=mark)["pid"], pid, "pid")
+        equal(daemon.wait_event("daemon.start", since=mark)["pid"], pid, "pid, then")
+        daemon.wait_event("daemon.ready", since=mark)
+        equal(probe[n], 1, "runs of a job beside it")
+    push(redisd.client, "Count", "after", args=[3])
+    daemon.wait_event("job.done", jid="after")
+    equal([e["seconds"] for e in daemon.find("daemon.paused")], [1, 2], "pauses between restarts")
+    told = [key for m in manager.messages for key in m if key in ("READY", "RELOADING", "STOPPING")]
+    equal(told, ["READY"] + ["RELOADING", "READY"] * 3, "what the service manager was told")
+    equal(len(daemon.find("lease.fenced")) + len(daemon.find("lease.reaped")), 0, "lapsed leases")
+    equal(daemon.pid, pid, "pid")
+
+
+@contained
+def test_a_damaged_job_is_left_to_the_lease(t):
+    """A handler that writes over its job before it crashes: what is in Redis stays what it was."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, lease_ttl=1, **settings(probe)))
+    push(redisd.client, "Damage", "jid", more="x" * 40)
+    told = daemon.wait_event("job.refused", jid="jid")
+    equal(told["reason"], "damaged", "why it is not settled")
+    done = daemon.wait_event("job.done", 30, jid="jid")
+    equal(done["attempt"], 2, "attempts")
+    until(lambda: not places(redisd.client), what="nothing left")
+
+
+@contained
+def test_a_sigterm_meanwhile_is_a_stop(t):
+    """SIGTERM while it waits for the last runs: it does not begin anew, but stops."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, **settings(probe)))
+    push(redisd.client, "Hold", "long", args=[0, 60])
+    until(lambda: probe.slot(0).running == 1, what="a run")
+    push(redisd.client, "NullRead", "jid")
+    daemon.wait_event("daemon.stopping", reason="tainted")
+    daemon.signal(signal.SIGTERM)
+    daemon.signal(signal.SIGINT)  # of two equal ones the second may be lost
+    equal(daemon.wait_exit(), 0, "exit")
+    equal(daemon.find("daemon.restart"), [], "restarts")
+    equal(sorted(places(redisd.client)), ["queue:default", "retry"], "places with jobs")
+
+
+@contained
+def test_on_segv(t):
+    """continue: it goes on as it is. die: it ends by the signal, and the lease does the rest."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, on_segv="continue", lease_ttl=1, **settings(probe)))
+    push(redisd.client, "NullRead", "jid")
+    await_job(redisd.client, "retry", "jid")
+    push(redisd.client, "Count", "after", args=[0])
+    daemon.wait_event("job.done", jid="after")
+    equal(daemon.find("daemon.tainted"), [], "restarts")
+    daemon.stop()
+    daemon.configure(on_segv="die")
+    daemon.start()
+    push(redisd.client, "Overflow", "overflow")
+    await_job(redisd.client, "retry", "overflow")
+    push(redisd.client, "WildWrite", "wild")
+    equal(daemon.wait_exit(), -signal.SIGSEGV, "exit")
+    said = [line for line in daemon.lines if line.startswith("fettle: SIGSEGV at 0x10 in task run")]
+    equal(len(said), 1, "records of the crash")
+    equal(inflight(redisd.client), 1, "jobs in flight")
 
 
 main(None if available() else "there is no redis-server")

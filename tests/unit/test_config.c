@@ -63,6 +63,7 @@ START_TEST(nothing_means_the_defaults)
     ck_assert_ptr_nonnull(strstr(config->module_path[0], "/fettle"));
     ck_assert_double_eq(config->shutdown_timeout, 25);
     ck_assert_double_eq(config->lease_ttl, 15);
+    ck_assert_int_eq(config->on_segv, FTL__SEGV_RESTART);
     ck_assert_double_eq(config->unroutable_ttl, 86400);
     ck_assert_uint_eq(config->max_payload, 1048576);
     ck_assert_uint_eq(config->dead_max_jobs, 0);
@@ -656,6 +657,7 @@ START_TEST(a_reload_may_not_change_everything)
                                   "redis = { sentinels = [ \"a:26379\" ]; master = \"m\"; };"));
     ck_assert_str_eq(difference("", "workers = 2;"), "workers");
     ck_assert_str_eq(difference("", "lease_ttl = 2;"), "lease_ttl");
+    ck_assert_str_eq(difference("", "on_segv = \"die\";"), "on_segv");
 }
 END_TEST
 

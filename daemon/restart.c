@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * DESIGN. execve(2) of the program that runs, from the main thread: the pid stays, and with it the
+ * children, the service manager's idea of us, and pending signals; threads and memory go. What the
+ * next process must know travels in its environment, from which it takes it out again:
+ * FETTLE_RESTARTS has the number of restarts in a row, and when the last one was (CLOCK_MONOTONIC).
+ *
+ * Restarts less than a minute apart are in a row: the first is at once, the next ones wait 1, 2, 4, …
+ * at most 32 s, in the new process, before it claims anything. A timer (alarm(2)) that was to end a
+ * process which did not get here is taken back. */
+#include "daemon/restart.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fettle/time.h>
+
+#include "daemon/log.h"
+#include "daemon/notify.h"
+
+#define STATE "FETTLE_RESTARTS"
+#define IN_A_ROW (60 * FTL_S)
+#define PAUSE_MAX 32u /* seconds */
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1u << 2)
+#endif
+
+static char program[PATH_MAX];
+static char **arguments;
+static unsigned in_a_row; /* restarts */
+static int64_t last;      /* ns */
+
+void ftl__restart_begin(char **argv)
+{
+    const char *state = getenv(STATE);
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+
+    alarm(0);
+    program[size > 0 ? size : 0] = '\0';
+    arguments = argv;
+    if (state != NULL && sscanf(state, "%u:%" SCNd64, &in_a_row, &last) != 2)
+        in_a_row = 0;
+    unsetenv(STATE);
+}
+
+static unsigned pause_seconds(void)
+{
+    if (in_a_row < 2)
+        return 0;
+    return in_a_row - 2 < 5 ? 1u << (in_a_row - 2) : PAUSE_MAX;
+}
+
+bool ftl__restart_wait(void)
+{
+    unsigned pause = pause_seconds();
+    sigset_t stop;
+
+    if (pause == 0)
+        return true;
+    ftl__log(FTL__EV_DAEMON_PAUSED, FTL__UINT("restarts", in_a_row),
+             FTL__REAL("seconds", (double)pause));
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    for (int64_t end = ftl_deadline(pause * FTL_S); ftl_now() < end;) {
+        int64_t left = end - ftl_now();
+        const struct timespec time = {.tv_sec = left >= FTL_S, .tv_nsec = left % FTL_S};
+
+        ftl__notify_status("Waiting for %u s after %u restarts in a row", pause, in_a_row);
+        ftl__notify_extend();
+        ftl__notify_alive();
+        if (left > 0 && sigtimedwait(&stop, NULL, &time) > 0)
+            return false;
+    }
+    return true;
+}
+
+void ftl__restart(void)
+{
+    char state[64];
+    int64_t now = ftl_now();
+
+    in_a_row = last > 0 && now - last < IN_A_ROW ? in_a_row + 1 : 1;
+    snprintf(state, sizeof state, "%u:%" PRId64, in_a_row, now);
+    if (setenv(STATE, state, 1) != 0)
+        return;
+    /* Ours are closed by exec anyway; on an old kernel what a handler has left open stays. */
+    (void)syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+    execv(program, arguments);
+    execv("/proc/self/exe", arguments); /* it was replaced, or removed */
+}
