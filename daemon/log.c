@@ -18,6 +18,7 @@
 
 #include "daemon/line.h"
 #include "daemon/log_writer.h"
+#include "runtime/sanitizer.h"
 
 static const struct {
     const char *name;
@@ -194,8 +195,10 @@ __attribute__((noinline)) void ftl__log_fields(enum ftl__event event,
     static _Thread_local struct ftl__line line;
     if (!ftl__log_on(events[event].level))
         return;
+    ftl__shadow_pause(); /* it is the thread's, whose tasks take turns: none of this waits */
     format_line(&line, event, fields, count);
     ftl__log_write(&line);
+    ftl__shadow_resume();
 }
 
 static void describe_gap(struct ftl__line *line, uint64_t count)
