@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A checksum of bytes in memory, by which chance damage is noticed; nobody's attack. Four words at
- * a time in lanes that do not wait for each other: some 10 ns for a usual job. */
+ * A checksum of bytes in memory, by which chance damage is noticed; nobody's attack. Sixteen bytes at
+ * a time, by one wide multiplication each: some 15 ns for a usual job. */
 #ifndef FETTLE_DAEMON_CHECKSUM_H
 #define FETTLE_DAEMON_CHECKSUM_H
 
@@ -9,21 +9,37 @@
 #include <stdint.h>
 #include <string.h>
 
+static inline uint64_t ftl__checksum_mix(uint64_t sum, const char *bytes)
+{
+    __extension__ typedef unsigned __int128 wide;
+    uint64_t word[2];
+    wide product;
+
+    memcpy(word, bytes, sizeof word);
+    product = (wide)(word[0] ^ sum ^ UINT64_C(0x9e3779b97f4a7c15)) *
+              (word[1] ^ UINT64_C(0xd1b54a32d192ed03));
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
 static inline uint64_t ftl__checksum(const char *bytes, size_t size)
 {
-    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t lane[4] = {size, 1, 2, 3}, word[4];
+    char last[16] = "";
+    uint64_t sum = size, other = 0;
+    size_t at = 0;
 
-    for (; size >= sizeof word; bytes += sizeof word, size -= sizeof word) {
-        memcpy(word, bytes, sizeof word);
-        for (int i = 0; i < 4; i++)
-            lane[i] = (lane[i] ^ word[i]) * odd;
+    if (size < sizeof last) {
+        memcpy(last, bytes, size);
+        return ftl__checksum_mix(sum, last);
     }
-    memset(word, 0, sizeof word);
-    memcpy(word, bytes, size);
-    for (int i = 0; i < 4; i++)
-        lane[i] = (lane[i] ^ word[i]) * odd;
-    return lane[0] ^ lane[1] >> 7 ^ lane[2] >> 13 ^ lane[3] >> 19;
+    for (; at + 2 * sizeof last < size; at += 2 * sizeof last) {
+        /* two that do not wait for each other */
+        sum = ftl__checksum_mix(sum, bytes + at);
+        other = ftl__checksum_mix(other, bytes + at + sizeof last);
+    }
+    sum ^= other >> 1;
+    for (; at + sizeof last < size; at += sizeof last)
+        sum = ftl__checksum_mix(sum, bytes + at);
+    return ftl__checksum_mix(sum, bytes + size - sizeof last); /* some of it for the second time */
 }
 
 #endif
