@@ -19,7 +19,7 @@ from fettled import FETTLED, MODULES_DIR, job
 from redisd import available
 from resp import Redis
 from tap import equal, main
-from wait import Timeout, deadline, in_time, patience, until
+from wait import RELAXED, Timeout, deadline, in_time, patience, until
 
 
 class Dev:
@@ -150,6 +150,24 @@ def test_all_samples(t):
             client.call("LPUSH", "queue:" + queue, job("Hello", [queue]))
             dev.wait("hello, " + queue)
     equal(dev.stop(), 0, "exit code")
+
+
+def test_the_server_outlives_a_restart(t):
+    """After a wild pointer the daemon begins anew: with the same server, which goes at the end."""
+    if RELAXED:
+        return t.note("under a sanitizer nothing is contained")
+    dev = t.use(Dev())
+    dev.wait(r"daemon\.ready")
+    with Redis(dev.socket()) as client:
+        client.call("SET", "mark", "1")
+        client.call("LPUSH", "queue:default", job("NullRead"))
+        dev.wait(r"event=daemon\.restart")
+        client.call("LPUSH", "queue:default", job("Hello", ["again"]))
+        dev.wait("hello, again")
+        equal(client.call("GET", "mark"), b"1", "what was there before")
+    directory = os.path.dirname(dev.socket())
+    equal(dev.stop(), 0, "exit code")
+    assert not os.path.exists(directory), directory
 
 
 def test_faults_need_not_be_there(t):
