@@ -409,9 +409,10 @@ static void close_pool(void)
 }
 
 /* By the lock. */
-static int open_pool(void)
+static int open_pool(const struct ftl__curl *curl)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    pool.curl = curl;
     ftl__list_init(&pool.mail);
     ftl__list_init(&pool.active);
     pool.epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -431,8 +432,7 @@ int ftl__transfers_ref(char *error, size_t error_size)
     if (curl == NULL)
         return FTL_EINVAL;
     pthread_mutex_lock(&pool.lock);
-    pool.curl = curl;
-    if (pool.users == 0 && (rc = open_pool()) != 0)
+    if (pool.users == 0 && (rc = open_pool(curl)) != 0)
         snprintf(error, error_size, "no means for HTTP: %s", strerrordesc_np(errno));
     pool.users += rc == 0;
     pthread_mutex_unlock(&pool.lock);

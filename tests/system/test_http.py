@@ -207,7 +207,7 @@ def test_out_of_time(t):
     for name in ("Mute", "Slow"):
         check_failure(client, "retry", name.lower(), "Timeout", "not done after 0.5 s")
     in_time(time.monotonic() - begin, 1.5, "a timeout of 0.5 s")
-    check_failure(client, "retry", "deaf", "HttpError", "after 50")
+    check_failure(client, "retry", "deaf", "HttpError", "Failed to connect", "after 5")
     gate.set()
     until(lambda: web.open == 0, what="connections to be closed")
     full.close()
