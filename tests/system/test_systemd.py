@@ -113,7 +113,8 @@ def test_watchdog(t):
 
 
 def test_watchdog_of_stuck_workers(t):
-    """When no worker of the jobs runtime comes back, the watchdog is not fed."""
+    """When no worker of the jobs runtime comes back to a run that waits for one, the watchdog is not
+    fed."""
     redisd, manager, probe = t.use(Redisd()), t.use(Notify()), t.use(Probe())
     settings = probe.settings()
     settings["environment"].update(manager.environment, WATCHDOG_USEC="1000000")
@@ -122,10 +123,13 @@ def test_watchdog_of_stuck_workers(t):
     everyone = 1 + 2  # the worker, and as many extra ones as there can be runs
     redisd.client.call("LPUSH", "queue:default", job("Swamp", [everyone]))
     daemon.wait_event("job.done")
+    time.sleep(1)  # by then each has its worker
+    redisd.client.call("LPUSH", "queue:default", job("Count", [0]))
     time.sleep(1.5)
     since = manager.mark()
     time.sleep(2)
     manager.mark()
+    equal(probe.cells()[0], 0, "runs without a worker")
     equal(manager.find("WATCHDOG", since=since), None, "a watchdog fed while all workers are stuck")
     daemon.kill()
 
