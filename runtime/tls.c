@@ -29,16 +29,18 @@
 #define TEXT(x)    TEXT_OF(x)
 #define LIBRARY    "libssl.so." TEXT(OPENSSL_SHLIB_VERSION)
 
+/* clang-format off */
 #define FUNCTIONS(X)                                                                               \
-    X(BIO_new)                                                                                     \
-    X(BIO_free) X(BIO_read) X(BIO_s_mem) X(BIO_write) X(ERR_clear_error) X(ERR_get_error)          \
-        X(ERR_reason_error_string) X(SSL_CTX_ctrl) X(SSL_CTX_free) X(SSL_CTX_load_verify_file)     \
-            X(SSL_CTX_new) X(SSL_CTX_set_default_verify_paths) X(SSL_CTX_set_verify)               \
-                X(SSL_CTX_use_PrivateKey_file) X(SSL_CTX_use_certificate_chain_file) X(SSL_ctrl)   \
-                    X(SSL_do_handshake) X(SSL_free) X(SSL_get_error) X(SSL_get_verify_result)      \
-                        X(SSL_new) X(SSL_read_ex) X(SSL_set0_rbio) X(SSL_set0_wbio)                \
-                            X(SSL_set1_host) X(SSL_set_connect_state) X(SSL_write_ex)              \
-                                X(TLS_client_method) X(X509_verify_cert_error_string)
+    X(BIO_free) X(BIO_new) X(BIO_read) X(BIO_s_mem) X(BIO_write)                                   \
+    X(ERR_clear_error) X(ERR_get_error) X(ERR_reason_error_string)                                 \
+    X(SSL_CTX_ctrl) X(SSL_CTX_free) X(SSL_CTX_load_verify_file) X(SSL_CTX_new)                     \
+    X(SSL_CTX_set_default_verify_paths) X(SSL_CTX_set_options) X(SSL_CTX_set_verify)               \
+    X(SSL_CTX_use_PrivateKey_file) X(SSL_CTX_use_certificate_chain_file)                           \
+    X(SSL_ctrl) X(SSL_do_handshake) X(SSL_free) X(SSL_get_error) X(SSL_get_verify_result)          \
+    X(SSL_new) X(SSL_read_ex) X(SSL_set0_rbio) X(SSL_set0_wbio) X(SSL_set1_host)                   \
+    X(SSL_set_connect_state) X(SSL_write_ex)                                                       \
+    X(TLS_client_method) X(X509_verify_cert_error_string)
+/* clang-format on */
 
 /* Filled once, before the first context is made. */
 static struct {
@@ -158,6 +160,7 @@ static int fill(struct ftl__tls_context *context, const struct ftl__tls_options 
         return FTL_ENOMEM;
     }
     lib.SSL_CTX_ctrl(context->ssl, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, NULL);
+    lib.SSL_CTX_set_options(context->ssl, SSL_OP_NO_RENEGOTIATION);
     lib.SSL_CTX_ctrl(context->ssl, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS, NULL);
     int rc = trust(context, reason, size);
     return rc == 0 ? identify(context, reason, size) : rc;

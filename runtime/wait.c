@@ -96,7 +96,8 @@ static int wait_task_until(struct ftl__waiter *waiter, int64_t deadline)
         if (granted(waiter))
             break;
         if (ftl__timer_is_due(&timer, deadline)) {
-            rc = FTL_ETIMEDOUT;
+            /* The end of a grace is no deadline of the caller's (ftl__strand_limit()). */
+            rc = ftl__abort_pending(strand) ? FTL_ECANCELED : FTL_ETIMEDOUT;
             break;
         }
         ftl__strand_suspend(strand);

@@ -22,7 +22,7 @@ from load import FULL, jid, pause
 from places import members, places
 from probe import CLASSES, Probe
 from redisd import Redisd, available
-from tap import equal, limit, main
+from tap import Skip, equal, limit, main
 from wait import RELAXED, in_time, until
 
 JOBS = 20000 if FULL else 200 if RELAXED else 2000
@@ -38,6 +38,7 @@ ENDPOINT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "endpoint.py
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
 MORE_RSS = 64 << 10  # kB
 EXTRA = 4  # workers that a stall may call, and that keep their threads
+KEPT = CONCURRENCY // 2  # connections to the endpoint, which are as many as the storm has runs at most
 
 with open(os.path.join(BUILDDIR, "config.h")) as _file:
     CONTAINED = '#define FTL_SANITIZER "none"' in _file.read()
@@ -398,7 +399,7 @@ class Storm:
         for daemon, was in zip(self.crew, before):
             def is_back(daemon=daemon, was=was):
                 now = Vitals.of(daemon.pid)
-                return (now.fds <= was.fds and now.threads <= was.threads + EXTRA and
+                return (now.fds <= was.fds + KEPT and now.threads <= was.threads + EXTRA and
                         now.children <= was.children and now.rss <= was.rss + MORE_RSS)
             try:
                 until(is_back, 30, "the daemon to be as it was", pause=0.2)
@@ -450,6 +451,8 @@ def test_hosted(t):
 def test_deadly(t):
     """What may end the process, among the rest: others run the jobs of the dead, none is lost, and of
     the good none is buried."""
+    if not CONTAINED:
+        raise Skip("a sanitizer tells of each wild pointer, and that is a failure")
     deadly = [which for which in ROWS if which.kills]
     rest = [which for which in ROWS if not which.kills]
     count = max(len(deadly), JOBS // BAD // 20)

@@ -76,6 +76,17 @@ def test_each_is_a_failed_run(t):
     equal(len(daemon.find("task.panic")), 0, "panics")
 
 
+def contained(test):
+    """Not under sanitizers."""
+    def run(t):
+        if not CONTAINED:
+            return t.note(WHY_NOT)
+        return test(t)
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+@contained
 def test_what_a_task_leaves_behind(t):
     """A task that a handler has spawned and left faults: it is told, and the run has succeeded."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
@@ -152,16 +163,6 @@ def test_many_among_innocent_jobs(t):
 
 
 # ---- what may have damaged memory --------------------------------------------------------------
-
-def contained(test):
-    """Not under sanitizers."""
-    def run(t):
-        if not CONTAINED:
-            return t.note(WHY_NOT)
-        return test(t)
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
-
 
 @contained
 def test_after_a_wild_pointer_it_begins_anew(t):
