@@ -82,13 +82,21 @@ static struct ftl__cancel_mark *copy(const struct redisReply *fields, size_t *re
     return marks;
 }
 
+/* An answer may come after a younger one of another connection; "0": there are none any more. */
+static bool is_news(const struct ftl__cancels *cancels, const char *generation)
+{
+    unsigned long long now = strtoull(generation, NULL, 10);
+
+    return now == 0 ? cancels->count > 0 : now > strtoull(cancels->generation, NULL, 10);
+}
+
 void ftl__cancels_take(struct ftl__cancels *cancels, const struct redisReply *generation,
                        const struct redisReply *fields)
 {
     size_t count;
     struct ftl__cancel_mark *marks;
 
-    if (strcmp(cancels->generation, generation->str) == 0)
+    if (!is_news(cancels, generation->str))
         return;
     marks = copy(fields, &count);
     if (marks == NULL)

@@ -186,7 +186,8 @@ static int pause_after(struct ftl__claim *claim, int code)
     return ftl_sleep(PAUSE_ERROR);
 }
 
-/* Each of these breaks the connection, and the next one begins with an audit. */
+/* Nobody knows what was claimed. Most of these break the connection, and the next one begins with an
+ * audit; after an error of Redis', which leaves it up, one is due here. */
 static bool is_lost(int code)
 {
     return code == FTL_ECONN || code == FTL_ETIMEDOUT || code == FTL_EPROTO;
@@ -208,6 +209,7 @@ static int finish(struct ftl__claim *claim)
         claim->deep = result.more;
         claim->hungry |= round->reply == NULL || result.more;
         claim->unsure |= round->reply == NULL && is_lost(code);
+        claim->audit_due |= claim->unsure;
     }
     if (code == 0 && begin(claim, &until))
         code = ftl_yield(); /* another task writes it: now, not after all that follows */

@@ -92,11 +92,13 @@ static int ask_due(struct ftl__promote *promote, const struct ftl__key *set,
                    struct redisReply **ret_reply)
 {
     struct ftl__invoke *invoke = &promote->invoke;
+    note_id(promote);
+    if (promote->id[0] == '\0')
+        return FTL_EFENCED;
     ftl__invoke_start(invoke, FTL__SCRIPT_DUE);
     ftl__invoke_key(invoke, &promote->options.keys->promoter);
     ftl__invoke_key(invoke, set);
     ftl__invoke_key(invoke, &promote->options.keys->cancelled);
-    note_id(promote);
     ftl__invoke_text(invoke, promote->id);
     ftl__invoke_uint(invoke, FTL__PROMOTE_LOCK_MS);
     ftl__invoke_uint(invoke, LIMIT);

@@ -430,3 +430,28 @@ int ftl__json_next(struct ftl__json_reader *reader, struct ftl__json_member *ret
     *ret_member = (struct ftl__json_member){begin, name_end, value, end, type, escaped};
     return 1;
 }
+
+/* ---- depth ------------------------------------------------------------------------------ */
+
+uint32_t ftl__json_depth(const char *text, size_t size)
+{
+    uint32_t depth = 0, deepest = 0;
+    bool string = false;
+
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+
+        if (string) {
+            i += c == '\\';
+            string = c != '"';
+        } else if (c == '"') {
+            string = true;
+        } else if (c == '[' || c == '{') {
+            depth++;
+            deepest = depth > deepest ? depth : deepest;
+        } else if (c == ']' || c == '}') {
+            depth--;
+        }
+    }
+    return deepest;
+}

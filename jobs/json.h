@@ -54,4 +54,8 @@ size_t ftl__json_decode(const char *text, size_t size, char *buf, size_t buf_siz
  * characters are kept (0 = all). With buf = NULL nothing is written. Returns the length. */
 size_t ftl__json_encode(const char *text, size_t size, size_t max_chars, char *buf);
 
+/* How deep a valid text nests: parsers that recurse are asked only after that, since a task's stack
+ * is small. */
+uint32_t ftl__json_depth(const char *text, size_t size);
+
 #endif

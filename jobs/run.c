@@ -10,6 +10,7 @@
  *
  * The value of a run's function decides: 0 is success, whatever was set before. It does not know
  * what becomes of a failed job (jobs/retry.h). */
+#include "jobs/json.h"
 #include "jobs/run.h"
 
 #include <math.h>
@@ -73,30 +74,6 @@ const char *ftl_run_args_text(const struct ftl_run *run, size_t *ret_size)
     return args->begin;
 }
 
-/* The parser recurses and a task's stack is small: how deep does the (valid) text nest? */
-static uint32_t nesting(const char *text, size_t size)
-{
-    uint32_t depth = 0, deepest = 0;
-    bool string = false;
-
-    for (size_t i = 0; i < size; i++) {
-        char c = text[i];
-
-        if (string) {
-            i += c == '\\';
-            string = c != '"';
-        } else if (c == '"') {
-            string = true;
-        } else if (c == '[' || c == '{') {
-            depth++;
-            deepest = depth > deepest ? depth : deepest;
-        } else if (c == ']' || c == '}') {
-            depth--;
-        }
-    }
-    return deepest;
-}
-
 json_t *ftl_run_args(struct ftl_run *run)
 {
     const size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
@@ -108,7 +85,7 @@ json_t *ftl_run_args(struct ftl_run *run)
         return run->args;
     }
     text = ftl_run_args_text(run, &size);
-    if (nesting(text, size) > FTL_ARGS_DEPTH) {
+    if (ftl__json_depth(text, size) > FTL_ARGS_DEPTH) {
         ftl_panic("args nest deeper than %d", FTL_ARGS_DEPTH);
     }
     run->args = json_loadb(text, size, flags, &error);

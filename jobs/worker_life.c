@@ -70,7 +70,7 @@ static size_t take_outgoing(struct ftl__life *life)
 
 static int write_chunks(struct ftl__life *life, size_t size)
 {
-    for (size_t at = 0; at < size; at += CHUNK) {
+    for (size_t at = 0; at < size && life->in != NULL; at += CHUNK) {
         size_t chunk = size - at < CHUNK ? size - at : CHUNK;
         int rc = ftl_fd_write_all(life->in, life->sending + at, chunk,
                                   ftl_deadline(life->pool->start_timeout), NULL);

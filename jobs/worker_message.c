@@ -196,7 +196,9 @@ int ftl__worker_message_read(const char *line, size_t size, struct ftl__worker_m
 /* The array's strings as lines of one text; NULL: there is none, or no memory for it. */
 static char *join_lines(const struct ftl__slice *array)
 {
-    json_t *lines = json_loadb(array->begin, array->size, JSON_ALLOW_NUL, NULL), *line;
+    bool flat = ftl__json_depth(array->begin, array->size) <= FTL_ARGS_DEPTH;
+    json_t *lines = flat ? json_loadb(array->begin, array->size, JSON_ALLOW_NUL, NULL) : NULL;
+    json_t *line;
     size_t used = 0, index;
     char *text = NULL;
 

@@ -67,10 +67,10 @@ generation = string.format('%.0f', generation)
 redis.call('HDEL', cancelled, '')
 redis.call('EXPIRE', cancelled, math.ceil(lasting - now) + 1) -- it may not be there yet
 redis.call('HSET', cancelled, 'generation', generation)
+remove(over) -- before they are set anew
 for i = 1, #words, MAX do
     redis.call('HSET', cancelled, unpack(words, i, math.min(i + MAX - 1, #words)))
 end
 redis.call('EXPIRE', cancelled, math.ceil(lasting - now) + 1)
-remove(over)
 remove(away)
 return generation

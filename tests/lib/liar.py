@@ -42,6 +42,8 @@ def act(token, job):
         say(done=token)
     elif action == "fail":
         say(failed=token, **args[0])
+    elif action == "deep":       # a backtrace that nests
+        raw('{"failed":%d,"error_class":"Deep","backtrace":%s}\n' % (token, "[" * 1000 + "]" * 1000))
     elif action == "hold":       # until it is cancelled
         held[token] = job
         print("holding", flush=True)

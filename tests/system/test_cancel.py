@@ -322,6 +322,16 @@ def test_redis_restarts(t):
     until(lambda: member(redisd.client, "dead", "mine"), what="it to be cancelled")
 
 
+def test_a_mark_is_renewed(t):
+    """Also one whose time is over, while others keep the key."""
+    client = t.use(Redisd()).client
+    mark_call(1, "jid:a").run(client)
+    mark_call(60, "jid:b").run(client)
+    until(lambda: float(client.call("HGET", CANCELLED, "jid:a")) < now(client), what="its end")
+    mark_call(60, "jid:a").run(client)
+    assert float(client.call("HGET", CANCELLED, "jid:a")) > now(client)
+
+
 def test_marks_are_bounded(t):
     """More than 4,000 marks are refused; those whose time is over make room."""
     client = t.use(Redisd()).client

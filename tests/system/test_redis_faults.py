@@ -240,4 +240,19 @@ def test_data_lost(t):
     until(lambda: not places(redisd.client), what="no job left")
 
 
+def test_a_refused_claim(t):
+    """A claim that Redis has refused for a while does not hold up the stop afterwards."""
+    redisd = t.use(Redisd())
+    daemon = t.use(Fettled(redisd, log=INFO, shutdown_timeout=20))
+    daemon.wait_ready()
+    redisd.client.call("ACL", "SETUSER", "fettled", "-evalsha")
+    redisd.client.call("LPUSH", "queue:default", job("Noop"))
+    daemon.wait_event("redis.error")
+    redisd.client.call("ACL", "SETUSER", "fettled", "+evalsha")
+    until(lambda: not places(redisd.client), 30, "the job to end")
+    start = time.monotonic()
+    daemon.stop()
+    in_time(time.monotonic() - start, 5)
+
+
 main(None if available() else "there is no redis-server")

@@ -101,6 +101,7 @@ def test_how_runs_fail(t):
     event = jobs.daemon.wait_event("job.dead", jid=jid)
     equal((event["error_class"], event["error_message"], event["reason"]),
           ("Failed", "no use", "never"))
+    equal(jobs.failed("Liar", "deep")["error_class"], "Deep")
     jobs.done("Liar", "progress", 3)
     steps = jobs.daemon.find("job.progress")
     equal([(e["at"], e["total"], e["message"]) for e in steps], [(i, 3, "step") for i in range(3)])
