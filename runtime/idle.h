@@ -42,6 +42,11 @@ bool ftl__idle_sleep(struct ftl__idle *idle, uint32_t worker, bool searching);
 bool ftl__idle_wake(struct ftl__idle *idle, uint32_t worker);
 bool ftl__idle_is_sleeping(struct ftl__idle *idle, uint32_t worker);
 
+/* Does somebody search, or wake up to? A hint. */
+static inline bool ftl__idle_is_searched(const struct ftl__idle *idle)
+{
+    return (uint16_t)atomic_load_explicit(&idle->state, memory_order_relaxed) > 0;
+}
 /* True: it may search (at most half of the workers do). */
 bool ftl__idle_search(struct ftl__idle *idle);
 /* It found work: true = it was the last searcher, another should be woken. */

@@ -19,8 +19,6 @@ struct ftl__strand {
     void *sp;                      /* while suspended */
     struct ftl__stack *stack;      /* NULL before the first run */
     struct ftl_task *task;         /* NULL: a foreign thread */
-    struct ftl_defer *defers;      /* armed, newest first; touched by the strand itself only */
-    struct ftl__strand *wake_next; /* in a list of claimed strands (wait.h) */
     struct ftl__place *place;      /* among those of its task (strands.h); NULL: it is alone */
     _Atomic uint32_t parked;       /* threads only: futex word, 1 = woken */
     uint16_t mask;                 /* > 0: abort waits */
@@ -29,6 +27,8 @@ struct ftl__strand {
     bool unwound : 1;              /* a panic or an abort has taken effect */
     bool panicked : 1;
     bool heeding : 1;              /* has heard of the task's abort: waits till the grace ends */
+    struct ftl_defer *defers;      /* armed, newest first; touched by the strand itself only */
+    struct ftl__strand *wake_next; /* in a list of claimed strands (wait.h) */
     struct ftl__shadow shadow;
 };
 

@@ -43,21 +43,29 @@ struct ftl__worker;
 #define FTL__REF UINT64_C(256)
 #define FTL__REFS(state) ((state) / FTL__REF)
 
+/* What a switch reads comes first. */
 struct ftl_task {
     _Atomic uint64_t state;
     struct ftl_task *queue_next; /* whichever queue holds it */
+    uint16_t selects; /* how many there were: where the next one begins */
+    uint8_t stack_class;
+    bool migratable;
+    bool taken;     /* the outcome was moved to a joiner */
+    bool cancelled; /* how it ended, if not by panic */
+    _Atomic bool yielded; /* stands in a queue and is RUNNING; written by who has it, published by
+                             the queue */
+    struct ftl__strand root;
+    struct ftl__worker *worker; /* pinned to it; written at the first run */
     union {
         struct ftl_runtime *runtime;
         struct ftl_task *batch_next; /* of a free block: tcb.c */
     };
-    struct ftl__worker *worker; /* pinned to it; written at the first run */
     ftl_task_fn fn;
     void *arg;
     void (*arg_free)(void *arg);
     void (*value_free)(void *value);
     void *value;             /* published by COMPLETE */
     struct ftl_panic *panic; /* published by COMPLETE */
-    struct ftl__strand root;
     union {
         struct ftl__waiter *joiner; /* published by JOINING */
         void *tag;                  /* of a set's member: never joined */
@@ -70,13 +78,6 @@ struct ftl_task {
     uint64_t id;
     _Atomic int64_t abort_at; /* end of the grace; INT64_MAX: no abort */
     uint32_t permit_count;
-    uint16_t selects; /* how many there were: where the next one begins */
-    uint8_t stack_class;
-    bool migratable;
-    bool taken; /* the outcome was moved to a joiner */
-    bool cancelled; /* how it ended, if not by panic */
-    _Atomic bool yielded; /* stands in a queue and is RUNNING; written by who has it, published by
-                             the queue */
 };
 
 /* ---- allocation: tcb.c ------------------------------------------------------------------ */

@@ -6,7 +6,8 @@
  * schedule.c, how it sleeps in park.c.
  *
  * Every 61 tasks it looks outside first: at the injection queue, the timers and epoll. What stands in
- * `lifo` comes before the rest, but for every fourth time in a row.
+ * `lifo` comes before the rest, but for every fourth time in a row; then come the tasks that are
+ * pinned and those of the ring, in turns.
  *
  * Here is the scheduler's side of each switch; the task's is in strand.c. */
 #include "runtime/worker.h"
@@ -32,6 +33,13 @@ static struct ftl_task *look_outside(struct ftl__worker *worker)
     return worker->member ? ftl__inject_take(&worker->runtime->inject, 1) : NULL;
 }
 
+/* Every how many tasks the ring comes before what is pinned. What is started here stays here: while
+ * somebody is on his way to take a half, little of it is. */
+static uint32_t open_every(const struct ftl__worker *worker)
+{
+    return ftl__idle_is_searched(&worker->runtime->idle) ? 32 : 2;
+}
+
 static struct ftl_task *next_task(struct ftl__worker *worker)
 {
     struct ftl_task *task = NULL, *behind = NULL;
@@ -49,7 +57,7 @@ static struct ftl_task *next_task(struct ftl__worker *worker)
             behind = task;
     }
     worker->lifo_runs = 0;
-    bool pinned_first = ++worker->turn % 2;
+    bool pinned_first = ++worker->turn % open_every(worker) != 0;
     task = pinned_first ? ftl__local_pop(&worker->pinned) : ftl__queue_pop(&worker->queue);
     if (!task)
         task = pinned_first ? ftl__queue_pop(&worker->queue) : ftl__local_pop(&worker->pinned);
