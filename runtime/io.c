@@ -206,9 +206,20 @@ void ftl__fd_event(struct ftl_fd *fd, uint32_t events, struct ftl__wakes *wakes)
     ftl__lock_drop(&fd->lock);
 }
 
-/* 1: ready at once. 0: `waiter` stands there now; `*ret_first`: the first one for room. */
+/* From now on epoll tells of room, and at once if there is some. With the lock held: while it is, the
+ * descriptor's number is not given back (end()), though it may be unregistered already. */
+static void ask_for_room(struct ftl_fd *fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.ptr = fd};
+    int rc = epoll_ctl(fd->runtime->driver.epoll, EPOLL_CTL_MOD, fd->fd, &event);
+    ftl_assert(rc == 0 || last_error() == ENOENT);
+    fd->tells_room = true;
+}
+
+/* 1: ready at once. 0: `waiter` stands there now. */
 static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
-                           struct ftl__waiter *waiter, bool *ret_first)
+                           struct ftl__waiter *waiter)
 {
     int rc = 0;
     ftl__lock_take(&fd->lock);
@@ -221,21 +232,11 @@ static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
         rc = FTL_EINVAL;
     } else {
         fd->waiting[direction] = waiter;
-        *ret_first = direction == FTL_WRITE && !fd->tells_room;
-        fd->tells_room |= *ret_first;
+        if (direction == FTL_WRITE && !fd->tells_room)
+            ask_for_room(fd);
     }
     ftl__lock_drop(&fd->lock);
     return rc;
-}
-
-/* From now on epoll tells of room, and at once if there is some. If it has been closed meanwhile,
- * the waiter is granted by that. */
-static void ask_for_room(struct ftl_fd *fd)
-{
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                .data.ptr = fd};
-    int rc = epoll_ctl(fd->runtime->driver.epoll, EPOLL_CTL_MOD, fd->fd, &event);
-    ftl_assert(rc == 0 || last_error() == ENOENT);
 }
 
 /* The wait has ended with `rc`. */
@@ -258,13 +259,10 @@ static int unregister(struct ftl_fd *fd, enum ftl_fd_direction direction,
 int ftl__fd_wait(struct ftl_fd *fd, enum ftl_fd_direction direction, int64_t deadline)
 {
     struct ftl__waiter waiter;
-    bool first = false;
     ftl__waiter_init(&waiter, ftl__strand_current());
-    int rc = register_waiter(fd, direction, &waiter, &first);
+    int rc = register_waiter(fd, direction, &waiter);
     if (rc != 0)
         return rc == 1 ? 0 : rc;
-    if (first)
-        ask_for_room(fd);
     rc = ftl__waiter_wait(&waiter, deadline);
     return unregister(fd, direction, &waiter, rc);
 }

@@ -137,7 +137,7 @@ FTL_API void ftl_runtime_stats(const struct ftl_runtime *runtime, struct ftl_run
  * suspended stack, innermost first (none for one that runs; without membarrier(2) also none for one
  * that is ready to). One in a join (join.h) is shown strand by strand, those that began last first.
  * The task cannot be resumed while `each` looks at it; `each` must be quick, and must neither wait
- * nor dump. One dump at a time: another thread's waits. Any thread. */
+ * nor panic nor dump. One dump at a time: another thread's waits. Any thread. */
 FTL_API void ftl_runtime_dump(struct ftl_runtime *runtime,
                               void (*each)(void *arg, const char *task_name, uint64_t task_id,
                                            void *const *frames, size_t frame_count),

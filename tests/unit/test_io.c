@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -325,6 +326,46 @@ START_TEST(release_gives_the_descriptor_back)
 }
 END_TEST
 
+/* Of the library's calls too: one that asks for room lets a release overtake it, if that can. */
+static struct {
+    _Atomic bool armed, asked, released;
+} overtake;
+
+int epoll_ctl(int epoll, int operation, int number, struct epoll_event *event)
+{
+    if (operation == EPOLL_CTL_MOD && atomic_exchange(&overtake.armed, false)) {
+        atomic_store(&overtake.asked, true);
+        int64_t limit = ftl_deadline(50 * FTL_MS);
+        while (!atomic_load(&overtake.released) && ftl_now() < limit)
+            sched_yield();
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, operation, number, event);
+}
+
+static void *wait_for_room(void *arg)
+{
+    static const char block[100000];
+    while (send(ftl_fd_number(arg), block, sizeof block, MSG_DONTWAIT) > 0)
+        ;
+    atomic_store(&overtake.armed, true);
+    ftl_assert(ftl_fd_write_all(arg, block, 1, FTL_FOREVER, NULL) == FTL_ECLOSED);
+    return NULL;
+}
+
+START_TEST(release_does_not_overtake_a_wait_for_room)
+{
+    struct ends ends = pair();
+    struct ftl_task *task = fixture_spawn(wait_for_room, ends.a);
+    while (!atomic_load(&overtake.asked))
+        sched_yield();
+    int number = ftl_fd_release(ends.a);
+    ck_assert_int_eq(close(number), 0);
+    atomic_store(&overtake.released, true);
+    ck_assert_int_eq(fixture_join(task), FTL_COMPLETED);
+    ftl_fd_close(ends.b);
+}
+END_TEST
+
 START_TEST(errors_are_told_with_their_errno)
 {
     struct ends ends = pair();
@@ -497,6 +538,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_reader_that_was_woken_sees_the_close);
     UNIT_CASE(suite, a_reader_that_yields_sees_the_close);
     FIXTURE_CASE(suite, release_gives_the_descriptor_back);
+    FIXTURE_CASE(suite, release_does_not_overtake_a_wait_for_room);
     FIXTURE_CASE(suite, errors_are_told_with_their_errno);
     FIXTURE_CASE(suite, a_task_that_keeps_its_worker_keeps_no_descriptor_of_others);
     FIXTURE_CASE(suite, a_close_at_any_instant_lets_no_call_touch_anothers_descriptor);
