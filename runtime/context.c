@@ -141,6 +141,11 @@ bool ftl__context_step(void *ucontext)
     return true;
 }
 
+void ftl__context_stop_steps(void *ucontext)
+{
+    ((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+}
+
 #else
 
 const void *ftl__context_pc(const void *ucontext)
@@ -166,6 +171,11 @@ bool ftl__context_step(void *ucontext)
 {
     (void)ucontext; /* only a debugger may */
     return false;
+}
+
+void ftl__context_stop_steps(void *ucontext)
+{
+    (void)ucontext;
 }
 
 #endif

@@ -87,5 +87,15 @@ void ftl__context_land(void *ucontext, void *load);
 /* When the handler returns, one instruction is executed, then there is a SIGTRAP; and again, until
  * it lands. False: this machine does not do that. */
 bool ftl__context_step(void *ucontext);
+/* No further ones. */
+void ftl__context_stop_steps(void *ucontext);
+
+/* A SIGTRAP right here, from which steps can begin. Where there are none: nothing. */
+static inline void ftl__context_trap(void)
+{
+#if defined __x86_64__
+    __asm__ volatile("int3" ::: "memory");
+#endif
+}
 
 #endif

@@ -19,8 +19,9 @@
  * Stack overflow is what touches the guard with a stack pointer that is at it. It mostly happens in
  * the C library, which may hold a lock at that moment. So most of the guard is opened, and the
  * strand goes on, one instruction at a time (the trap flag of x86-64), until it is back in the code
- * of its handler; there it is cut off with nothing of the library's left undone. Where that does
- * not succeed (the reserve overflows too, it takes too long, another machine), the process is
+ * of its handler; there it is cut off with nothing of the library's left undone. If it waits on the
+ * way, the scheduler runs at full speed, and the strand is led on when it is resumed. Where that
+ * does not succeed (the reserve overflows too, it takes too long, another machine), the process is
  * tainted.
  *
  * The handlers allocate nothing, take no lock and call what is async-signal-safe only. Sanitizers
@@ -132,15 +133,21 @@ static uint32_t frames_of(const struct ftl__stack *stack, const void *ucontext, 
     return (uint32_t)count;
 }
 
-static void write_down(struct ftl__fault *fault, struct ftl__strand *strand, int signal,
-                       const siginfo_t *info, const void *ucontext)
+static void begin(struct ftl__fault *fault, struct ftl__strand *strand, int signal,
+                  const char *class, const void *address)
 {
     fault->strand = strand;
     fault->signal = signal;
-    fault->class = ftl__crash_signal_name(signal);
-    fault->address = info->si_addr;
+    fault->class = class;
+    fault->address = address;
+    fault->overflow = fault->tainted = false;
+}
+
+static void write_down(struct ftl__fault *fault, struct ftl__strand *strand, int signal,
+                       const siginfo_t *info, const void *ucontext)
+{
+    begin(fault, strand, signal, ftl__crash_signal_name(signal), info->si_addr);
     fault->sp = ftl__context_sp(ucontext);
-    fault->overflow = false;
     fault->frame_count = frames_of(strand->stack, ucontext, fault->frames);
 }
 
@@ -182,8 +189,13 @@ static bool step(struct ftl__worker *worker, void *ucontext)
     struct ftl__fault *fault = worker->fault;
     const struct ftl__stack *stack = fault->strand->stack;
     const char *sp = ftl__context_sp(ucontext);
+    if (sp == worker->sp) { /* it waits, or has ended: from here on this is the scheduler */
+        fault->stage = FTL__FAULT_NONE;
+        ftl__context_stop_steps(ucontext);
+        return true;
+    }
     if (sp > stack->top || sp < ftl__stack_floor(stack))
-        return false; /* the runtime has switched: the overflow was in it */
+        return land(worker, ucontext, true);
     if (is_handler(fault->strand->task, object_of(ftl__context_pc(ucontext)))) {
         /* The place stays; who has called is told better from here. */
         fault->frame_count = 1 + (uint32_t)ftl__context_frames_interrupted(
@@ -194,6 +206,20 @@ static bool step(struct ftl__worker *worker, void *ucontext)
     if (++fault->steps >= STEPS_MAX)
         return land(worker, ucontext, true);
     return ftl__context_step(ucontext);
+}
+
+void ftl__fault_lead_on(struct ftl__worker *worker, struct ftl__strand *strand)
+{
+    struct ftl__fault *fault = worker->fault;
+    if (!fault)
+        return;
+    begin(fault, strand, SIGSEGV, "StackOverflow", NULL);
+    fault->overflow = true;
+    fault->frames[0] = __builtin_return_address(0); /* another one may have been written down */
+    fault->frame_count = 1;
+    fault->steps = 0;
+    fault->stage = FTL__FAULT_STEPPING;
+    ftl__context_trap();
 }
 
 static bool judge(struct ftl__worker *worker, int signal, const siginfo_t *info, void *ucontext)
@@ -328,8 +354,11 @@ void ftl__fault_tell(const struct ftl_task *task, const char *class, bool tainte
                                     .task_id = task->id,
                                     .panic = panic};
     atomic_fetch_add_explicit(&runtime->faults, 1, memory_order_relaxed);
-    if (runtime->on_fault)
-        runtime->on_fault(runtime->hook_arg, &fault);
+    if (!runtime->on_fault)
+        return;
+    struct ftl__worker *worker = ftl__worker_call_begin();
+    runtime->on_fault(runtime->hook_arg, &fault);
+    ftl__worker_call_end(worker);
 }
 
 /* ---- what is found, or done, by a call ---- */
@@ -348,11 +377,7 @@ void ftl__fault_damaged(const char *class)
     if (!strand || !worker->fault || worker->runtime->containment != FTL_CONTAIN_ALL)
         return;
     struct ftl__fault *fault = worker->fault;
-    fault->strand = strand;
-    fault->signal = 0;
-    fault->class = class;
-    fault->address = NULL;
-    fault->overflow = false;
+    begin(fault, strand, 0, class, NULL);
     fault->tainted = true;
     fault->frame_count = (uint32_t)ftl__context_frames_here(
         strand->stack->low, strand->stack->top, fault->frames, FTL_PANIC_FRAMES);

@@ -47,6 +47,9 @@ void ftl__fault_exit(struct ftl__worker *worker);
  * hold their functions. There is room for 256 of them, and what has none is a library. Any thread. */
 void ftl__fault_own(const void *address);
 
+/* For a strand that has waited while it was led out, and is running again: it is led on. */
+void ftl__fault_lead_on(struct ftl__worker *worker, struct ftl__strand *strand);
+
 /* The function is the runtime's own. */
 bool ftl__fault_is_ours(const void *function);
 
@@ -77,6 +80,9 @@ const char *ftl__crash_signal_name(int signal);
 /* After FTL__SWITCH_FAULT: keeps the panic, tells the hook, and makes the strand ready to end on
  * another stack. */
 void ftl__rescue(struct ftl__worker *worker);
+/* After all that: sets memory aside for the next one. If the allocator is locked for ever only the
+ * worker is lost. */
+void ftl__rescue_provide(struct ftl__worker *worker);
 /* Whatever lies buried under this stack, whose strand has ended. */
 void ftl__rescue_end(struct ftl__worker *worker, struct ftl__stack *stack);
 

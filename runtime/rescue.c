@@ -130,6 +130,16 @@ void ftl__rescue(struct ftl__worker *worker)
         ftl__place_wake(strand->place);
 }
 
+void ftl__rescue_provide(struct ftl__worker *worker)
+{
+    struct ftl__fault *fault = worker->fault;
+    if (fault->spare)
+        return;
+    struct ftl__worker *calling = ftl__worker_call_begin(); /* the monitor sees it if it is stuck */
+    fault->spare = malloc(sizeof *fault->spare);
+    ftl__worker_call_end(calling);
+}
+
 void ftl__rescue_end(struct ftl__worker *worker, struct ftl__stack *stack)
 {
     if (!stack->rescue)

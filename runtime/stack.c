@@ -272,6 +272,10 @@ static void give_to_depot(struct ftl__stack_pool *pool, struct ftl__stack *stack
 void ftl__stack_give(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
                      struct ftl__stack *stack)
 {
+    if (stack->reserve_open) {
+        ftl__stack_bury(pool, stack);
+        return;
+    }
     if (stack->class == DEFAULT_CLASS && cache->count < CACHE_MAX) {
         stack->next = cache->free;
         cache->free = stack;

@@ -71,7 +71,8 @@ static inline bool ftl__stack_intact(const struct ftl__stack *stack)
     return stack->guarded || ftl__stack_canary_lives(stack);
 }
 
-/* Back to the cache or the depot, which returns the pages of what it holds beyond a bound. */
+/* Back to the cache or the depot, which returns the pages of what it holds beyond a bound. One
+ * whose reserve is open is buried. */
 void ftl__stack_give(struct ftl__stack_pool *pool, struct ftl__stack_cache *cache,
                      struct ftl__stack *stack);
 /* A stack whose strand has faulted: it is kept as it is for a while, since others may have addresses

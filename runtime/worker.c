@@ -100,8 +100,11 @@ static struct ftl_task *search(struct ftl__worker *worker)
 
 static void say_unguarded(struct ftl_runtime *runtime)
 {
-    if (!atomic_exchange_explicit(&runtime->said_unguarded, true, memory_order_relaxed))
-        runtime->on_unguarded(runtime->hook_arg);
+    if (atomic_exchange_explicit(&runtime->said_unguarded, true, memory_order_relaxed))
+        return;
+    struct ftl__worker *worker = ftl__worker_call_begin();
+    runtime->on_unguarded(runtime->hook_arg);
+    ftl__worker_call_end(worker);
 }
 
 static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
@@ -310,7 +313,9 @@ __attribute__((noinline, cold)) static bool rescue(struct ftl__worker *worker,
                                                    struct ftl_task *task)
 {
     ftl__rescue(worker);
-    return look_after(worker, task, run_task(worker, task));
+    bool alive = look_after(worker, task, run_task(worker, task));
+    ftl__rescue_provide(worker);
+    return alive;
 }
 
 /* True: the task is not at its end. Inlined also since as a function it cost a tenth of a spawn. */
@@ -339,6 +344,8 @@ FTL__UNTRACKED void ftl__worker_switch_out(struct ftl__strand *strand, enum ftl_
     worker = ftl__worker_current(); /* perhaps another one now */
     ftl__shadow_arrive(&strand->shadow, &worker->stack_low, &worker->stack_size);
     ftl__shadow_take(ftl__task_turn(strand->task));
+    if (strand->stack->reserve_open)
+        ftl__fault_lead_on(worker, strand);
 }
 
 FTL__UNTRACKED void *ftl__worker_leave(void)

@@ -23,6 +23,7 @@
 
 #include "runtime/fault.h"
 #include "runtime/sanitizer.h"
+#include "runtime/strand.h"
 #include "tests/unit/task_fixture.h"
 
 #if defined FTL__ASAN || defined FTL__TSAN
@@ -311,9 +312,10 @@ START_TEST(an_overflow_in_libc_is_led_out_of_it)
     if (!CONTAINED)
         return;
     start(FTL_CONTAIN_ALL);
-    ck_assert_uint_gt(overflow_by(call_snprintf, "snprintf"), 10);
-    ck_assert_uint_gt(overflow_by(call_qsort, "qsort"), 10);
-    ck_assert_uint_gt(overflow_by(call_malloc, "malloc"), 10);
+    /* How many overflow there is chance, since the tops of stacks differ; that some do is not. */
+    ck_assert_uint_gt(overflow_by(call_snprintf, "snprintf"), 0);
+    ck_assert_uint_gt(overflow_by(call_qsort, "qsort"), 0);
+    ck_assert_uint_gt(overflow_by(call_malloc, "malloc"), 0);
     for (int i = 0; i < 20; i++) /* nothing of it is locked */
         ck_assert_int_eq(outcome_of(use_the_library, NULL, NULL).kind, FTL_COMPLETED);
     stop();
@@ -346,6 +348,126 @@ START_TEST(a_recursion_through_libc_overflows_too)
         ck_assert_str_eq(outcome.panic->fault, "StackOverflow");
         ftl_outcome_clear(&outcome);
     }
+    stop();
+}
+END_TEST
+
+/* ---- overflow inside of the runtime ---- */
+
+static size_t room(void)
+{
+    return (size_t)((const char *)__builtin_frame_address(0) - ftl__strand_current()->stack->low);
+}
+
+static void call_yield(void)
+{
+    ftl_yield();
+}
+
+static void call_sleep(void)
+{
+    if (room() < 4096) /* before that it only costs time */
+        ftl_sleep(1);
+}
+
+static int wait_a_bit(void *arg)
+{
+    (void)arg;
+    ftl_yield();
+    return 0;
+}
+
+static void call_join(void)
+{
+    struct ftl_branch branches[] = {{.fn = wait_a_bit}, {.fn = wait_a_bit}};
+    if (room() < 4096)
+        (void)ftl_join(branches, 2);
+}
+
+static _Atomic size_t panic_at;
+
+static void call_panic(void)
+{
+    if (room() < atomic_load(&panic_at))
+        ftl_panic("at the end");
+}
+
+START_TEST(an_overflow_in_a_wait_goes_on_to_its_end)
+{
+    if (!CONTAINED)
+        return;
+    start(FTL_CONTAIN_ALL);
+    for (int i = 0; i < 3; i++) { /* in the end on stacks that have overflowed before */
+        ck_assert_uint_gt(overflow_by(call_yield, "ftl_yield"), 0);
+        ck_assert_uint_gt(overflow_by(call_sleep, "ftl_sleep"), 0);
+        ck_assert_uint_gt(overflow_by(call_join, "ftl_join"), 0);
+    }
+    ck_assert_uint_eq(atomic_load(&told), 3 * 3 * 64);
+    ck_assert_int_eq(outcome_of(use_the_library, NULL, NULL).kind, FTL_COMPLETED);
+    stop();
+}
+END_TEST
+
+#ifdef __x86_64__
+START_TEST(a_panic_at_the_end_of_the_stack_is_a_panic)
+{
+    struct ftl_runtime_stats stats;
+    struct descent descent = {call_panic, 16}, printing = {call_snprintf, 64};
+    if (!CONTAINED)
+        return;
+    start(FTL_CONTAIN_ALL);
+    for (size_t at = 150; at < 2048; at += 16) {
+        atomic_store(&panic_at, at);
+        struct ftl_outcome outcome = outcome_of(descend_main, &descent, NULL);
+        ck_assert_int_eq(outcome.kind, FTL_PANICKED);
+        ck_assert(!outcome.panic->tainted);
+        ck_assert_msg(outcome.panic->fault == NULL ||
+                          strcmp(outcome.panic->fault, "StackOverflow") == 0,
+                      "%zu: %s", at, outcome.panic->fault);
+        ftl_outcome_clear(&outcome);
+        expect(outcome_of(descend_main, &printing, NULL), "StackOverflow", false);
+    }
+    ftl_runtime_stats(runtime, &stats);
+    ck_assert_uint_le(stats.stacks_mapped, 64); /* they were used again */
+    stop();
+}
+END_TEST
+#endif
+
+/* ---- the hook ---- */
+
+static _Atomic bool in_hook, let_go;
+
+static void wait_in_hook(void *arg, const struct ftl_fault *fault)
+{
+    (void)arg, (void)fault;
+    atomic_store(&in_hook, true);
+    while (!atomic_load(&let_go))
+        usleep(1000);
+}
+
+static void *release_hook(void *arg)
+{
+    atomic_store(&let_go, true);
+    return arg;
+}
+
+/* A hook that takes its time keeps nobody else. */
+START_TEST(a_worker_in_the_hook_is_stood_in_for)
+{
+    const struct ftl_runtime_options options = {
+        .workers = 1, .extra_workers = 1, .containment = FTL_CONTAIN_ALL, .on_fault = wait_in_hook};
+    struct ftl_task *task;
+    if (!CONTAINED)
+        return;
+    ck_assert_int_eq(ftl_runtime_start(&options, &runtime), 0);
+    ck_assert_int_eq(ftl_spawn(runtime, read_nowhere, NULL, NULL, &task), 0);
+    while (!atomic_load(&in_hook))
+        usleep(1000);
+    ck_assert_int_eq(outcome_of(release_hook, NULL, NULL).kind, FTL_COMPLETED);
+    struct ftl_outcome outcome;
+    ck_assert_int_eq(ftl_task_join(task, ftl_deadline(120 * FTL_S), &outcome), 0);
+    expect(outcome, "SIGSEGV", true);
     stop();
 }
 END_TEST
@@ -730,6 +852,11 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, the_backtrace_begins_where_it_happened);
     UNIT_CASE(suite, an_overflow_in_libc_is_led_out_of_it);
     UNIT_CASE(suite, a_recursion_through_libc_overflows_too);
+    UNIT_CASE(suite, an_overflow_in_a_wait_goes_on_to_its_end);
+#ifdef __x86_64__
+    UNIT_CASE(suite, a_panic_at_the_end_of_the_stack_is_a_panic);
+#endif
+    UNIT_CASE(suite, a_worker_in_the_hook_is_stood_in_for);
     UNIT_CASE(suite, what_it_held_is_given_back);
     UNIT_CASE(suite, a_fault_in_a_defer_lets_the_rest_run);
     UNIT_CASE(suite, a_fault_in_a_branch_ends_the_task);
