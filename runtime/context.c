@@ -5,8 +5,10 @@
  * frame pointers. Knows the two layouts that context_x86_64.S and context_aarch64.S describe. */
 #include "runtime/context.h"
 
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 void ftl__context_start(void); /* in the assembly: never called from C */
@@ -146,6 +148,16 @@ void ftl__context_stop_steps(void *ucontext)
     ((ucontext_t *)ucontext)->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 }
 
+bool ftl__context_blocks_steps(const void *ucontext)
+{
+    const greg_t *registers = ((const ucontext_t *)ucontext)->uc_mcontext.gregs;
+    const unsigned char *code = ftl__context_pc(ucontext);
+    if (code[0] != 0x0f || code[1] != 0x05 || registers[REG_RAX] != SYS_rt_sigprocmask ||
+        registers[REG_RDI] == SIG_UNBLOCK || registers[REG_RSI] == 0)
+        return false;
+    return *(const uint64_t *)(uintptr_t)registers[REG_RSI] >> (SIGTRAP - 1) & 1;
+}
+
 #else
 
 const void *ftl__context_pc(const void *ucontext)
@@ -176,6 +188,12 @@ bool ftl__context_step(void *ucontext)
 void ftl__context_stop_steps(void *ucontext)
 {
     (void)ucontext;
+}
+
+bool ftl__context_blocks_steps(const void *ucontext)
+{
+    (void)ucontext;
+    return false;
 }
 
 #endif

@@ -90,6 +90,10 @@ bool ftl__context_step(void *ucontext);
 /* No further ones. */
 void ftl__context_stop_steps(void *ucontext);
 
+/* What comes next is the system call that blocks SIGTRAP: a step over it is the end of the process.
+ * The place must be readable. */
+bool ftl__context_blocks_steps(const void *ucontext);
+
 /* A SIGTRAP right here, from which steps can begin. Where there are none: nothing. */
 static inline void ftl__context_trap(void)
 {

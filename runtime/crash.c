@@ -86,12 +86,13 @@ static void add_place(struct line *line, void *address)
 }
 
 void ftl__crash_record(const struct ftl__worker *worker, const struct ftl__strand *strand,
-                       int signal, const void *address, void *const *frames, uint32_t count)
+                       const char *class, const void *address, void *const *frames,
+                       uint32_t count)
 {
     struct line line = {0};
     add(&line, "fettle: ");
-    add(&line, ftl__crash_signal_name(signal));
-    if (signal != SIGABRT) {
+    add(&line, class);
+    if (strcmp(class, "SIGABRT") != 0) {
         add(&line, " at ");
         add_number(&line, (uintptr_t)address, 16);
     }

@@ -196,13 +196,16 @@ static bool step(struct ftl__worker *worker, void *ucontext)
     }
     if (sp > stack->top || sp < ftl__stack_floor(stack))
         return land(worker, ucontext, true);
-    if (is_handler(fault->strand->task, object_of(ftl__context_pc(ucontext)))) {
+    const void *object = object_of(ftl__context_pc(ucontext));
+    if (is_handler(fault->strand->task, object)) {
         /* The place stays; who has called is told better from here. */
         fault->frame_count = 1 + (uint32_t)ftl__context_frames_interrupted(
                                      ucontext, stack->low, stack->top, fault->frames + 1,
                                      FTL_PANIC_FRAMES - 1);
         return land(worker, ucontext, false);
     }
+    if (object && ftl__context_blocks_steps(ucontext))
+        return false; /* the process would end there without a word */
     if (++fault->steps >= STEPS_MAX)
         return land(worker, ucontext, true);
     return ftl__context_step(ucontext);
@@ -279,11 +282,14 @@ static void record(const struct ftl__worker *worker, int signal, const siginfo_t
                    const void *ucontext)
 {
     const struct ftl__strand *strand = ftl__worker_strand(worker);
+    const struct ftl__fault *fault = worker->fault;
+    bool stepping = fault && fault->stage == FTL__FAULT_STEPPING;
+    const char *class = stepping ? fault->class : ftl__crash_signal_name(signal);
     void *frames[FTL_PANIC_FRAMES] = {(void *)(uintptr_t)ftl__context_pc(ucontext)};
     uint32_t count = 1;
     if (strand && strand->stack)
         count = frames_of(strand->stack, ucontext, frames);
-    ftl__crash_record(worker, strand, signal, info->si_code > 0 ? info->si_addr : NULL, frames,
+    ftl__crash_record(worker, strand, class, info->si_code > 0 ? info->si_addr : NULL, frames,
                       count);
 }
 

@@ -71,7 +71,8 @@ void ftl__fault_damaged(const char *class);
 
 /* The record of a fault that ends the process, on stderr. Async-signal-safe. */
 void ftl__crash_record(const struct ftl__worker *worker, const struct ftl__strand *strand,
-                       int signal, const void *address, void *const *frames, uint32_t count);
+                       const char *class, const void *address, void *const *frames,
+                       uint32_t count);
 /* "SIGSEGV", … Async-signal-safe. */
 const char *ftl__crash_signal_name(int signal);
 

@@ -746,6 +746,20 @@ static void die_of_a_sent_signal(void)
     run_in(FTL_CONTAIN_ALL, send_to_itself, NULL);
 }
 
+#ifdef __x86_64__
+static void call_system(void)
+{
+    if (room() < 400) /* it overflows before it blocks the signals */
+        sink = (size_t)system("true");
+}
+
+static void die_where_signals_are_blocked(void)
+{
+    struct descent descent = {call_system, 16};
+    run_in(FTL_CONTAIN_ALL, descend_main, &descent);
+}
+#endif
+
 static void die_on_a_foreign_thread(void)
 {
     run_in(FTL_CONTAIN_ALL, fine, NULL);
@@ -776,6 +790,9 @@ static const struct {
     {die_of_libc, SIGABRT, "fettle: SIGABRT in task culprit (0)"},
     {die_of_a_sent_signal, SIGSEGV, NULL},
     {die_on_a_foreign_thread, SIGFPE, NULL},
+#ifdef __x86_64__
+    {die_where_signals_are_blocked, SIGTRAP, "fettle: StackOverflow at"},
+#endif
 };
 
 START_TEST(what_is_not_contained_ends_the_process_by_its_signal)
