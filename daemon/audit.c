@@ -2,10 +2,13 @@
  *
  * DESIGN. fettle:batches:ID has a field for each batch, SEQ → "TOKEN COUNT NAME". A SEQ that the
  * ledger does not have was claimed without our knowing; it is entered now, and each of its entries
- * put back by an ordinary settle: it runs again. But if all of it had succeeded, and Redis has said
- * so, then Redis has gone back in time: it is acked once more. Meanwhile the caller keeps claims
- * and acks away, so that the two can be compared. The other way round, a batch of ours that Redis
- * does not have, is for the settles to find: each of them is checked by its script. */
+ * put back by an ordinary settle: it runs again. But if it is known how all of it has ended, then
+ * Redis has gone back in time (a failover, a backup): it is settled once more, as it was before.
+ * The same goes for what has ended in a batch that we still work on, once for each connection, since
+ * behind it may be another server: an ack of the rest would delete what has failed. Meanwhile the
+ * caller keeps claims and acks away, so that the two can be compared. The other way round, a batch
+ * of ours that Redis does not have, is for the settles to find: each of them is checked by its
+ * script. */
 #include "daemon/audit.h"
 
 #include <errno.h>
@@ -57,13 +60,22 @@ static bool parse(const struct ftl__queues *queues, const char *seq, const char 
     return ret_record->queue != NULL;
 }
 
+/* So that nothing can fail half-way. */
+static int reserve(const struct ftl__round_context *context, uint32_t slots)
+{
+    int code = ftl__dispatch_promise(context->dispatch, slots);
+
+    if (code == 0)
+        ftl__dispatch_redeem(context->dispatch, slots);
+    return code;
+}
+
 static int return_batch(const struct ftl__round_context *context, const struct record *record)
 {
     struct ftl__batch *batch;
 
-    if (ftl__dispatch_promise(context->dispatch, record->count) != 0)
+    if (reserve(context, record->count) != 0)
         return FTL_ENOMEM;
-    ftl__dispatch_redeem(context->dispatch, record->count);
     batch = ftl__ledger_add(context->ledger, record->queue, record->seq, record->token,
                             record->count, ftl_now());
     if (batch == NULL)
@@ -74,41 +86,76 @@ static int return_batch(const struct ftl__round_context *context, const struct r
     return 0;
 }
 
-/* Redis has forgotten that these have succeeded. */
-static int ack_again(const struct ftl__round_context *context, const struct record *record)
+static void settle_others(const struct ftl__round_context *context, struct ftl__batch *batch)
+{
+    struct ftl__past *past;
+
+    while ((past = ftl__ledger_reopen(context->ledger, batch)) != NULL)
+        ftl__settle_again(context->settle, batch, past);
+}
+
+/* Redis has forgotten how these have ended: as if those that succeeded just had. */
+static int settle_again(const struct ftl__round_context *context, const struct record *record)
 {
     int64_t now = ftl_now();
-    struct ftl__batch *batch = ftl__ledger_add(context->ledger, record->queue, record->seq,
-                                               record->token, record->count, now);
+    struct ftl__batch *batch;
 
+    if (reserve(context, record->count) != 0)
+        return FTL_ENOMEM;
+    batch = ftl__ledger_add(context->ledger, record->queue, record->seq, record->token,
+                            record->count, now);
     if (batch == NULL)
         return FTL_ENOMEM;
     batch->resent = true;
+    settle_others(context, batch);
     for (uint32_t i = 0; i < record->count; i++)
-        (void)ftl__ledger_done(context->ledger, batch, i, now);
+        if (batch->entry[i] == FTL__ENTRY_LIVE)
+            (void)ftl__ledger_done(context->ledger, batch, i, now);
     return 0;
 }
 
-static int compare(const struct ftl__round_context *context, const struct redisReply *reply)
+/* Redis may have forgotten what has ended in this one. */
+static int look_again(const struct ftl__round_context *context, struct ftl__batch *batch)
+{
+    if (batch->count[FTL__ENTRY_GONE] == 0)
+        return 0;
+    if (reserve(context, batch->others) != 0)
+        return FTL_ENOMEM;
+    batch->resent = true;
+    settle_others(context, batch);
+    ftl__settle_look(context->settle);
+    return 0;
+}
+
+static int compare_one(const struct ftl__round_context *context, const struct record *record,
+                       bool anew)
+{
+    struct ftl__batch *batch = ftl__ledger_find(context->ledger, record->seq);
+
+    if (batch != NULL)
+        return anew ? look_again(context, batch) : 0;
+    return ftl__ledger_knows(context->ledger, record->seq) ? settle_again(context, record)
+                                                           : return_batch(context, record);
+}
+
+static int compare(const struct ftl__round_context *context, const struct redisReply *reply,
+                   bool anew)
 {
     for (size_t i = 0; i + 1 < reply->elements; i += 2) {
         const struct redisReply *seq = reply->element[i], *value = reply->element[i + 1];
         struct record record;
 
         if (seq->type != REDIS_REPLY_STRING || value->type != REDIS_REPLY_STRING ||
-            !parse(context->queues, seq->str, value->str, &record) ||
-            ftl__ledger_find(context->ledger, record.seq) != NULL)
+            !parse(context->queues, seq->str, value->str, &record))
             continue;
-        int code = ftl__ledger_succeeded(context->ledger, record.seq)
-                       ? ack_again(context, &record)
-                       : return_batch(context, &record);
+        int code = compare_one(context, &record, anew);
         if (code != 0)
             return code;
     }
     return 0;
 }
 
-int ftl__audit(const struct ftl__round_context *context)
+int ftl__audit(const struct ftl__round_context *context, bool anew)
 {
     struct ftl__key key;
     const char *argv[] = {"HGETALL", key.text};
@@ -126,7 +173,7 @@ int ftl__audit(const struct ftl__round_context *context)
     code = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
     /* Another registration has begun meanwhile: what was read is not ours any more. */
     if (code == 0 && context->ledger->id[0] != '\0' && context->ledger->epoch == epoch)
-        code = compare(context, reply);
+        code = compare(context, reply, anew);
     ftl__reply_free(reply);
     return code;
 }

@@ -31,7 +31,7 @@
 #define PAUSE_ERROR FTL_S
 #define PAUSE_FENCED (100 * FTL_MS)
 #define AUDIT_AGAIN (5 * FTL_S) /* what the server had still unread of the old connection */
-#define AUDIT_PERIOD (30 * FTL_S)
+#define AUDIT_PERIOD (FTL__HISTORY_KEEP / 2)
 
 struct ftl__claim {
     struct ftl__claim_options options;
@@ -43,6 +43,7 @@ struct ftl__claim {
     bool hungry, held_back, quiet;
     bool deep;           /* the last claim brought all it asked for */
     bool audit_due;
+    bool anew; /* there has been no audit over this connection */
     bool unsure; /* a claim without an answer may have been executed: the next audit tells */
     int64_t audit_again; /* the next look, if a tick finds batches then */
     int64_t room_since; /* when room for less than a share was first seen; 0 = not */
@@ -65,7 +66,7 @@ void ftl__claim_hungry(struct ftl__claim *claim)
 
 void ftl__claim_reconnected(struct ftl__claim *claim)
 {
-    claim->audit_due = true;
+    claim->audit_due = claim->anew = true;
     claim->audit_again = ftl_deadline(AUDIT_AGAIN);
     ftl__claim_hungry(claim);
 }
@@ -75,6 +76,7 @@ void ftl__claim_told(struct ftl__claim *claim, const struct ftl__tick *tick)
     int64_t now = ftl_now();
     bool audit = now >= claim->audit_again;
 
+    ftl__history_expire(&claim->context->ledger->history, now);
     if (audit)
         claim->audit_again = now + AUDIT_PERIOD;
     claim->audit_due |= audit && tick->batches > 0;
@@ -226,11 +228,11 @@ static int finish(struct ftl__claim *claim)
 
 static int audit(struct ftl__claim *claim)
 {
-    int code = ftl__audit(claim->context);
+    int code = ftl__audit(claim->context, claim->anew);
 
     if (code != 0)
         return pause_after(claim, code);
-    claim->audit_due = claim->unsure = false;
+    claim->audit_due = claim->unsure = claim->anew = false;
     tell_settled(claim);
     return 0;
 }

@@ -203,11 +203,7 @@ void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch,
     struct ftl__route route;
     int code;
 
-    slot->batch = batch;
-    slot->index = index;
-    slot->queue = batch->queue;
-    slot->run.queue = batch->queue->name;
-    slot->run.token = batch->token + index;
+    ftl__slot_enter(slot, batch, index);
     slot->run.runtime = dispatch->options.jobs;
     slot->run.on_line = ftl__report_line;
     if (ftl__slot_set_bytes(slot, bytes, size) != 0) {
@@ -246,11 +242,7 @@ void ftl__dispatch_return(struct ftl__dispatch *dispatch, struct ftl__batch *bat
 {
     struct ftl__slot *slot = ftl__slots_take(dispatch->options.slots);
 
-    slot->batch = batch;
-    slot->index = index;
-    slot->queue = batch->queue;
-    slot->run.queue = batch->queue->name;
-    slot->run.token = batch->token + index;
+    ftl__slot_enter(slot, batch, index);
     give_back(dispatch, slot, reason);
 }
 

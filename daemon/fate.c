@@ -88,4 +88,13 @@ void ftl__fate_collided(struct ftl__slot *slot)
     free(slot->result.bytes);
     memset(&slot->result, 0, sizeof slot->result);
     slot->decided = false;
+    if (slot->end == FTL__END_AGAIN) {
+        slot->end = FTL__END_RETURNED;
+        slot->end_message = "brought back";
+    }
+}
+
+bool ftl__fate_stays(const struct ftl__slot *slot)
+{
+    return slot->end == FTL__END_RETURNED || slot->result.fate != FTL__FATE_DROP;
 }

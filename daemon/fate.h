@@ -21,8 +21,11 @@ struct ftl__operation {
 int ftl__fate_decide(struct ftl__slot *slot, double now, double unroutable_ttl,
                      struct ftl__operation *ret_operation);
 
+/* Does its operation leave the job in Redis? */
+bool ftl__fate_stays(const struct ftl__slot *slot);
+
 /* The ZADD has met its own member: the next decision makes another one (a later time, another
- * jid). */
+ * jid). What was decided long ago cannot be made anew: that job goes back to its queue. */
 void ftl__fate_collided(struct ftl__slot *slot);
 
 #endif

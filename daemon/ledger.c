@@ -4,8 +4,9 @@
  * always at the head of a list and nothing is searched on the hot path. `held` is ordered by
  * held_until, since every batch that enters it gets the same patience (but after an error of
  * Redis). A batch is acked as a whole once no entry of it is LIVE or OPEN: what is DONE then goes
- * in one stroke, what is GONE already does not mind. Everything runs on control; nothing here
- * waits, logs or talks. */
+ * in one stroke, what is GONE already does not mind. One that is doubtful is told entry by entry, so
+ * that what Redis has of it beyond that stays there, for the audit to find. Everything runs on
+ * control; nothing here waits, logs or talks. */
 #include "daemon/ledger.h"
 
 #include <stdlib.h>
@@ -17,7 +18,8 @@
 
 void ftl__ledger_init(struct ftl__ledger *ledger)
 {
-    memset(ledger, 0, sizeof *ledger);
+    memset(ledger, 0, offsetof(struct ftl__ledger, history));
+    ftl__history_init(&ledger->history);
     ftl__list_init(&ledger->working);
     ftl__list_init(&ledger->held);
     ftl__list_init(&ledger->ready);
@@ -35,6 +37,7 @@ void ftl__ledger_free(struct ftl__ledger *ledger)
     free_list(&ledger->working);
     free_list(&ledger->held);
     free_list(&ledger->ready);
+    ftl__history_clear(&ledger->history);
 }
 
 static uint64_t left_in(const struct ftl__list *list)
@@ -66,7 +69,7 @@ void ftl__ledger_registered(struct ftl__ledger *ledger, const char *id)
     memcpy(ledger->id, id, size + 1);
     ledger->epoch++;
     ledger->next_seq = 1;
-    memset(ledger->succeeded, 0, sizeof ledger->succeeded);
+    ftl__history_clear(&ledger->history);
 }
 
 void ftl__ledger_fenced(struct ftl__ledger *ledger)
@@ -120,30 +123,28 @@ void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch)
     tell_less(ledger);
 }
 
-static uint8_t *byte_of(struct ftl__ledger *ledger, uint64_t seq)
-{
-    return &ledger->succeeded[seq % FTL__LEDGER_MEMORY / 8];
-}
-
 uint64_t ftl__ledger_next_seq(struct ftl__ledger *ledger)
 {
     uint64_t seq = ledger->next_seq++;
 
-    *byte_of(ledger, seq) &= (uint8_t)~(1U << seq % 8);
+    ftl__history_begin(&ledger->history, seq);
     return seq;
 }
 
-bool ftl__ledger_succeeded(const struct ftl__ledger *ledger, uint64_t seq)
+static bool is_recent(const struct ftl__ledger *ledger, uint64_t seq)
 {
-    return seq < ledger->next_seq && ledger->next_seq - seq <= FTL__LEDGER_MEMORY &&
-           (ledger->succeeded[seq % FTL__LEDGER_MEMORY / 8] >> seq % 8 & 1) != 0;
+    return seq < ledger->next_seq && ledger->next_seq - seq <= FTL__HISTORY_SEQS;
+}
+
+bool ftl__ledger_knows(const struct ftl__ledger *ledger, uint64_t seq)
+{
+    return is_recent(ledger, seq) && ftl__history_knows(&ledger->history, seq);
 }
 
 void ftl__ledger_acked(struct ftl__ledger *ledger, struct ftl__batch *batch)
 {
-    if (!batch->mixed && ftl__ledger_owns(ledger, batch) &&
-        ledger->next_seq - batch->seq <= FTL__LEDGER_MEMORY)
-        *byte_of(ledger, batch->seq) |= (uint8_t)(1U << batch->seq % 8);
+    if (ftl__ledger_owns(ledger, batch) && is_recent(ledger, batch->seq))
+        ftl__history_end(&ledger->history, batch->seq, batch->others);
     ftl__ledger_remove(ledger, batch);
 }
 
@@ -184,7 +185,7 @@ bool ftl__ledger_done(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
                       int64_t now)
 {
     move(batch, index, FTL__ENTRY_DONE);
-    if (is_complete(batch)) {
+    if (is_complete(batch) && !batch->doubtful) {
         place(ledger, batch, FTL__BATCH_READY);
         return true;
     }
@@ -198,7 +199,6 @@ bool ftl__ledger_done(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
 void ftl__ledger_open(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index)
 {
     ftl_assert(batch->place != FTL__BATCH_READY);
-    batch->mixed |= batch->entry[index] == FTL__ENTRY_LIVE;
     move(batch, index, FTL__ENTRY_OPEN);
     if (batch->place == FTL__BATCH_HELD && batch->count[FTL__ENTRY_DONE] == 0)
         place(ledger, batch, FTL__BATCH_WORKING);
@@ -222,15 +222,65 @@ bool ftl__ledger_gone(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
 {
     ftl_assert(batch->entry[index] == FTL__ENTRY_OPEN);
     move(batch, index, FTL__ENTRY_GONE);
-    if (deleted && batch->count[FTL__ENTRY_GONE] == batch->size) {
+    if (batch->count[FTL__ENTRY_GONE] == batch->size && (deleted || batch->doubtful)) {
         ftl__ledger_acked(ledger, batch);
         return false;
     }
     tell_less(ledger);
-    if (!is_complete(batch))
+    if (!is_complete(batch) || batch->doubtful)
         return false;
     place(ledger, batch, FTL__BATCH_READY);
     return true;
+}
+
+void ftl__ledger_keep(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
+                      bool returned, struct ftl__retry_result *result, int64_t now)
+{
+    batch->others++;
+    if (ftl__ledger_owns(ledger, batch))
+        ftl__history_add(&ledger->history, batch->seq, index, returned, result, now);
+}
+
+void ftl__ledger_lose(struct ftl__batch *batch)
+{
+    batch->others++;
+}
+
+static void revive(struct ftl__batch *batch, uint32_t index, enum ftl__entry to)
+{
+    batch->count[FTL__ENTRY_GONE]--;
+    batch->count[to]++;
+    batch->entry[index] = (uint8_t)to;
+}
+
+/* What is not kept has succeeded, unless more had failed than was kept. */
+static void revive_successes(struct ftl__batch *batch)
+{
+    batch->doubtful |= batch->others > 0;
+    for (uint32_t i = 0; i < batch->size && !batch->doubtful; i++)
+        if (batch->entry[i] == FTL__ENTRY_GONE)
+            revive(batch, i, FTL__ENTRY_DONE);
+}
+
+struct ftl__past *ftl__ledger_reopen(struct ftl__ledger *ledger, struct ftl__batch *batch)
+{
+    struct ftl__past *past = ftl__history_take(&ledger->history, batch->seq);
+
+    if (past == NULL) {
+        revive_successes(batch);
+    } else {
+        ftl_assert(past->index < batch->size);
+        if (batch->entry[past->index] == FTL__ENTRY_GONE) {
+            batch->others--;
+            revive(batch, past->index, FTL__ENTRY_LIVE);
+        }
+    }
+    if (!is_complete(batch) || batch->doubtful) {
+        batch->held_until = 0;
+        place(ledger, batch,
+              batch->count[FTL__ENTRY_DONE] > 0 ? FTL__BATCH_HELD : FTL__BATCH_WORKING);
+    }
+    return past;
 }
 
 struct ftl__batch *ftl__ledger_overdue(struct ftl__ledger *ledger, int64_t now)

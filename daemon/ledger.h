@@ -3,7 +3,8 @@
  * The ledger: what this daemon holds in Redis, batch by batch, and what each entry still needs to
  * be told. Pure bookkeeping: no Redis, no waiting, no clock of its own. Control runtime only.
  *
- * An entry goes one way (but back from OPEN to DONE when Redis has refused the operation):
+ * An entry goes one way (but back from OPEN to DONE when Redis has refused the operation, and from
+ * GONE to LIVE or DONE when Redis may have forgotten it):
  *     LIVE → DONE → OPEN → GONE      a success that the rest of its batch has kept waiting
  *     LIVE → DONE, and gone with its whole batch by one ack
  *     LIVE → OPEN → GONE             anything but a success: settled on its own */
@@ -14,12 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/history.h"
 #include "daemon/keys.h"
 #include "runtime/list.h"
 
 struct ftl__queue;
 
-#define FTL__LEDGER_MEMORY 65536 /* SEQs back to which it is known what has succeeded */
 #define FTL__LEDGER_PATIENCE (5 * INT64_C(1000000)) /* ns a success waits for its batch */
 
 enum ftl__entry {
@@ -47,8 +48,9 @@ struct ftl__batch {
     uint32_t count[FTL__ENTRY_COUNT]; /* sums up to size */
     int64_t claimed_at;
     int64_t held_until;
-    bool mixed;     /* not all that has ended in it was a success */
-    bool resent;    /* an ack or a settle of it may have been executed without our knowing */
+    uint32_t others; /* entries GONE whose end was no success */
+    bool resent;     /* an ack or a settle of it may have been executed without our knowing */
+    bool doubtful;   /* Redis may have entries of it LIVE that are GONE here: never acked as a whole */
     uint32_t call, place_in_call, in_call; /* scratch of the settle that is being built */
     uint8_t entry[];
 };
@@ -59,7 +61,7 @@ struct ftl__ledger {
     uint64_t next_seq;
     size_t batches;
     struct ftl__list working, held, ready;
-    uint8_t succeeded[FTL__LEDGER_MEMORY / 8]; /* a bit for each SEQ */
+    struct ftl__history history; /* of this registration */
     void (*on_less)(void *arg); /* an entry, or a batch, has gone; may be NULL */
     void *arg;
 };
@@ -83,14 +85,14 @@ uint64_t ftl__ledger_left(const struct ftl__ledger *ledger);
 
 /* The SEQ of the next batch. */
 uint64_t ftl__ledger_next_seq(struct ftl__ledger *ledger);
-/* Was this a batch all of whose jobs have succeeded, as Redis has confirmed? One that stands in
- * Redis nevertheless was brought back, by a failover or from a backup. */
-bool ftl__ledger_succeeded(const struct ftl__ledger *ledger, uint64_t seq);
+/* Was this a batch of which is known how each of its jobs has ended, as Redis has confirmed? One
+ * that stands in Redis nevertheless was brought back, by a failover or from a backup. */
+bool ftl__ledger_knows(const struct ftl__ledger *ledger, uint64_t seq);
 
 /* A batch as the claim has brought it. NULL: out of memory. */
 struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue *queue,
                                    uint64_t seq, uint64_t token, uint32_t size, int64_t now);
-/* An ack has told Redis of all of it. Frees it. */
+/* Redis has been told of all of it. Frees it. */
 void ftl__ledger_acked(struct ftl__ledger *ledger, struct ftl__batch *batch);
 /* Takes it out and frees it, whatever its state. */
 void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch);
@@ -109,6 +111,17 @@ void ftl__ledger_undo(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
  * case. */
 bool ftl__ledger_gone(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
                       bool deleted);
+
+/* An open entry is about to be gone, and not as a success: keeps its end, and takes the bytes of
+ * `result`. */
+void ftl__ledger_keep(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,
+                      bool returned, struct ftl__retry_result *result, int64_t now);
+/* The same of an entry that others have: if it comes back, nobody knows what became of it. */
+void ftl__ledger_lose(struct ftl__batch *batch);
+/* One end that was kept, of a batch that Redis may have as it was before: its entry is LIVE again,
+ * and the end the caller's. NULL: there is no other. Then the successes are DONE again; but if more
+ * had failed, the batch is doubtful. */
+struct ftl__past *ftl__ledger_reopen(struct ftl__ledger *ledger, struct ftl__batch *batch);
 
 /* The first held batch whose patience is over, or NULL; when that of the first one is (INT64_MAX:
  * none is held). A batch whose DONE entries were all opened is held no more. */

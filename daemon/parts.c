@@ -398,7 +398,7 @@ static int open_way_in(struct ftl__daemon *daemon)
     struct ftl__claim_options claim = {
         .runtime = daemon->control,
         .context = {daemon->work, daemon->scripts, daemon->keys, daemon->lease, &daemon->ledger,
-                    &daemon->queues, daemon->dispatch, &daemon->clock, &daemon->cancels},
+                    &daemon->queues, daemon->dispatch, &daemon->clock, &daemon->cancels, daemon->settle},
         .concurrency = daemon->config->concurrency,
         .on_settled = on_settled,
         .arg = daemon,

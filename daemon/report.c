@@ -189,6 +189,8 @@ void ftl__report_end(const struct ftl__slot *slot)
         ftl__log(FTL__EV_JOB_RETURNED, JOB_FIELDS(&slot->run),
                  FTL__STR("reason", slot->end_message));
         break;
+    case FTL__END_AGAIN:
+        break; /* it was told the first time */
     }
 }
 

@@ -21,6 +21,7 @@ struct ftl__round_context {
     struct ftl__dispatch *dispatch;
     struct ftl__clock *clock;
     struct ftl__cancels *cancels;
+    struct ftl__settle *settle;
 };
 
 struct ftl__round_queue {

@@ -91,6 +91,24 @@ void ftl__settle_end(struct ftl__settle *settle, struct ftl__slot *slot, enum ft
     wake(settle);
 }
 
+void ftl__settle_again(struct ftl__settle *settle, struct ftl__batch *batch, struct ftl__past *past)
+{
+    struct ftl__slot *slot = ftl__slots_take(settle->options.slots);
+
+    ftl__slot_enter(slot, batch, past->index);
+    slot->resent = true;
+    slot->result = past->result;
+    slot->decided = true;
+    ftl__settle_end(settle, slot, past->returned ? FTL__END_RETURNED : FTL__END_AGAIN, NULL,
+                    "brought back");
+    free(past);
+}
+
+void ftl__settle_look(struct ftl__settle *settle)
+{
+    wake(settle);
+}
+
 size_t ftl__settle_open_ends(const struct ftl__settle *settle)
 {
     return settle->open;
@@ -126,6 +144,7 @@ static void refuse(struct ftl__settle *settle, struct entry *entry, const char *
         ftl__report_refused(entry->slot, reason);
     else
         ftl__report_success_refused(entry->batch, entry->index, reason);
+    ftl__ledger_lose(entry->batch);
     gone(settle, entry, false);
 }
 
@@ -151,6 +170,8 @@ static bool is_damaged(const struct ftl__settle *settle, struct ftl__slot *slot)
 
     if (!rewritten || settle->options.tainted == NULL || !atomic_load(settle->options.tainted))
         return false;
+    if (slot->end == FTL__END_AGAIN)
+        return true;
     if (slot->decided && !slot->resent)
         ftl__fate_collided(slot); /* what was made before is made anew */
     return ftl__checksum(slot->run.bytes, slot->run.size) != slot->checksum;
@@ -368,6 +389,17 @@ static void put_off(struct ftl__settle *settle, struct entry *entry, const struc
     ftl__list_push_back(&settle->later, &entry->slot->link);
 }
 
+/* The slot goes, what it has told Redis is kept for a while. */
+static void told(struct ftl__settle *settle, struct entry *entry)
+{
+    struct ftl__slot *slot = entry->slot;
+
+    ftl__report_end(slot);
+    if (ftl__fate_stays(slot))
+        ftl__ledger_keep(settle->options.ledger, entry->batch, entry->index,
+                         slot->end == FTL__END_RETURNED, &slot->result, ftl_now());
+}
+
 static void answered(struct ftl__settle *settle, struct entry *entry,
                      const struct redisReply *reply)
 {
@@ -381,7 +413,7 @@ static void answered(struct ftl__settle *settle, struct entry *entry,
         refuse(settle, entry, "not held");
     } else {
         if (entry->slot != NULL)
-            ftl__report_end(entry->slot);
+            told(settle, entry);
         gone(settle, entry, entry->last);
     }
 }

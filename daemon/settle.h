@@ -48,6 +48,13 @@ void ftl__settle_end(struct ftl__settle *settle, struct ftl__slot *slot, enum ft
                      const char *class, const char *message);
 
 /* Ends that Redis has not confirmed, successes of batches excepted. */
+/* The end of an entry that stands in Redis as before it: what was told then is told again. Takes a
+ * slot of those that are reserved; owns `past`. */
+void ftl__settle_again(struct ftl__settle *settle, struct ftl__batch *batch,
+                       struct ftl__past *past);
+/* Batches that were ready are held now. */
+void ftl__settle_look(struct ftl__settle *settle);
+
 size_t ftl__settle_open_ends(const struct ftl__settle *settle);
 
 /* No success waits for its batch any longer from now on (drain). */

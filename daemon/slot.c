@@ -11,6 +11,7 @@
 
 #include "daemon/checksum.h"
 #include "daemon/clock.h"
+#include "daemon/ledger.h"
 #include "daemon/park.h"
 #include "daemon/queues.h"
 
@@ -141,6 +142,15 @@ struct ftl__slot *ftl__slots_take(struct ftl__slots *slots)
     reset(slot);
     ftl__slot_set(slot, FTL__SLOT_CLAIMED);
     return slot;
+}
+
+void ftl__slot_enter(struct ftl__slot *slot, struct ftl__batch *batch, uint32_t index)
+{
+    slot->batch = batch;
+    slot->index = index;
+    slot->queue = batch->queue;
+    slot->run.queue = batch->queue->name;
+    slot->run.token = batch->token + index;
 }
 
 static int make_room(struct ftl__slot *slot, size_t size)

@@ -34,6 +34,7 @@ enum ftl__end {
     FTL__END_RAW,        /* no job at all: to dead, as it is                  */
     FTL__END_RETURNED,   /* back to the front of its queue, as it is          */
     FTL__END_CANCELLED,  /* by an operator: to dead, rewritten                */
+    FTL__END_AGAIN,      /* was told before, and is brought back: as decided then */
 };
 
 struct ftl__slot {
@@ -76,6 +77,8 @@ void ftl__slots_free(struct ftl__slots *slots); /* whatever state they are in */
 int ftl__slots_reserve(struct ftl__slots *slots, size_t count);
 /* A CLAIMED one, zeroed where it matters; reserve() has been called. */
 struct ftl__slot *ftl__slots_take(struct ftl__slots *slots);
+/* It is that of this entry. */
+void ftl__slot_enter(struct ftl__slot *slot, struct ftl__batch *batch, uint32_t index);
 /* Copies the bytes of its job to where they belong. FTL_ENOMEM. */
 int ftl__slot_set_bytes(struct ftl__slot *slot, const char *bytes, size_t size);
 /* Clears what it owns and puts it back. It is in no list. */

@@ -4,12 +4,13 @@
 
 import os
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import Fettled, command, job
 from load import FULL, Load, amount, pause
-from places import batches, places
+from places import batches, inflight, places
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, limit, main
@@ -67,28 +68,76 @@ def test_older_snapshot(t):
         load.check(repeats=again)
 
 
+GATE = "while [ ! -e %s ]; do sleep 0.02; done; exit $(cat %s)"
+
+
+class Gates:
+    """Commands that wait until they are told how to end."""
+
+    def __init__(self):
+        self._directory = tempfile.TemporaryDirectory(prefix="fettle-gates-")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._directory.cleanup()
+
+    def handlers(self, *names):
+        paths = {name: os.path.join(self._directory.name, name) for name in names}
+        return [command(name, ["/bin/sh", "-c", GATE % (path, path)])
+                for name, path in paths.items()]
+
+    def open(self, name, code):
+        path = os.path.join(self._directory.name, name)
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write("%d" % code)
+        os.rename(path + ".new", path)
+
+
+def sets(client):
+    return [client.call("ZRANGE", key, 0, -1, "WITHSCORES") for key in ("retry", "dead")]
+
+
+def bring_back(t, last_ends_before):
+    """Four jobs of one batch end, but for the last perhaps; then Redis is as it was when all four
+    were running: what had ended is as it was told the first time, and nothing has run again."""
+    redisd, gates = t.use(Redisd()), t.use(Gates())
+    daemon = t.use(Fettled(redisd, handlers=gates.handlers("Bad", "Good", "Dead", "Last")))
+    daemon.wait_ready()
+    redisd.client.call("LPUSH", "queue:default", *[
+        job(name, jid=name, retry=25, retry_count=15) for name in ("Bad", "Good", "Dead", "Last")])
+    daemon.wait_events(4, "job.start")
+    (held,) = batches(redisd.client).values()
+    equal(len(held), 4, "jobs in one batch")
+    redisd.client.call("SAVE")
+    for name, code in ("Bad", 1), ("Good", 0), ("Dead", 65):
+        gates.open(name, code)
+    if last_ends_before:
+        gates.open("Last", 0)
+    left = 0 if last_ends_before else 1
+    until(lambda: inflight(redisd.client) == left, what="their ends")
+    before = sets(redisd.client)
+    equal([len(one) for one in before], [2, 2], "one in retry, and one in dead")
+    redisd.restart()
+    until(lambda: inflight(redisd.client) == left and sets(redisd.client) == before, 20,
+          "the same ends again")
+    gates.open("Last", 0)
+    until(lambda: sorted(places(redisd.client)) == ["dead", "retry"], what="the last to end")
+    equal(sets(redisd.client), before, "the sets at the end")
+    until(lambda: not redisd.client.call("KEYS", "fettle:batch*"), what="the record to be empty")
+    for event, count in ("job.start", 4), ("job.failed", 1), ("job.dead", 1), ("job.done", 2):
+        equal(len(daemon.find(event)), count, event)
+
+
 def test_brought_back(t):
-    """A failover that brings back what is settled: a success is settled again, and not run; a
-    failure, whose entry in `retry` is gone with it, is run again, and not lost."""
-    redisd, probe = t.use(Redisd()), t.use(Probe())
-    client = redisd.client
-    fails = command("Slow", ["/bin/sh", "-c", "sleep 0.5; exit 1"])
-    daemon = t.use(Fettled(redisd, **probe.settings(fails)))
-    owner = daemon.wait_ready()["id"]
-    for text, runs in (job("Hold", [0, 0.5]), 1), (job("Slow", jid="slow"), 2):
-        mark = daemon.mark()
-        client.call("LPUSH", "queue:default", text)
-        kept = until(lambda: batches(client), what="a job in flight")
-        (key, jobs), = kept.items()
-        record = client.call("HGETALL", "fettle:batches:" + owner)
-        until(lambda: not batches(client), what="its end")
-        client.pipeline([["DEL", "retry"], ["HSET", "fettle:batches:" + owner] + record,
-                         ["RPUSH", key] + jobs])
-        client.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        until(lambda: not batches(client), 20, "what was brought back to go")
-        until(lambda: len(daemon.find("job.start", since=mark)) == runs, what="runs")
-        until(lambda: list(places(client)) == ["retry"][:runs - 1], what="nothing in flight")
-    equal(probe.slot(0).started, 1, "runs of the success")
+    """A failover that brings back a batch all of which is settled: it is settled again, not run."""
+    bring_back(t, True)
+
+
+def test_brought_back_beside_a_run(t):
+    """The same while one of the batch is still running: its end takes nothing along."""
+    bring_back(t, False)
 
 
 @limit(3600 if FULL else 300)

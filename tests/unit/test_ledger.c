@@ -148,37 +148,141 @@ START_TEST(another_registration_owns_nothing_of_the_last)
 }
 END_TEST
 
-/* Any order of ends: each batch goes exactly once, and only when all of it is settled. */
-START_TEST(what_has_succeeded_is_known_for_a_while)
+static struct ftl__batch *next_batch(uint32_t size)
+{
+    uint64_t seq = ftl__ledger_next_seq(&ledger);
+    struct ftl__batch *batch = ftl__ledger_add(&ledger, NULL, seq, seq * 1000, size, 0);
+    ck_assert_ptr_ne(batch, NULL);
+    return batch;
+}
+
+/* An end that is no success, as settle tells it: with `size` bytes for `retry`. */
+static void end_badly(struct ftl__batch *batch, uint32_t index, size_t size, int64_t now)
+{
+    struct ftl__retry_result result = {.fate = FTL__FATE_RETRY, .score = index, .size = size};
+
+    result.bytes = malloc(size);
+    ck_assert_ptr_ne(result.bytes, NULL);
+    ftl__ledger_open(&ledger, batch, index);
+    ftl__ledger_keep(&ledger, batch, index, false, &result, now);
+    ck_assert_ptr_eq(result.bytes, NULL);
+    ftl__ledger_gone(&ledger, batch, index, true);
+}
+
+static void drop(struct ftl__past *past)
+{
+    free(past->result.bytes);
+    free(past);
+}
+
+START_TEST(how_a_batch_has_ended_is_known_for_a_while)
 {
     setup();
-    for (int i = 0; i < 3; i++)
-        ck_assert_uint_eq(ftl__ledger_next_seq(&ledger), (uint64_t)i + 1);
-    struct ftl__batch *good = ftl__ledger_add(&ledger, NULL, 1, 1000, 1, 0);
-    struct ftl__batch *bad = ftl__ledger_add(&ledger, NULL, 2, 2000, 2, 0);
-    ck_assert(good != NULL && bad != NULL);
+    struct ftl__batch *good = next_batch(1), *mixed = next_batch(2), *lost = next_batch(2);
+    (void)ftl__ledger_next_seq(&ledger); /* not over */
     ftl__ledger_done(&ledger, good, 0, 1);
-    ck_assert(!ftl__ledger_succeeded(&ledger, 1));
+    ck_assert(!ftl__ledger_knows(&ledger, 1));
     ftl__ledger_acked(&ledger, take_one());
-    ftl__ledger_done(&ledger, bad, 0, 1);
-    ftl__ledger_open(&ledger, bad, 1);
-    ftl__ledger_gone(&ledger, bad, 1, false);
+    ftl__ledger_done(&ledger, mixed, 0, 1);
+    end_badly(mixed, 1, 10, 1);
     ftl__ledger_acked(&ledger, take_one());
-    ck_assert(ftl__ledger_succeeded(&ledger, 1));
-    ck_assert(!ftl__ledger_succeeded(&ledger, 2));
-    ck_assert(!ftl__ledger_succeeded(&ledger, 3));
-    ck_assert(!ftl__ledger_succeeded(&ledger, 1 + FTL__LEDGER_MEMORY));
-    while (ledger.next_seq <= FTL__LEDGER_MEMORY)
+    ftl__ledger_done(&ledger, lost, 0, 1);
+    ftl__ledger_open(&ledger, lost, 1);
+    ftl__ledger_lose(lost); /* others have it */
+    ftl__ledger_gone(&ledger, lost, 1, false);
+    ftl__ledger_acked(&ledger, take_one());
+    ck_assert(ftl__ledger_knows(&ledger, 1));
+    ck_assert(ftl__ledger_knows(&ledger, 2));
+    ck_assert(!ftl__ledger_knows(&ledger, 3));
+    ck_assert(!ftl__ledger_knows(&ledger, 4));
+    ck_assert(!ftl__ledger_knows(&ledger, 1 + FTL__HISTORY_SEQS));
+    while (ledger.next_seq <= FTL__HISTORY_SEQS)
         (void)ftl__ledger_next_seq(&ledger);
-    ck_assert(ftl__ledger_succeeded(&ledger, 1));
+    ck_assert(ftl__ledger_knows(&ledger, 1));
     (void)ftl__ledger_next_seq(&ledger);
-    ck_assert(!ftl__ledger_succeeded(&ledger, 1));
-    ck_assert(!ftl__ledger_succeeded(&ledger, 1 + FTL__LEDGER_MEMORY));
+    ck_assert(!ftl__ledger_knows(&ledger, 1));
+    ck_assert(!ftl__ledger_knows(&ledger, 1 + FTL__HISTORY_SEQS));
     ftl__ledger_registered(&ledger, "host:1:def");
-    ck_assert(!ftl__ledger_succeeded(&ledger, 1));
+    ck_assert(!ftl__ledger_knows(&ledger, 2));
+    ck_assert_ptr_eq(ftl__history_take(&ledger.history, 2), NULL);
+    ftl__ledger_free(&ledger);
 }
 END_TEST
 
+/* Two periods of audits, 16 MiB. */
+START_TEST(what_is_too_old_or_too_much_is_forgotten)
+{
+    enum { MIB = 1 << 20, MANY = 20 };
+    setup();
+    end_badly(next_batch(1), 0, 10, 1);
+    ck_assert(ftl__ledger_knows(&ledger, 1));
+    ftl__history_expire(&ledger.history, 1 + FTL__HISTORY_KEEP);
+    ck_assert(ftl__ledger_knows(&ledger, 1));
+    ftl__history_expire(&ledger.history, 2 + FTL__HISTORY_KEEP);
+    ck_assert(!ftl__ledger_knows(&ledger, 1));
+    ck_assert_uint_eq(ledger.history.bytes, 0);
+
+    for (int i = 0; i < MANY; i++) {
+        end_badly(next_batch(1), 0, MIB, FTL__HISTORY_KEEP);
+        ck_assert_uint_le(ledger.history.bytes, FTL__HISTORY_BYTES);
+    }
+    ck_assert(!ftl__ledger_knows(&ledger, 2));
+    ck_assert(ftl__ledger_knows(&ledger, 1 + MANY));
+    ftl__ledger_free(&ledger);
+    ck_assert_uint_eq(ledger.history.bytes, 0);
+}
+END_TEST
+
+START_TEST(what_failed_is_told_again_before_the_rest_is_acked)
+{
+    setup();
+    struct ftl__batch *batch = next_batch(4);
+    end_badly(batch, 2, 10, 1);
+    end_badly(batch, 0, 10, 1);
+    ftl__ledger_done(&ledger, batch, 1, 2);
+    ftl__ledger_done(&ledger, batch, 3, 2);
+    ck_assert_int_eq(batch->place, FTL__BATCH_READY);
+    for (int i = 0; i < 2; i++) {
+        struct ftl__past *past = ftl__ledger_reopen(&ledger, batch);
+        ck_assert_ptr_ne(past, NULL);
+        ck_assert(past->index == 0 || past->index == 2);
+        ck_assert_int_eq(batch->place, FTL__BATCH_HELD);
+        end_badly(batch, past->index, 10, 3);
+        drop(past);
+        if (i == 0)
+            ck_assert_int_eq(batch->place, FTL__BATCH_READY);
+    }
+    ck_assert(!batch->doubtful);
+    ftl__ledger_acked(&ledger, take_one());
+    ck_assert(ftl__ledger_knows(&ledger, 1));
+    ftl__ledger_free(&ledger);
+}
+END_TEST
+
+/* Of the failure nothing is left: an ack would delete what Redis may have of it. */
+START_TEST(a_doubtful_batch_is_told_entry_by_entry)
+{
+    setup();
+    struct ftl__batch *batch = next_batch(3);
+    end_badly(batch, 2, 10, 1);
+    ftl__ledger_done(&ledger, batch, 0, 1);
+    ftl__ledger_done(&ledger, batch, 1, 1);
+    ck_assert_int_eq(batch->place, FTL__BATCH_READY);
+    ftl__history_expire(&ledger.history, INT64_MAX);
+    ck_assert_ptr_eq(ftl__ledger_reopen(&ledger, batch), NULL);
+    ck_assert(batch->doubtful);
+    ck_assert_ptr_eq(ftl__ledger_overdue(&ledger, 0), batch);
+    for (uint32_t i = 0; i < 2; i++) {
+        ftl__ledger_open(&ledger, batch, i);
+        ck_assert(!ftl__ledger_gone(&ledger, batch, i, false));
+        ck_assert_uint_eq(ledger.batches, i == 0);
+    }
+    ck_assert(!ftl__ledger_knows(&ledger, 1));
+    ftl__ledger_free(&ledger);
+}
+END_TEST
+
+/* Any order of ends: each batch goes exactly once, and only when all of it is settled. */
 START_TEST(random_walks_lose_nothing)
 {
     enum { BATCHES = 40, SIZE = 9 };
@@ -223,7 +327,10 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_refused_operation_is_done_again);
     UNIT_CASE(suite, a_failed_ack_is_repeated);
     UNIT_CASE(suite, another_registration_owns_nothing_of_the_last);
-    UNIT_CASE(suite, what_has_succeeded_is_known_for_a_while);
+    UNIT_CASE(suite, how_a_batch_has_ended_is_known_for_a_while);
+    UNIT_CASE(suite, what_is_too_old_or_too_much_is_forgotten);
+    UNIT_CASE(suite, what_failed_is_told_again_before_the_rest_is_acked);
+    UNIT_CASE(suite, a_doubtful_batch_is_told_entry_by_entry);
     UNIT_CASE(suite, random_walks_lose_nothing);
 }
 
