@@ -66,6 +66,7 @@ def test_an_older_one_leaves_it_alone(t):
     until(lambda: all(probe.slot(i).running for i in range(3)), what="all of them to run again")
     until(lambda: formats(client, "fettle:owners") == [b"2"], what="the older one to be fenced")
     until(lambda: not client.call("EXISTS", "fettle:fenced"), what="the end of both")
+    until(lambda: sum(e["recovered"] for e in new.find("lease.reaped")) == 3, what="all to be told")
     equal(sorted(sum(e["recovered"] for e in new.find("lease.reaped", owner=o))
                  for o in {e["owner"] for e in new.find("lease.reaped")}), [1, 2], "recovered")
     new.kill()

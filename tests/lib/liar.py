@@ -46,7 +46,7 @@ def act(token, job):
         raw('{"failed":%d,"error_class":"Deep","backtrace":%s}\n' % (token, "[" * 1000 + "]" * 1000))
     elif action == "hold":       # until it is cancelled
         held[token] = job
-        print("holding", flush=True)
+        print("holding" if len(held) <= ready else "too many", flush=True)
     elif action == "finish":     # when it is cancelled: it is done by then
         held[token] = job
         print("holding", flush=True)
@@ -93,6 +93,7 @@ def act(token, job):
     elif action == "close 3":
         held[token] = job
         os.close(3)
+        print("deaf", flush=True)
         wait.wait()
     elif action == "deaf":       # reads no more
         print("deaf", flush=True)

@@ -285,7 +285,8 @@ def test_its_daemon_dies(t):
     stage = Stage(t, daemons=2, lease_ttl=1)
     stage.push("mine", "Linger", 0, 1000)
     stage.running(1)
-    victim = next(d for d in stage.crew if d.find("job.start", jid="mine"))
+    victim = until(lambda: next((d for d in stage.crew if d.find("job.start", jid="mine")), None),
+                   what="its start to be told")  # it is in flight a moment before
     victim.signal(signal.SIGSTOP)
     try:
         stage.fettle("cancel", "mine", expect=None)
