@@ -11,8 +11,8 @@
 #include "daemon/log.h"
 
 static const char *const classes[FTL__FAULT_CLASSES] = {
-    "StackOverflow", "SIGFPE", "SIGILL",         "Abort", "Assert",
-    "Exit",          "SIGSEGV", "SIGBUS", "StackProtector"};
+    "StackOverflow", "SIGFPE", "SIGILL",  "SIGTRAP", "Abort",
+    "Assert",        "Exit",   "SIGSEGV", "SIGBUS",  "StackProtector"};
 
 void ftl__faults_count(struct ftl__faults *faults, const char *class)
 {

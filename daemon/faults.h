@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FTL__FAULT_CLASSES = 9 };
+enum { FTL__FAULT_CLASSES = 10 };
 
 /* Zeroed = none. */
 struct ftl__faults {

@@ -111,6 +111,21 @@ ftl__context_frames_interrupted(const void *ucontext, const void *low, const voi
 #endif
 }
 
+__attribute__((no_sanitize("address", "thread"))) void *
+ftl__context_caller(const void *ucontext, const void *low, const void *high)
+{
+    const ucontext_t *context = ucontext;
+#if defined __x86_64__
+    uintptr_t sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+    if (sp < (uintptr_t)low || sp + sizeof(void *) > (uintptr_t)high)
+        return NULL;
+    return *(void **)sp;
+#else
+    (void)low, (void)high;
+    return (void *)context->uc_mcontext.regs[30];
+#endif
+}
+
 /* ---- what a signal has interrupted ---- */
 
 void ftl__context_landing(void); /* in the assembly: never called from C */

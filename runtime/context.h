@@ -74,6 +74,9 @@ size_t ftl__context_frames(const void *sp, const void *low, const void *high, vo
  * place first. Async-signal-safe. */
 size_t ftl__context_frames_interrupted(const void *ucontext, const void *low, const void *high,
                                        void **frames, size_t max);
+/* Who has called the function at whose first instruction a signal has interrupted the strand; NULL: its
+ * stack pointer is not in [low, high). Async-signal-safe. */
+void *ftl__context_caller(const void *ucontext, const void *low, const void *high);
 size_t ftl__context_frames_here(const void *low, const void *high, void **frames, size_t max);
 
 /* ---- in a signal handler, on its `ucontext`; all async-signal-safe ---- */

@@ -49,7 +49,7 @@
 
 enum {
     OWNED_MAX = 256,
-    AT_THE_GUARD = 256, /* bytes above it at which a stack pointer has reached it: a red zone */
+    AT_THE_GUARD = 256,  /* bytes above it at which a stack pointer has reached it: a red zone */
     STEPS_MAX = 1000000, /* some seconds of processor time; snprintf has some thousands */
 };
 
@@ -115,21 +115,18 @@ static bool is_handler(const struct ftl_task *task, const void *object)
 
 /* ---- what is written down ---- */
 
-/* A place outside of all objects was called through a bad pointer: where from stands on the stack. */
+/* A place outside of all objects was called through a bad pointer: only its caller is known. */
 static uint32_t frames_of(const struct ftl__stack *stack, const void *ucontext, void **frames)
 {
-    const char *sp = ftl__context_sp(ucontext);
     size_t count = ftl__context_frames_interrupted(ucontext, stack->low, stack->top, frames,
                                                    FTL_PANIC_FRAMES - 1);
-#ifdef __x86_64__
-    if (object_of(frames[0]) || sp < stack->low || sp + sizeof(void *) > stack->top)
+    void *caller =
+        object_of(frames[0]) ? NULL : ftl__context_caller(ucontext, stack->low, stack->top);
+    if (!caller)
         return (uint32_t)count;
     for (size_t i = count++; i > 1; i--)
         frames[i] = frames[i - 1];
-    frames[1] = *(void *const *)sp;
-#else
-    (void)sp;
-#endif
+    frames[1] = caller;
     return (uint32_t)count;
 }
 
@@ -199,9 +196,9 @@ static bool step(struct ftl__worker *worker, void *ucontext)
     const void *object = object_of(ftl__context_pc(ucontext));
     if (is_handler(fault->strand->task, object)) {
         /* The place stays; who has called is told better from here. */
-        fault->frame_count = 1 + (uint32_t)ftl__context_frames_interrupted(
-                                     ucontext, stack->low, stack->top, fault->frames + 1,
-                                     FTL_PANIC_FRAMES - 1);
+        fault->frame_count =
+            1 + (uint32_t)ftl__context_frames_interrupted(ucontext, stack->low, stack->top,
+                                                          fault->frames + 1, FTL_PANIC_FRAMES - 1);
         return land(worker, ucontext, false);
     }
     if (object && ftl__context_blocks_steps(ucontext))
@@ -240,7 +237,8 @@ static bool judge(struct ftl__worker *worker, int signal, const siginfo_t *info,
     }
     if (is_runtime(object))
         return false;
-    return land(worker, ucontext, !handler || (signal != SIGFPE && signal != SIGILL));
+    bool clean = signal == SIGFPE || signal == SIGILL || signal == SIGTRAP;
+    return land(worker, ucontext, !handler || !clean);
 }
 
 static bool contain(struct ftl__worker *worker, int signal, const siginfo_t *info, void *ucontext)
@@ -251,8 +249,6 @@ static bool contain(struct ftl__worker *worker, int signal, const siginfo_t *inf
         return false;
     if (fault->stage == FTL__FAULT_STEPPING)
         return signal == SIGTRAP ? step(worker, ucontext) : land(worker, ucontext, true);
-    if (signal == SIGTRAP)
-        return false;
     write_down(fault, strand, signal, info, ucontext);
     return judge(worker, signal, info, ucontext);
 }
@@ -385,8 +381,8 @@ void ftl__fault_damaged(const char *class)
     struct ftl__fault *fault = worker->fault;
     begin(fault, strand, 0, class, NULL);
     fault->tainted = true;
-    fault->frame_count = (uint32_t)ftl__context_frames_here(
-        strand->stack->low, strand->stack->top, fault->frames, FTL_PANIC_FRAMES);
+    fault->frame_count = (uint32_t)ftl__context_frames_here(strand->stack->low, strand->stack->top,
+                                                            fault->frames, FTL_PANIC_FRAMES);
     fault->stage = FTL__FAULT_LANDING;
     ftl__worker_switch_out(strand, FTL__SWITCH_FAULT);
     __builtin_unreachable();

@@ -13,17 +13,19 @@
 
 struct ftl_stall;
 
-/* Hardware faults in tasks: SIGSEGV, SIGBUS, SIGFPE, SIGILL, and the overflow of a stack, which is a
- * SIGSEGV. Contained, one is a panic with the signal and the place. */
+/* Hardware faults in tasks: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, and the overflow of a stack, which is
+ * a SIGSEGV. Contained, one is a panic with the signal and the place. */
 enum ftl_containment {
     FTL_CONTAIN_NOTHING, /* no handler is installed by this runtime                          */
-    FTL_CONTAIN_CLEAN,   /* what leaves memory and locks intact: SIGFPE and SIGILL in the code of
-                            the task itself (the object that holds its function), and overflow */
+    FTL_CONTAIN_CLEAN,   /* what leaves memory and locks intact: SIGFPE, SIGILL and SIGTRAP in the
+                            code of the task itself (the object that holds its function), and
+                            overflow                                                     */
     FTL_CONTAIN_ALL,     /* all, but what happens in the runtime itself                      */
 };
 
 struct ftl_fault {
-    const char *class; /* static: "StackOverflow", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL"  */
+    const char *class; /* static: "StackOverflow", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL",
+                          "SIGTRAP"                                                      */
     bool tainted;      /* what ended may have damaged memory, or left something locked: the
                           process should not go on for long                              */
     const char *task_name;

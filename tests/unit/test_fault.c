@@ -92,9 +92,24 @@ static void *divide(void *arg)
     return arg;
 }
 
+#ifdef __x86_64__
+#define ILLEGAL "ud2"
+#define BREAKPOINT "int3"
+#else
+#define ILLEGAL "udf #0"
+#define BREAKPOINT "brk #1000"
+#endif
+
 static void *illegal(void *arg)
 {
-    __builtin_trap();
+    __asm__ volatile(ILLEGAL);
+    return arg;
+}
+
+/* What __builtin_trap() is on aarch64. */
+static void *breakpoint(void *arg)
+{
+    __asm__ volatile(BREAKPOINT);
     return arg;
 }
 
@@ -204,6 +219,7 @@ static const struct {
 } kinds[] = {
     {divide, NULL, "SIGFPE", SIGFPE, false},
     {illegal, NULL, "SIGILL", SIGILL, false},
+    {breakpoint, NULL, "SIGTRAP", SIGTRAP, false},
     {overflow, NULL, "StackOverflow", SIGSEGV, false},
     {read_nowhere, NULL, "SIGSEGV", SIGSEGV, true},
     {read_nowhere, (void *)0x7fff123456789abc, "SIGSEGV", SIGSEGV, true}, /* no such address */
@@ -211,7 +227,7 @@ static const struct {
     {in_the_library, (void *)16, "SIGSEGV", SIGSEGV, true},
     {read_behind, NULL, "SIGBUS", SIGBUS, true},
 };
-enum { KINDS = sizeof kinds / sizeof kinds[0], CLEAN_KINDS = 3 };
+enum { KINDS = sizeof kinds / sizeof kinds[0], CLEAN_KINDS = 4 };
 
 static void expect_kind(int i, bool blocking)
 {
@@ -384,14 +400,6 @@ static void call_join(void)
         (void)ftl_join(branches, 2);
 }
 
-static _Atomic size_t panic_at;
-
-static void call_panic(void)
-{
-    if (room() < atomic_load(&panic_at))
-        ftl_panic("at the end");
-}
-
 START_TEST(an_overflow_in_a_wait_goes_on_to_its_end)
 {
     if (!CONTAINED)
@@ -409,6 +417,14 @@ START_TEST(an_overflow_in_a_wait_goes_on_to_its_end)
 END_TEST
 
 #ifdef __x86_64__
+static _Atomic size_t panic_at;
+
+static void call_panic(void)
+{
+    if (room() < atomic_load(&panic_at))
+        ftl_panic("at the end");
+}
+
 START_TEST(a_panic_at_the_end_of_the_stack_is_a_panic)
 {
     struct ftl_runtime_stats stats;
