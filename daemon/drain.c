@@ -12,7 +12,8 @@
  *   5. Redis is told of every end; then the lease is retired and the dashboard's records go
  *
  * Steps 3 to 5 have one second in all, whatever happens: what could not be told is left to the
- * lease, and to whoever reaps it. A run that cannot be ended (its thread does not come back) is
+ * lease, and to whoever reaps it. Only where the processor has kept us waiting, each has what was
+ * meant for it all the same. A run that cannot be ended (its thread does not come back) is
  * reported, and its job is left to the lease, too. Runs in the daemon's main task. */
 #include "daemon/daemon.h"
 
@@ -43,6 +44,14 @@ void ftl__daemon_quiet(struct ftl__daemon *daemon, const char *reason)
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+/* The end of a step of which so much is the least. */
+static int64_t at_least(int64_t deadline, int64_t least)
+{
+    int64_t late = ftl_deadline(least);
+
+    return late > deadline ? late : deadline;
 }
 
 /* The rest of 1. A claim that is not answered in time may have taken jobs. */
@@ -162,15 +171,15 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     ftl__daemon_quiet(daemon, reason);
     await_claims(daemon, deadline);
     let_finish(daemon, deadline);
-    end = earlier(ftl_now(), deadline) + TIME_TO_END;
+    end = ftl_deadline(TIME_TO_END);
     ftl__registry_stop(daemon->registry);
     cut_off(daemon, end - TIME_TO_TELL);
-    tell(daemon, end - TIME_TO_LEAVE);
+    tell(daemon, at_least(end - TIME_TO_LEAVE, TIME_TO_TELL - TIME_TO_LEAVE));
     left = count_left(daemon);
     if (ftl__dispatch_running(daemon->dispatch) > 0)
         report_stuck(daemon);
     ftl__registry_await(daemon->registry, end - TIME_TO_LEAVE);
-    leave(daemon, end, &left);
+    leave(daemon, at_least(end, TIME_TO_LEAVE), &left);
     exit_code = daemon->refused[0] != '\0' ? FTL__EXIT_CONFIG : FTL__EXIT_OK;
     exit_code = left > 0 ? FTL__EXIT_LEFT : exit_code;
     ftl__faults_log(&daemon->faults);

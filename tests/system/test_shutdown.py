@@ -105,6 +105,23 @@ def test_native_runs_are_cut_off(t):
     equal(queue(redisd.client), texts, "the queue, next to run first")
 
 
+def test_late_itself(t):
+    """A daemon that was not let run for longer than its drain may take, as on a machine that swaps: its
+    runs have their time to end all the same."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    texts = [job("Hold", [0, 60], n=i) for i in range(8)]
+    redisd.client.call("LPUSH", "queue:default", *texts)
+    daemon = t.use(Fettled(redisd, concurrency=8, shutdown_timeout=1, **probe.settings()))
+    until(lambda: probe.slot(0).running == 8, what="8 runs")
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_event("daemon.stopping")
+    daemon.signal(signal.SIGSTOP)
+    time.sleep(2.5)
+    daemon.signal(signal.SIGCONT)
+    equal(daemon.wait_exit(), 0, "exit code")
+    equal(queue(redisd.client), texts, "the queue, next to run first")
+
+
 def test_interleaved_queues(t):
     """With several queues and some runs done, what is left is in each queue's old order."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
