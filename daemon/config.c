@@ -25,6 +25,7 @@
 #endif
 #define MODULES FTL_LIBDIR "/fettle" /* where modules are if nothing is said */
 #define DAY 86400.0
+#define HOUR 3600.0
 
 /* The texts of `redis` become an address once all of it has been read. */
 struct draft {
@@ -122,6 +123,8 @@ static const struct ftl__key config_keys[] = {
     {"max_payload", FTL__KEY_SIZE, MEMBER(ftl__config, max_payload), .min = 64, .max = 512 << 20},
     {"unroutable_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, unroutable_ttl), .min = 0,
      .max = 36500 * DAY},
+    {"isolation_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, isolation_ttl), .min = 1,
+     .max = 365 * DAY},
     {"dead", FTL__KEY_GROUP, .keys = dead_keys},
     {"log", FTL__KEY_GROUP, .keys = log_keys},
     {.name = NULL},
@@ -133,6 +136,7 @@ static const struct ftl__config defaults = {
     .shutdown_timeout = 25,
     .lease_ttl = 15,
     .unroutable_ttl = DAY,
+    .isolation_ttl = HOUR,
     .max_payload = 1 << 20,
     .log_level = FTL__INFO,
     .log_format = FTL__LOG_AUTO,

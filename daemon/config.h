@@ -59,7 +59,7 @@ enum ftl__handler_type {
     FTL__HANDLER_HTTP
 };
 
-enum ftl__isolation { FTL__ISOLATION_TASK, FTL__ISOLATION_PROCESS };
+enum ftl__isolation { FTL__ISOLATION_AUTO, FTL__ISOLATION_TASK, FTL__ISOLATION_PROCESS };
 
 struct ftl__handler_config {
     enum ftl__handler_type type;
@@ -67,7 +67,7 @@ struct ftl__handler_config {
     char *module;            /* MODULE */
     char **command;          /* COMMAND: argv, NULL-terminated */
     char **worker;           /* WORKER: argv, NULL-terminated */
-    enum ftl__isolation isolation; /* MODULE; default TASK */
+    enum ftl__isolation isolation; /* MODULE; default AUTO */
     uint32_t processes;      /* WORKER, MODULE in processes; default 1 */
     double start_timeout;    /* the same; default 30 */
     char **env;              /* "NAME=value", NULL-terminated; never NULL for COMMAND and WORKER */
@@ -86,7 +86,7 @@ struct ftl__handler_config {
     double timeout;          /* 0 = none */
     double kill_after;       /* after the timeout; default 5 */
     uint32_t concurrency;    /* 0 = none */
-    struct ftl_process_limits limits; /* COMMAND, WORKER */
+    struct ftl_process_limits limits; /* COMMAND, WORKER, MODULE in processes */
     size_t stack_size;       /* 0 = default */
     enum ftl__blocking blocking; /* MODULE; default FTL__BLOCKING_AUTO */
     unsigned line;           /* where it stands, for later errors */
@@ -110,7 +110,7 @@ struct ftl__config {
     size_t module_path_count;
     struct ftl__handler_config *handlers;
     size_t handler_count;
-    double shutdown_timeout, lease_ttl, unroutable_ttl; /* seconds */
+    double shutdown_timeout, lease_ttl, unroutable_ttl, isolation_ttl; /* seconds */
     size_t max_payload;
     uint32_t dead_max_jobs; /* 0 = never trimmed */
     double dead_max_age;    /* seconds; 0 = never trimmed */

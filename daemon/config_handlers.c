@@ -22,15 +22,18 @@ static int make_native(const struct ftl__config *config, const struct ftl__handl
                        const struct ftl__handler_settings *settings, struct ftl__handler **ret,
                        char *reason, size_t size)
 {
-    const struct ftl__hosted_settings hosted = {.processes = from->processes,
-                                                .start_timeout = from->start_timeout};
+    const struct ftl__children_settings children = {.processes = from->processes,
+                                                    .start_timeout = from->start_timeout,
+                                                    .limits = from->limits};
     struct ftl__handler *native;
     int rc = ftl__native_new(settings, from->module, (const char *const *)config->module_path,
                              config->module_path_count, &native, reason, size);
     if (rc != 0)
         return rc;
     if (from->isolation == FTL__ISOLATION_PROCESS)
-        rc = ftl__hosted_new(settings, &hosted, native, &native, reason, size);
+        rc = ftl__hosted_new(settings, &children, native, &native, reason, size);
+    else if (from->isolation == FTL__ISOLATION_AUTO)
+        ftl__native_allow_children(native, &children);
     if (rc == 0)
         *ret = native;
     else

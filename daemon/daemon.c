@@ -166,6 +166,7 @@ static int run(struct ftl__daemon *daemon)
         return FTL__EXIT_CONFIG;
     }
     report_start(daemon);
+    ftl__quarantine_apply(daemon->quarantine); /* what an earlier program of this process knew */
     if (wait_up(daemon))
         say_ready(daemon);
     else if (daemon->refused[0] != '\0' && daemon->stop_reason == NULL)

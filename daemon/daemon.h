@@ -14,6 +14,7 @@
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/promote.h"
+#include "daemon/quarantine.h"
 #include "daemon/roster.h"
 #include "daemon/route.h"
 #include "daemon/signals.h"
@@ -32,7 +33,7 @@ struct ftl__daemon {
 
     /* In the order in which they are opened. */
     struct ftl__clock clock;
-    struct ftl__cancels cancels;
+    struct ftl__marks cancels, faulted;
     struct ftl__faults faults;     /* of `jobs` */
     struct ftl__ledger ledger;
     struct ftl__slots slots;
@@ -44,6 +45,7 @@ struct ftl__daemon {
     struct ftl__link *work;        /* claims, acks, settles */
     struct ftl__link *beat;        /* the lease */
     struct ftl__link *side;        /* promoter and roster: their replies may be long */
+    struct ftl__quarantine *quarantine;
     struct ftl__lease *lease;
     struct ftl__settle *settle;
     struct ftl__dispatch *dispatch;

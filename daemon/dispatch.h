@@ -21,13 +21,13 @@ struct ftl__dispatch_options {
     struct ftl__slots *slots;
     const struct ftl__ledger *ledger;
     const struct ftl__clock *clock;
-    const struct ftl__cancels *cancels;
+    const struct ftl__marks *cancels;
     struct ftl__registry *registry;
     uint32_t concurrency;
     size_t max_payload;
 
-    /* A run of this class has faulted in a task: panic->fault says how (runtime/runtime.h). Must not
-     * wait. */
+    /* A run has crashed in a task: panic->fault says how (runtime/runtime.h); or in a child process in
+     * which its handler would not run it: panic is NULL, run->failure says how. Must not wait. */
     void (*on_fault)(void *arg, const struct ftl_run *run, const struct ftl_panic *panic);
     void (*on_free)(void *arg); /* runs have ended: there may be room for a claim; must not wait */
     void (*on_busy)(void *arg); /* runs have begun where there were none; must not wait */

@@ -32,4 +32,28 @@ struct ftl__dispatch {
     struct ftl__dispatch_stats stats;
 };
 
+/* How many more runs may begin, what is promised to claims taken off. */
+uint32_t ftl__dispatch_room_left(const struct ftl__dispatch *dispatch);
+
+/* ---- dispatch_start.c ------------------------------------------------------------------------ */
+
+/* FTL_EAGAIN: a permit is missing. Others: the task could not be made. */
+int ftl__dispatch_start(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now);
+void ftl__dispatch_start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
+                                 int64_t now);
+/* Room came free: parked jobs are first in line, but what is promised to claims is not theirs. */
+void ftl__dispatch_start_parked(struct ftl__dispatch *dispatch, int64_t now);
+/* Back to its queue; the same for a list, to the fronts of their queues, in their old order; and for
+ * what was parked at `before` or earlier. */
+void ftl__dispatch_put_back(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
+                            const char *reason);
+void ftl__dispatch_put_back_list(struct ftl__dispatch *dispatch, struct ftl__list *list,
+                                 const char *reason);
+void ftl__dispatch_put_back_parked(struct ftl__dispatch *dispatch, int64_t before);
+
+/* ---- dispatch_end.c -------------------------------------------------------------------------- */
+
+/* The joiner's task function. */
+void *ftl__dispatch_join_main(void *dispatch);
+
 #endif

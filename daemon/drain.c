@@ -184,5 +184,7 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     exit_code = left > 0 ? FTL__EXIT_LEFT : exit_code;
     ftl__faults_log(&daemon->faults);
     report_stopped(daemon, exit_code, left, began);
+    if (daemon->restart)
+        ftl__quarantine_leave(daemon->quarantine);
     return exit_code;
 }

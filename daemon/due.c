@@ -60,7 +60,7 @@ static int cancel(struct ftl__due *due, const struct ftl__job *job, double now)
 
 /* What becomes of one; only a lack of memory is an error. */
 static int decide(struct ftl__due *due, const struct ftl__job_limits *limits,
-                  const struct ftl__cancels *cancels, double now, struct ftl__due_list *list,
+                  const struct ftl__marks *cancels, double now, struct ftl__due_list *list,
                   size_t hint)
 {
     struct ftl__job job;
@@ -72,7 +72,7 @@ static int decide(struct ftl__due *due, const struct ftl__job_limits *limits,
     }
     due->jid = ftl__job_plain(&job, FTL__JID);
     due->class = ftl__job_plain(&job, FTL__CLASS);
-    if (ftl__cancels_any(cancels) && ftl__cancels_has(cancels, &job, 0, now))
+    if (ftl__marks_any(cancels) && ftl__cancels_has(cancels, &job, 0, now))
         return cancel(due, &job, now);
     int status = ftl__retry_promoted(&job, now, &due->bytes, &due->size, queue);
     if (status == FTL_ENOMEM)
@@ -85,7 +85,7 @@ static int decide(struct ftl__due *due, const struct ftl__job_limits *limits,
 }
 
 int ftl__due_read(struct redisReply *const *pairs, size_t count,
-                  const struct ftl__job_limits *limits, const struct ftl__cancels *cancels,
+                  const struct ftl__job_limits *limits, const struct ftl__marks *cancels,
                   double now, struct ftl__due_list *list)
 {
     list->items = calloc(count, sizeof *list->items);

@@ -12,7 +12,7 @@
 #include "daemon/script.h"
 #include "jobs/job.h"
 
-struct ftl__cancels;
+struct ftl__marks;
 struct redisReply;
 
 struct ftl__due {
@@ -43,7 +43,7 @@ struct ftl__due_list {
  * names no possible queue, is for dead, and so is what is cancelled. FTL_ENOMEM: the list is to be
  * cleared all the same. */
 int ftl__due_read(struct redisReply *const *pairs, size_t count,
-                  const struct ftl__job_limits *limits, const struct ftl__cancels *cancels,
+                  const struct ftl__job_limits *limits, const struct ftl__marks *cancels,
                   double now, struct ftl__due_list *list);
 void ftl__due_clear(struct ftl__due_list *list);
 

@@ -16,7 +16,7 @@
 
 static const char *const blocking[] = {"auto", NULL}; /* besides false and true */
 
-static const char *const isolations[] = {"task", "process", NULL};
+static const char *const isolations[] = {"auto", "task", "process", NULL};
 
 #define MEMBER(type, member) .offset = offsetof(struct type, member)
 #define COUNT(type, member)  .count_offset = offsetof(struct type, member)
@@ -88,10 +88,10 @@ static const struct {
     {"env", OF(COMMAND) | OF(WORKER)},
     {"cwd", OF(COMMAND) | OF(WORKER)},
     {"dead_exit", OF(COMMAND)},
-    {"memory", OF(COMMAND) | OF(WORKER)},
-    {"cpu_seconds", OF(COMMAND) | OF(WORKER)},
-    {"files", OF(COMMAND) | OF(WORKER)},
-    {"nice", OF(COMMAND) | OF(WORKER)},
+    {"memory", OF(COMMAND) | OF(WORKER) | OF(MODULE)},
+    {"cpu_seconds", OF(COMMAND) | OF(WORKER) | OF(MODULE)},
+    {"files", OF(COMMAND) | OF(WORKER) | OF(MODULE)},
+    {"nice", OF(COMMAND) | OF(WORKER) | OF(MODULE)},
     {"processes", OF(WORKER) | OF(MODULE)},
     {"start_timeout", OF(WORKER) | OF(MODULE)},
     {"isolation", OF(MODULE)},
@@ -141,14 +141,17 @@ static int check_env(const struct ftl__settings *settings, const config_setting_
     return 0;
 }
 
-/* Keys of processes, and of tasks, where there are none. */
+/* Keys of processes, and of tasks, where there are none. With "auto" there may be both. */
 static int check_isolation(const struct ftl__settings *settings, const config_setting_t *at,
                            const struct ftl__handler_config *handler)
 {
-    static const char *const of_processes[] = {"processes", "start_timeout", NULL};
+    static const char *const of_processes[] = {"processes", "start_timeout", "memory",
+                                               "cpu_seconds", "files", "nice", NULL};
     static const char *const of_tasks[] = {"blocking", NULL};
     bool process = handler->isolation == FTL__ISOLATION_PROCESS;
     const char *const *name = process ? of_tasks : of_processes;
+    if (handler->isolation == FTL__ISOLATION_AUTO)
+        return 0;
     for (; *name != NULL; name++) {
         const config_setting_t *setting = config_setting_get_member(at, *name);
         if (setting != NULL)

@@ -35,7 +35,8 @@ struct ftl__key {
     X(fenced, "fettle:fenced")                                                                     \
     X(recoveries, "fettle:recoveries")                                                             \
     X(promoter, "fettle:promoter")                                                                 \
-    X(cancelled, "fettle:cancelled")
+    X(cancelled, "fettle:cancelled")                                                               \
+    X(faulted, "fettle:faulted")
 
 /* Immutable once open. */
 struct ftl__keys {

@@ -41,6 +41,7 @@ struct ftl__lease {
     int64_t ttl, turn, call_timeout; /* ns */
     enum state state;
     bool closing, suspected, hurried;
+    bool fresh; /* registered, and no tick of this ID has been answered */
     char id[FTL__ID_MAX + 1]; /* "" unless registered */
     int64_t next_beat, progress;
     struct ftl_task *task;
@@ -124,12 +125,19 @@ static int register_id(struct ftl__lease *lease)
     memcpy(lease->id, id, sizeof id);
     lease->state = REGISTERED;
     lease->suspected = false;
-    lease->next_beat = now + lease->ttl / 3;
+    lease->fresh = true;
+    lease->next_beat = now;
     ftl__log(FTL__EV_LEASE_REGISTERED, FTL__STR("id", lease->id),
              FTL__REAL("ttl", lease->options.ttl));
-    if (lease->options.on_registered != NULL)
-        lease->options.on_registered(lease->options.arg, lease->id);
     return 0;
+}
+
+/* Not before the first tick: what others have found out is known then, before anything is claimed. */
+static void tell_registered(struct ftl__lease *lease)
+{
+    if (lease->fresh && lease->options.on_registered != NULL)
+        lease->options.on_registered(lease->options.arg, lease->id);
+    lease->fresh = false;
 }
 
 static void lose_id(struct ftl__lease *lease)
@@ -153,6 +161,7 @@ static int tick(struct ftl__lease *lease, struct ftl__tick *ret_tick)
     if (status == 0) {
         lease->suspected = false;
         lease->next_beat = now + lease->ttl / 3;
+        tell_registered(lease);
         tell_turn(lease, ret_tick);
     }
     if (status == FTL_EFENCED)
@@ -258,6 +267,7 @@ static int open_parts(struct ftl__lease *lease)
         .scripts = options->scripts,
         .keys = options->keys,
         .cancels = options->cancels,
+        .faulted = options->faulted,
         .queues = options->queues,
     };
     lease->wake = ftl_notify_new();

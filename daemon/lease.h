@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "daemon/cancels.h"
+#include "daemon/marks.h"
 #include "daemon/keys.h"
 #include "daemon/link.h"
 #include "daemon/script.h"
@@ -25,7 +25,7 @@ struct ftl__lease_options {
     struct ftl__link *link;      /* all pointers outlive the lease */
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
-    struct ftl__cancels *cancels; /* each tick brings what is new */
+    struct ftl__marks *cancels, *faulted; /* each tick brings what is new */
     struct ftl__queues *queues; /* whose work and pauses a tick tells; NULL: none */
     double ttl;                 /* seconds */
 

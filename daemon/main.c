@@ -66,7 +66,8 @@ static uint64_t worker_processes(const struct ftl__config *config)
 
     for (size_t i = 0; i < config->handler_count; i++)
         if (config->handlers[i].type == FTL__HANDLER_WORKER ||
-            config->handlers[i].isolation == FTL__ISOLATION_PROCESS)
+            (config->handlers[i].type == FTL__HANDLER_MODULE &&
+             config->handlers[i].isolation != FTL__ISOLATION_TASK))
             count += config->handlers[i].processes;
     return count;
 }

@@ -72,9 +72,26 @@ static size_t handlers_of(const struct ftl__registry *registry, size_t end, cons
     return count;
 }
 
-/* Everything that can fail: a bound for each bounded handler. */
+static int make_shelter(struct ftl__park *park)
+{
+    struct ftl__bound *bound;
+
+    if (park->shelter != NULL)
+        return 0;
+    bound = bound_new("");
+    if (bound == NULL)
+        return FTL_ENOMEM;
+    ftl_semaphore_adjust(bound->semaphore, FTL__SHELTER);
+    ftl__list_push_back(&park->bounds, &bound->link);
+    park->shelter = bound;
+    return 0;
+}
+
+/* Everything that can fail: a bound for each bounded handler, and the shelter. */
 static int prepare(struct ftl__park *park, const struct ftl__registry *registry)
 {
+    if (make_shelter(park) != 0)
+        return FTL_ENOMEM;
     for (size_t i = 0; i < ftl__registry_count(registry); i++) {
         const struct ftl__handler *handler = ftl__registry_at(registry, i);
         struct ftl__bound *bound;
@@ -136,7 +153,7 @@ void ftl__park_add(struct ftl__park *park, struct ftl__slot *slot, int64_t now)
     ftl_assert(park->count < park->max);
     ftl__slot_set(slot, FTL__SLOT_PARKED);
     slot->since = now;
-    ftl__list_push_back(&slot->bound->parked, &slot->link);
+    ftl__list_push_back(&ftl__slot_bound(slot)->parked, &slot->link);
     slot->queue->parked++;
     park->count++;
 }

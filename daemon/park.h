@@ -26,8 +26,11 @@ struct ftl__bound {
     struct ftl__list parked;            /* slots, the oldest first */
 };
 
+#define FTL__SHELTER 4 /* suspects that run in children of their own at a time */
+
 struct ftl__park {
     struct ftl__list bounds;
+    struct ftl__bound *shelter; /* one of them, which is no handler's: that of suspects */
     uint32_t count, max;
 };
 
@@ -48,7 +51,7 @@ static inline uint32_t ftl__park_room(const struct ftl__park *park)
     return park->count < park->max ? park->max - park->count : 0;
 }
 
-/* Parks a slot behind the others of its bound (slot->bound). There is room. */
+/* Parks a slot behind the others of its bound (ftl__slot_bound()). There is room. */
 void ftl__park_add(struct ftl__park *park, struct ftl__slot *slot, int64_t now);
 void ftl__park_remove(struct ftl__park *park, struct ftl__slot *slot);
 /* The oldest of a bound, or NULL. */

@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "daemon/log.h"
@@ -92,6 +93,7 @@ static void on_turn(void *arg, const struct ftl__tick *tick)
     struct ftl__daemon *daemon = arg;
 
     ftl_notify_one(daemon->changed);
+    ftl__quarantine_look(daemon->quarantine);
     if (tick == NULL)
         return;
     if (daemon->claim != NULL)
@@ -128,15 +130,36 @@ static void on_cancels(void *arg)
 {
     struct ftl__daemon *daemon = arg;
 
-    if (daemon->dispatch != NULL)
+    if (daemon->dispatch != NULL && ftl__marks_any(&daemon->cancels))
         ftl__dispatch_cancel(daemon->dispatch);
 }
 
-/* What becomes of a class whose runs fault is decided from here. */
+static void on_faulted(void *arg)
+{
+    struct ftl__daemon *daemon = arg;
+
+    if (daemon->quarantine != NULL)
+        ftl__quarantine_marked(daemon->quarantine);
+}
+
 static void on_run_fault(void *arg, const struct ftl_run *run, const struct ftl_panic *panic)
 {
-    (void)arg;
-    ftl__report_fault(run, panic);
+    struct ftl__daemon *daemon = arg;
+
+    if (panic != NULL)
+        ftl__report_fault(run, panic);
+    ftl__quarantine_add(daemon->quarantine, run->class,
+                        panic != NULL ? panic->fault : run->failure.error_class);
+}
+
+static bool isolate(void *arg, const char *class, bool isolated)
+{
+    struct ftl__daemon *daemon = arg;
+    struct ftl__handler *handler =
+        ftl__registry_find(daemon->registry, class, strlen(class));
+
+    return handler != NULL && handler->kind->isolate != NULL &&
+           handler->kind->isolate(handler, class, isolated);
 }
 
 static void on_work(void *arg)
@@ -274,9 +297,12 @@ static int open_books(struct ftl__daemon *daemon)
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
         seed = (uint64_t)ftl_now();
     ftl__clock_init(&daemon->clock);
-    ftl__cancels_init(&daemon->cancels);
+    ftl__marks_init(&daemon->cancels);
     daemon->cancels.on_change = on_cancels;
     daemon->cancels.arg = daemon;
+    ftl__marks_init(&daemon->faulted);
+    daemon->faulted.on_change = on_faulted;
+    daemon->faulted.arg = daemon;
     ftl__ledger_init(&daemon->ledger);
     daemon->ledger.on_less = on_less;
     daemon->ledger.arg = daemon;
@@ -328,6 +354,24 @@ static int open_links(struct ftl__daemon *daemon)
     return code;
 }
 
+/* Before the first tick. */
+static int open_quarantine(struct ftl__daemon *daemon)
+{
+    const struct ftl__quarantine_options options = {
+        .runtime = daemon->control,
+        .link = daemon->side,
+        .scripts = daemon->scripts,
+        .keys = daemon->keys,
+        .clock = &daemon->clock,
+        .marks = &daemon->faulted,
+        .ttl = daemon->config->isolation_ttl,
+        .isolate = isolate,
+        .arg = daemon,
+    };
+
+    return ftl__quarantine_open(&options, &daemon->quarantine);
+}
+
 static int open_lease(struct ftl__daemon *daemon)
 {
     const struct ftl__lease_options lease = {
@@ -336,6 +380,7 @@ static int open_lease(struct ftl__daemon *daemon)
         .scripts = daemon->scripts,
         .keys = daemon->keys,
         .cancels = &daemon->cancels,
+        .faulted = &daemon->faulted,
         .queues = &daemon->queues,
         .ttl = daemon->started->lease_ttl,
         .on_registered = on_registered,
@@ -443,8 +488,8 @@ static int open_company(struct ftl__daemon *daemon)
 int ftl__daemon_open_parts(struct ftl__daemon *daemon)
 {
     static int (*const steps[])(struct ftl__daemon *daemon) = {
-        open_books, open_outside, open_handlers, open_links, open_lease, open_way_out, open_way_in,
-        open_company,
+        open_books, open_outside, open_handlers, open_links, open_quarantine,
+        open_lease, open_way_out, open_way_in,   open_company,
     };
     int code = 0;
 
@@ -467,6 +512,8 @@ void ftl__daemon_close_parts(struct ftl__daemon *daemon)
     daemon->dispatch = NULL;
     ftl__settle_close(daemon->settle);
     ftl__lease_close(daemon->lease);
+    ftl__quarantine_close(daemon->quarantine);
+    daemon->quarantine = NULL;
     ftl__link_close(daemon->side);
     ftl__link_close(daemon->beat);
     ftl__link_close(daemon->work);
@@ -478,6 +525,7 @@ void ftl__daemon_close_parts(struct ftl__daemon *daemon)
     ftl__ledger_free(&daemon->ledger);
     ftl__queues_free(&daemon->queues);
     ftl__keys_close(daemon->keys);
-    ftl__cancels_free(&daemon->cancels);
+    ftl__marks_free(&daemon->cancels);
+    ftl__marks_free(&daemon->faulted);
     ftl_notify_free(daemon->changed);
 }

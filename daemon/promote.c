@@ -114,9 +114,9 @@ static int take_marks(struct ftl__promote *promote, const struct redisReply *mar
         return FTL_EPROTO;
     if (marks->elements == 0)
         return 0;
-    if (marks->elements != 2 || !ftl__cancels_is_reply(marks->element[0], marks->element[1]))
+    if (marks->elements != 2 || !ftl__marks_is_reply(marks->element[0], marks->element[1]))
         return FTL_EPROTO;
-    ftl__cancels_take(promote->options.cancels, marks->element[0], marks->element[1]);
+    ftl__marks_take(promote->options.cancels, marks->element[0], marks->element[1]);
     return 0;
 }
 

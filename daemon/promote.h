@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/cancels.h"
+#include "daemon/marks.h"
 #include "daemon/keys.h"
 #include "daemon/lease.h"
 #include "daemon/link.h"
@@ -25,7 +25,7 @@ struct ftl__promote_options {
     struct ftl__link *link;      /* all pointers outlive the promoter */
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
-    struct ftl__cancels *cancels;
+    struct ftl__marks *cancels;
     const struct ftl__lease *lease; /* whose ID holds the promoter's lock; idle while it has none */
     uint64_t dead_max_jobs;         /* 0 = never trimmed */
     double dead_max_age;            /* seconds; 0 = never trimmed */

@@ -57,6 +57,8 @@ static void put_in_force(struct ftl__daemon *daemon, struct ftl__config *config,
     daemon->config = config;
     ftl__daemon_set_patience(daemon);
     daemon->registry = registry;
+    ftl__quarantine_set_ttl(daemon->quarantine, config->isolation_ttl);
+    ftl__quarantine_apply(daemon->quarantine);
     /* A queue without a waiter is looked at once a second. */
     if (!daemon->quiet)
         (void)ftl__wait_configure(daemon->wait, &daemon->queues);

@@ -221,6 +221,18 @@ static void report_progress(const struct ftl__worker_event *event)
 
 #define WORKER_FIELDS(event) FTL__STR("handler", (event)->name), FTL__INT("pid", (event)->pid)
 
+static void report_death(const struct ftl__worker_event *event)
+{
+    struct ftl__field reason = FTL__STR("reason", event->text);
+    struct ftl__field runs = FTL__UINT("runs", event->runs);
+
+    if (event->time < 0)
+        ftl__log(FTL__EV_WORKER_DIED, WORKER_FIELDS(event), reason, runs);
+    else
+        ftl__log(FTL__EV_WORKER_DIED, WORKER_FIELDS(event), reason, runs,
+                 FTL__REAL("restart_ms", (double)event->time / 1e6));
+}
+
 void ftl__report_worker(void *arg, const struct ftl__worker_event *event)
 {
     (void)arg;
@@ -233,9 +245,7 @@ void ftl__report_worker(void *arg, const struct ftl__worker_event *event)
         ftl__log(FTL__EV_WORKER_STOPPED, WORKER_FIELDS(event), FTL__STR("reason", event->text));
         break;
     case FTL__WORKER_DIED:
-        ftl__log(FTL__EV_WORKER_DIED, WORKER_FIELDS(event), FTL__STR("reason", event->text),
-                 FTL__UINT("runs", event->runs),
-                 FTL__REAL("restart_ms", (double)event->time / 1e6));
+        report_death(event);
         break;
     case FTL__WORKER_FAULT:
         ftl__log(FTL__EV_WORKER_FAULT, WORKER_FIELDS(event), FTL__STR("reason", event->text),

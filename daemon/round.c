@@ -178,7 +178,7 @@ static bool is_claim(const struct ftl__round *round, const struct redisReply *re
         if (!is_row(round, row))
             return false;
         if (row->element[0]->integer == 0 &&
-            (i + 1 < reply->elements || !ftl__cancels_is_reply(row->element[1], row->element[3])))
+            (i + 1 < reply->elements || !ftl__marks_is_reply(row->element[1], row->element[3])))
             return false;
     }
     return true;
@@ -213,7 +213,7 @@ static void take_stock(struct ftl__round *round, struct ftl__round_result *ret_r
     ftl__clock_set(round->context->clock, strtoll(reply->element[0]->str, NULL, 10));
     if (has_marks(reply)) {
         const struct redisReply *marks = reply->element[reply->elements - 1];
-        ftl__cancels_take(round->context->cancels, marks->element[1], marks->element[3]);
+        ftl__marks_take(round->context->cancels, marks->element[1], marks->element[3]);
     }
     for (size_t i = 0; i < round->queue_count; i++)
         round->queues[i].queue->paused = false;

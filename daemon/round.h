@@ -6,7 +6,7 @@
 #define FETTLE_DAEMON_ROUND_H
 
 #include "daemon/ack.h"
-#include "daemon/cancels.h"
+#include "daemon/marks.h"
 #include "daemon/dispatch.h"
 #include "daemon/queues.h"
 
@@ -20,7 +20,7 @@ struct ftl__round_context {
     struct ftl__queues *queues;
     struct ftl__dispatch *dispatch;
     struct ftl__clock *clock;
-    struct ftl__cancels *cancels;
+    struct ftl__marks *cancels;
     struct ftl__settle *settle;
 };
 

@@ -26,6 +26,7 @@
     X(FENCE, "fence")                                                                              \
     X(REAP, "reap")                                                                                \
     X(ABSOLVE, "absolve")                                                                      \
+    X(MARK, "mark")                                                                            \
     X(TICK, "tick")                                                                            \
     X(ROSTER, "roster")
 

@@ -36,7 +36,7 @@ static const unsigned edges[FTL__SLOT_STATES] = {
     [FTL__SLOT_FREE] = TO(CLAIMED),
     [FTL__SLOT_CLAIMED] = TO(PARKED) | TO(RUNNING) | TO(SETTLING),
     [FTL__SLOT_PARKED] = TO(RUNNING) | TO(SETTLING),
-    /* FREE: a success is told batch by batch; CLAIMED: begun again, in the blocking pool */
+    /* FREE: a success is told batch by batch; CLAIMED: begun again, elsewhere */
     [FTL__SLOT_RUNNING] = TO(SETTLING) | TO(FREE) | TO(CLAIMED),
     [FTL__SLOT_SETTLING] = TO(FREE),
 };
@@ -118,7 +118,7 @@ static void reset(struct ftl__slot *slot)
     slot->run.class[0] = slot->run.jid[0] = '\0';
     slot->run.handler = NULL;
     slot->run.verdict = FTL__VERDICT_NONE;
-    slot->run.blocking = false;
+    slot->run.place = FTL__PLACE_TASK;
     slot->run.deadline = FTL_FOREVER;
     slot->run.deadline_epoch = 0;
     memset(&slot->run.failure, 0, sizeof slot->run.failure);
@@ -207,6 +207,7 @@ void ftl__slot_give_permits(struct ftl__slot *slot)
 {
     ftl_permit_release(&slot->queue_permit);
     ftl_permit_release(&slot->bound_permit);
+    ftl_permit_release(&slot->shelter_permit);
 }
 
 bool ftl__slot_take_permits(struct ftl__slot *slot)
@@ -214,6 +215,8 @@ bool ftl__slot_take_permits(struct ftl__slot *slot)
     bool taken =
         (slot->bound == NULL ||
          ftl_semaphore_try_acquire(slot->bound->semaphore, 1, &slot->bound_permit) == 0) &&
+        (slot->shelter == NULL ||
+         ftl_semaphore_try_acquire(slot->shelter->semaphore, 1, &slot->shelter_permit) == 0) &&
         (slot->queue->concurrency == 0 ||
          ftl_semaphore_try_acquire(slot->queue->semaphore, 1, &slot->queue_permit) == 0);
 

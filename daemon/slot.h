@@ -44,14 +44,15 @@ struct ftl__slot {
     struct ftl__list link; /* from here on all is zeroed when it is taken */
     enum ftl__slot_state state;
     bool timed_out; /* asked to end at its deadline */
-    bool moved;     /* begun again, in the blocking pool */
+    bool moved;     /* begun again, elsewhere */
     bool cancelled; /* aborted because an operator wants that */
     bool resent;    /* its settle may have been executed without our knowing */
     struct ftl__batch *batch;
     uint32_t index; /* in the batch */
     struct ftl__queue *queue;
     struct ftl__bound *bound; /* of its handler; NULL = none */
-    struct ftl_permit queue_permit, bound_permit;
+    struct ftl__bound *shelter; /* of suspects in children of their own; NULL: it is none */
+    struct ftl_permit queue_permit, bound_permit, shelter_permit;
     struct ftl_task *task; /* a reference, of runs with a deadline; else NULL */
     int64_t since;         /* ftl_now() when it was parked or started; 0 = never started */
     int64_t ended_at;
@@ -84,7 +85,13 @@ int ftl__slot_set_bytes(struct ftl__slot *slot, const char *bytes, size_t size);
 /* Clears what it owns and puts it back. It is in no list. */
 void ftl__slots_give(struct ftl__slots *slots, struct ftl__slot *slot);
 
-/* The permits of its queue and of its bound: both, or none and false. */
+/* Where it waits while a bound is full; NULL: it has none. */
+static inline struct ftl__bound *ftl__slot_bound(const struct ftl__slot *slot)
+{
+    return slot->shelter != NULL ? slot->shelter : slot->bound;
+}
+
+/* The permits of its queue and of its bounds: all, or none and false. */
 bool ftl__slot_take_permits(struct ftl__slot *slot);
 void ftl__slot_give_permits(struct ftl__slot *slot);
 /* Of a run that begins now, by its handler's timeout. */

@@ -29,7 +29,8 @@ enum place {
     SIGNALS,
     WORK,
     PAUSED,
-    MARKS,
+    CANCELLED,
+    FAULTED,
     PLACES
 };
 
@@ -38,7 +39,7 @@ static const int types[PLACES] = {
     [FENCED] = REDIS_REPLY_ARRAY,     [BATCHES] = REDIS_REPLY_INTEGER, [NEXT] = REDIS_REPLY_STRING,
     [DEAD] = REDIS_REPLY_INTEGER,     [OLDEST] = REDIS_REPLY_STRING, [RECORDED] = REDIS_REPLY_INTEGER,
     [SIGNALS] = REDIS_REPLY_ARRAY,    [WORK] = REDIS_REPLY_INTEGER,  [PAUSED] = REDIS_REPLY_ARRAY,
-    [MARKS] = REDIS_REPLY_ARRAY,
+    [CANCELLED] = REDIS_REPLY_ARRAY,  [FAULTED] = REDIS_REPLY_ARRAY,
 };
 
 struct ftl__ticker {
@@ -113,6 +114,7 @@ static void add_keys(struct ftl__ticker *ticker, const char *id)
     ftl__invoke_key(invoke, &key);
     ftl__invoke_key(invoke, &keys->paused);
     ftl__invoke_key(invoke, &keys->cancelled);
+    ftl__invoke_key(invoke, &keys->faulted);
     for (size_t i = 0; i < ticker->asked_count; i++) {
         ftl__invoke_key(invoke, &ticker->asked[i]->key);
         ftl__invoke_key(invoke, &ticker->asked[i]->front);
@@ -130,6 +132,7 @@ static void build(struct ftl__ticker *ticker, const char *id)
     ftl__invoke_uint(invoke, FTL__ROSTER_EXPIRE);
     ftl__invoke_uint(invoke, FTL__ROSTER_SIGNALS);
     ftl__invoke_text(invoke, ticker->options.cancels->generation);
+    ftl__invoke_text(invoke, ticker->options.faulted->generation);
     for (size_t i = 0; i < ticker->asked_count; i++)
         ftl__invoke_text(invoke, ticker->asked[i]->name);
 }
@@ -148,7 +151,7 @@ static bool are_strings(const struct redisReply *array)
 static bool are_marks(const struct redisReply *marks)
 {
     return marks->elements == 0 ||
-           (marks->elements == 2 && ftl__cancels_is_reply(marks->element[0], marks->element[1]));
+           (marks->elements == 2 && ftl__marks_is_reply(marks->element[0], marks->element[1]));
 }
 
 static bool is_tick(const struct redisReply *reply)
@@ -160,7 +163,7 @@ static bool is_tick(const struct redisReply *reply)
             return false;
     return are_strings(reply->element[OWNERS]) && are_strings(reply->element[BEATS]) &&
            are_strings(reply->element[FENCED]) && are_strings(reply->element[SIGNALS]) &&
-           are_marks(reply->element[MARKS]);
+           are_marks(reply->element[CANCELLED]) && are_marks(reply->element[FAULTED]);
 }
 
 /* Places count from 1, in ascending order. True: one is paused no more. */
@@ -180,13 +183,18 @@ static bool note_paused(struct ftl__ticker *ticker, const struct redisReply *pla
     return resumed;
 }
 
+static void take_marks(struct ftl__marks *marks, const struct redisReply *reply)
+{
+    if (reply->elements > 0)
+        ftl__marks_take(marks, reply->element[0], reply->element[1]);
+}
+
 static void read_tick(struct ftl__ticker *ticker, struct redisReply *reply, struct ftl__tick *tick)
 {
     struct redisReply *const *at = reply->element;
-    const struct redisReply *marks = at[MARKS];
 
-    if (marks->elements > 0)
-        ftl__cancels_take(ticker->options.cancels, marks->element[0], marks->element[1]);
+    take_marks(ticker->options.cancels, at[CANCELLED]);
+    take_marks(ticker->options.faulted, at[FAULTED]);
     *tick = (struct ftl__tick){
         .reply = reply,
         .now = strtod(at[TIME]->str, NULL) / 1e6,

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "daemon/cancels.h"
+#include "daemon/marks.h"
 #include "daemon/keys.h"
 #include "daemon/link.h"
 #include "daemon/queues.h"
@@ -25,7 +25,7 @@ struct ftl__ticker_options {
     struct ftl__link *link; /* all pointers outlive the ticker */
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
-    struct ftl__cancels *cancels; /* told of what is new */
+    struct ftl__marks *cancels, *faulted; /* told of what is new */
     struct ftl__queues *queues; /* those to look at; NULL: none */
 };
 

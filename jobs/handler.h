@@ -18,7 +18,7 @@ enum ftl__worker_event_kind {
     FTL__WORKER_UP,        /* a process is ready: for `runs` at once, `time` after its start       */
     FTL__WORKER_STOPPED,   /* one has ended, as it was told to                                     */
     FTL__WORKER_DIED,      /* one has ended by itself, or had to be ended: `text` says how, `runs`
-                              were in it, it is started again `time` from now                      */
+                              were in it, it is started again `time` from now (below 0: it is not) */
     FTL__WORKER_FAULT,     /* one is being ended, `text` says why                                  */
     FTL__WORKER_COMPLAINT, /* one has said something wrong, `text` says what; it goes on           */
     FTL__WORKER_DOWN,      /* no process can be started: runs are refused                          */
@@ -51,10 +51,17 @@ struct ftl__handler_kind {
     const char *name;      /* "module", "command", "worker", "http" */
     bool migratable;       /* scheduling class of its runs */
     int64_t wind_up;       /* ns that a run needs after kill_after, to tell how it ended */
-    /* Of kinds whose functions may keep their thread, else NULL: do runs of the class go to the
-     * blocking pool? A run of it has kept its worker: true if they do from now on. Control. */
-    bool (*blocks)(const struct ftl__handler *handler, const char *class);
+    /* Of kinds whose functions run here, else NULL: where does a run of the class go? A run of it has
+     * kept its worker: true if they go to the blocking pool from now on. Control. */
+    enum ftl__place (*place)(const struct ftl__handler *handler, const char *class);
     bool (*stalled)(struct ftl__handler *handler, const char *class);
+    /* Of handlers with `isolates`. From now on, or no more, runs of the class go to child processes,
+     * which are there from the first such class to the last: true if that is new. NULL: they do
+     * anyway. The handler of these processes, while place() says so. A handler of a process for one
+     * run alone, started: 0 and a reference, or a code. Control, while it is started. */
+    bool (*isolate)(struct ftl__handler *handler, const char *class, bool isolated);
+    struct ftl__handler *(*children)(struct ftl__handler *handler);
+    int (*alone)(struct ftl__handler *handler, struct ftl__handler **ret_handler);
     int (*run)(struct ftl__handler *handler, struct ftl_run *run); /* in the run's task: 0 or not */
     bool (*serves)(const struct ftl__handler *handler, const char *class, size_t size); /* NULL: all
                                                                      that the pattern matches */
@@ -92,7 +99,8 @@ struct ftl__handler {
     uint32_t concurrency;
     size_t stack_size;
     enum ftl__blocking blocking;
-    bool started; /* by its registry */
+    bool isolates; /* its runs can go to child processes: isolate(), alone() */
+    bool started;  /* by its registry */
     /* Counted up and down by control for each run, while workers read the rest, and what the kinds
      * have behind it: on a cache line of its own. */
     char before_refs[64];
@@ -129,15 +137,33 @@ int ftl__native_new(const struct ftl__handler_settings *settings, const char *mo
 /* The absolute path of its module's file. */
 void ftl__native_file(const struct ftl__handler *handler, char ret_file[PATH_MAX]);
 
-/* ---- hosted.c ---- All runs of a module's classes in child processes. */
-struct ftl__hosted_settings {
+/* ---- children.c ---- Child processes of this program that run the functions of a module. */
+struct ftl__children_settings {
     uint32_t processes;   /* at least 1 */
     double start_timeout; /* seconds */
+    struct ftl_process_limits limits; /* of each process */
 };
+
+/* A worker handler with the settings of `native`, from which it is independent. `alone`: one process,
+ * for one run. Errors: text into `error`, one line. */
+int ftl__children_new(const struct ftl__handler *native,
+                      const struct ftl__children_settings *settings, bool alone,
+                      struct ftl__handler **ret_handler, char *error, size_t error_size);
+/* The same, alone, and started. */
+int ftl__children_alone(const struct ftl__handler *native,
+                        const struct ftl__children_settings *settings,
+                        const struct ftl__handler_host *host, struct ftl__handler **ret_handler);
+
+/* Lets a native handler have such processes for some of its runs: classes that are isolated, runs that
+ * are to be alone. Before it is started. */
+void ftl__native_allow_children(struct ftl__handler *handler,
+                                const struct ftl__children_settings *settings);
+
+/* ---- hosted.c ---- All runs of a module's classes in child processes. */
 
 /* Takes `native` over on success. Errors: text into `error`, one line. */
 int ftl__hosted_new(const struct ftl__handler_settings *settings,
-                    const struct ftl__hosted_settings *hosted, struct ftl__handler *native,
+                    const struct ftl__children_settings *children, struct ftl__handler *native,
                     struct ftl__handler **ret_handler, char *error, size_t error_size);
 
 /* ---- command.c ---- */
@@ -169,6 +195,7 @@ struct ftl__worker_settings {
     uint32_t processes;   /* at least 1 */
     double start_timeout; /* seconds that a process has to say that it is ready, and to read what it
                              is given */
+    bool alone;           /* a process is not started again when it has had a run */
 };
 
 int ftl__workers_new(const struct ftl__handler_settings *settings,

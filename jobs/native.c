@@ -10,11 +10,14 @@
  * loaded again is the same module. Its runs are pinned tasks, since a compiler may keep the address
  * of a thread-local variable across a call that waits.
  *
- * A handler is immutable but for what it learns: which of its classes have kept a worker, if it
- * is to move these to the blocking pool (blocking = "auto"). Control writes that down; a run of
- * such a class that was spawned before, and gets its turn only now, sees it and gives its worker
- * back at once, so that a row of hogs holds up what is behind it no longer than until the first
- * is noticed. */
+ * A handler is immutable but for what it learns of its classes: which have kept a worker, if it is to
+ * move these to the blocking pool (blocking = "auto"), and which are to run in child processes for
+ * some time, because they have crashed (isolation = "auto"). Control writes that down; a run of such a
+ * class that was spawned before, and gets its turn only now, sees it and gives its worker back at
+ * once, so that a row of hogs holds up what is behind it no longer than until the first is noticed.
+ *
+ * The child processes are a handler of their own (children.c), started for the first class that is to
+ * run there and given up with the last one; runs that are still there have references to it. */
 #include <dlfcn.h>
 #include <fnmatch.h>
 #include <limits.h>
@@ -31,8 +34,17 @@ struct native {
     struct ftl__handler base;
     const struct ftl_module *module; /* in the shared object: there for good */
     _Atomic bool any_moved;
-    _Atomic bool *moved; /* for each class of the module: it goes to the blocking pool */
+    _Atomic unsigned char *moved; /* for each class of the module: 1 << FTL__PLACE_… */
+
+    /* With base.isolates: */
+    struct ftl__children_settings settings;
+    struct ftl__handler_host host;  /* once it is started */
+    struct ftl__handler *children;  /* NULL: no class is isolated */
+    size_t isolated;                /* classes */
+    bool stopping;
 };
+
+#define IN(place) (1U << FTL__PLACE_##place)
 
 /* ---- runs ------------------------------------------------------------------------------- */
 
@@ -52,12 +64,31 @@ static bool native_serves(const struct ftl__handler *handler, const char *class,
     return find_class(((const struct native *)handler)->module, class, size) != NULL;
 }
 
-static bool is_moved(const struct native *native, const struct ftl_class *class)
+/* Where it is known to belong, other than where the configuration says. */
+static enum ftl__place moved_to(const struct native *native, const struct ftl_class *class)
 {
-    /* Relaxed: nothing else is read by it, and who sees it late stalls once more. */
-    return atomic_load_explicit(&native->any_moved, memory_order_relaxed) &&
-           atomic_load_explicit(&native->moved[class - native->module->classes],
-                                memory_order_relaxed);
+    unsigned moved;
+
+    /* Relaxed: nothing else is read by it, and who sees it late stalls, or crashes, once more. */
+    if (!atomic_load_explicit(&native->any_moved, memory_order_relaxed)) {
+        return FTL__PLACE_TASK;
+    }
+    moved = atomic_load_explicit(&native->moved[class - native->module->classes],
+                                 memory_order_relaxed);
+    return (moved & IN(CHILD)) != 0  ? FTL__PLACE_CHILD
+           : (moved & IN(POOL)) != 0 ? FTL__PLACE_POOL
+                                     : FTL__PLACE_TASK;
+}
+
+/* Control alone writes. */
+static void set_moved(struct native *native, const struct ftl_class *class, unsigned bit, bool on)
+{
+    _Atomic unsigned char *moved = &native->moved[class - native->module->classes];
+    unsigned old = atomic_load_explicit(moved, memory_order_relaxed);
+
+    atomic_store_explicit(moved, (unsigned char)(on ? old | bit : old & ~bit),
+                          memory_order_relaxed);
+    atomic_store_explicit(&native->any_moved, true, memory_order_relaxed);
 }
 
 static int native_run(struct ftl__handler *handler, struct ftl_run *run)
@@ -66,22 +97,25 @@ static int native_run(struct ftl__handler *handler, struct ftl_run *run)
     const struct ftl_class *class = find_class(native->module, run->class, strlen(run->class));
 
     ftl_assert(class != NULL); /* the registry has asked native_serves() */
-    if (!run->blocking && is_moved(native, class)) {
+    if (moved_to(native, class) > run->place) {
         run->verdict = FTL__VERDICT_MOVED;
         return 0;
     }
     return class->fn(run);
 }
 
-static bool native_blocks(const struct ftl__handler *handler, const char *class)
+static enum ftl__place native_place(const struct ftl__handler *handler, const char *class)
 {
     const struct native *native = (const struct native *)handler;
+    enum ftl__place place = handler->blocking == FTL__BLOCKING_ALWAYS ? FTL__PLACE_POOL
+                                                                      : FTL__PLACE_TASK;
 
-    if (handler->blocking != FTL__BLOCKING_AUTO) {
-        return handler->blocking == FTL__BLOCKING_ALWAYS;
+    if (atomic_load_explicit(&native->any_moved, memory_order_relaxed)) {
+        enum ftl__place other = moved_to(native, find_class(native->module, class, strlen(class)));
+
+        place = other > place ? other : place;
     }
-    return atomic_load_explicit(&native->any_moved, memory_order_relaxed) &&
-           is_moved(native, find_class(native->module, class, strlen(class)));
+    return place;
 }
 
 static bool native_stalled(struct ftl__handler *handler, const char *class)
@@ -89,14 +123,99 @@ static bool native_stalled(struct ftl__handler *handler, const char *class)
     struct native *native = (struct native *)handler;
     const struct ftl_class *found = find_class(native->module, class, strlen(class));
 
-    if (handler->blocking != FTL__BLOCKING_AUTO || found == NULL || is_moved(native, found)) {
+    if (handler->blocking != FTL__BLOCKING_AUTO || found == NULL ||
+        moved_to(native, found) != FTL__PLACE_TASK) {
         return false;
     }
-    atomic_store_explicit(&native->moved[found - native->module->classes], true,
-                          memory_order_relaxed);
-    atomic_store_explicit(&native->any_moved, true, memory_order_relaxed);
+    set_moved(native, found, IN(POOL), true);
     return true;
 }
+
+/* ---- child processes -------------------------------------------------------------------- */
+
+/* NULL: not now. The next time that somebody asks for them they are tried again. */
+static struct ftl__handler *start_children(const struct native *native)
+{
+    struct ftl__handler *children;
+    char error[256];
+
+    if (native->stopping || ftl__children_new(&native->base, &native->settings, false, &children,
+                                              error, sizeof(error)) != 0) {
+        return NULL;
+    }
+    if (children->kind->start(children, &native->host) != 0) {
+        ftl__handler_unref(children);
+        return NULL;
+    }
+    return children;
+}
+
+static bool native_isolate(struct ftl__handler *handler, const char *class, bool isolated)
+{
+    struct native *native = (struct native *)handler;
+    const struct ftl_class *found = find_class(native->module, class, strlen(class));
+
+    if (!handler->isolates || found == NULL ||
+        (moved_to(native, found) == FTL__PLACE_CHILD) == isolated) {
+        return false;
+    }
+    if (native->children == NULL && (native->children = start_children(native)) == NULL) {
+        return false;
+    }
+    set_moved(native, found, IN(CHILD), isolated);
+    native->isolated += isolated ? 1 : (size_t)-1;
+    if (native->isolated == 0) {
+        ftl__handler_unref(native->children);
+        native->children = NULL;
+    }
+    return true;
+}
+
+static struct ftl__handler *native_children(struct ftl__handler *handler)
+{
+    return ftl__handler_ref(((struct native *)handler)->children);
+}
+
+static int native_alone(struct ftl__handler *handler, struct ftl__handler **ret_handler)
+{
+    const struct native *native = (const struct native *)handler;
+
+    return ftl__children_alone(handler, &native->settings, &native->host, ret_handler);
+}
+
+static int native_start(struct ftl__handler *handler, const struct ftl__handler_host *host)
+{
+    ((struct native *)handler)->host = *host;
+    return 0;
+}
+
+static void native_stop(struct ftl__handler *handler)
+{
+    struct native *native = (struct native *)handler;
+
+    native->stopping = true;
+    if (native->children != NULL) {
+        native->children->kind->stop(native->children);
+    }
+}
+
+static void native_await(struct ftl__handler *handler, int64_t deadline)
+{
+    struct ftl__handler *children = ((struct native *)handler)->children;
+
+    if (children != NULL) {
+        children->kind->await(children, deadline);
+    }
+}
+
+void ftl__native_allow_children(struct ftl__handler *handler,
+                                const struct ftl__children_settings *settings)
+{
+    handler->isolates = true;
+    ((struct native *)handler)->settings = *settings;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
 
 void ftl__native_file(const struct ftl__handler *handler, char ret_file[PATH_MAX])
 {
@@ -113,6 +232,7 @@ static void native_destroy(struct ftl__handler *handler)
 {
     struct native *native = (struct native *)handler;
 
+    ftl__handler_unref(native->children);
     ftl__handler_fini(handler);
     free(native->moved);
     free(native);
@@ -123,8 +243,14 @@ static const struct ftl__handler_kind native_kind = {
     .migratable = false,
     .run = native_run,
     .serves = native_serves,
-    .blocks = native_blocks,
+    .place = native_place,
     .stalled = native_stalled,
+    .isolate = native_isolate,
+    .children = native_children,
+    .alone = native_alone,
+    .start = native_start,
+    .stop = native_stop,
+    .await = native_await,
     .destroy = native_destroy,
 };
 

@@ -22,7 +22,14 @@ enum ftl__verdict {
     FTL__VERDICT_NONE, /* the function has not returned: panicked or cancelled */
     FTL__VERDICT_DONE,
     FTL__VERDICT_FAILED, /* also never, later: see failure */
-    FTL__VERDICT_MOVED,  /* not begun: its class goes to the blocking pool by now */
+    FTL__VERDICT_MOVED,  /* not begun: its class goes elsewhere by now */
+};
+
+/* Where a run goes. */
+enum ftl__place {
+    FTL__PLACE_TASK,
+    FTL__PLACE_POOL,  /* the blocking pool */
+    FTL__PLACE_CHILD, /* a child process, though its handler would run it here */
 };
 
 enum ftl__stream { FTL__STREAM_LOG, FTL__STREAM_STDOUT, FTL__STREAM_STDERR };
@@ -36,7 +43,7 @@ struct ftl_run {
      * processor to another and back. The verdict is written by the task, for the daemon. */
     struct ftl__handler *handler; /* one reference held */
     enum ftl__verdict verdict;
-    bool blocking; /* it is in the blocking pool; set by the daemon before the spawn */
+    enum ftl__place place; /* set by the daemon before the spawn */
     char class[FTL__CLASS_MAX + 1]; /* of the handler match: wrapped if present, else class */
 
     /* Set by the daemon before the spawn, read-only during the run. */

@@ -196,7 +196,7 @@ static bool worker_same(const struct ftl__handler *handler, const struct ftl__ha
     const struct ftl__worker_pool *a = ((const struct worker *)handler)->pool;
     const struct ftl__worker_pool *b = ((const struct worker *)other)->pool;
 
-    return ftl__handler_equal(handler, other) && a->count == b->count &&
+    return ftl__handler_equal(handler, other) && a->count == b->count && a->alone == b->alone &&
            same_limits(&a->limits, &b->limits) && a->start_timeout == b->start_timeout &&
            ftl__invocation_equal(&a->program, &b->program);
 }

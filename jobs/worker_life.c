@@ -382,6 +382,7 @@ static void describe(struct ftl__life *life)
     char what[FTL__ENDING_MAX];
 
     result->duration = ftl_now() - life->began;
+    result->runs = life->worker->begun;
     result->of_use =
         life->ready_at != 0 && (life->worker->begun > 0 || ftl_now() - life->ready_at >= OF_USE);
     (void)ftl__ending(&life->exit, &life->pool->limits, what);

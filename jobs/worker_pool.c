@@ -366,6 +366,7 @@ int ftl__worker_pool_new(const struct ftl__handler_settings *settings,
     pool->refs = 1;
     pool->count = processes;
     pool->limits = worker->limits;
+    pool->alone = worker->alone;
     pool->kill_after = ftl__seconds(settings->kill_after);
     pool->start_timeout = ftl__seconds(worker->start_timeout);
     pool->permits = ftl_semaphore_new(0);

@@ -62,6 +62,7 @@ struct ftl__worker_pool {
     struct ftl__invocation program;
     struct ftl_process_limits limits; /* of each process */
     int64_t kill_after, start_timeout;
+    bool alone; /* a process is for one run */
     _Atomic uint32_t refs; /* the handler's, and one of each process' task */
     struct ftl_semaphore *permits; /* as many as there are places in all, see `down` */
     struct ftl__lock lock;         /* guards the rest, and what the processes say */

@@ -3,7 +3,7 @@
  * DESIGN
  * A worker process has one life after another. One that was of use is followed at once; after lives
  * that came to nothing there is a pause, which doubles, so that a program that cannot run does not
- * keep the machine busy with starting it. */
+ * keep the machine busy with starting it. One that is for one run has no life after that. */
 #include "jobs/worker_process.h"
 
 #define PAUSE_FIRST (100 * FTL_MS)
@@ -30,6 +30,12 @@ static void tell(const struct ftl__worker_process *process, const struct ftl__wo
                                             .time = pause};
 
     process->pool->host.on_worker(process->pool->host.arg, &event);
+}
+
+/* It has had the run for which it was there. */
+static bool is_over(const struct ftl__worker_process *process, const struct ftl__worker_life *life)
+{
+    return process->pool->alone && life->runs > 0;
 }
 
 static int64_t next_pause(const struct ftl__worker_life *life, int64_t pause)
@@ -64,6 +70,10 @@ void *ftl__worker_process_main(void *arg)
         if (life.wanted) {
             tell(process, &life, FTL__WORKER_STOPPED, 0);
             continue;
+        }
+        if (is_over(process, &life)) {
+            tell(process, &life, FTL__WORKER_DIED, -1);
+            break;
         }
         pause = next_pause(&life, pause);
         tell(process, &life, FTL__WORKER_DIED, pause);

@@ -16,6 +16,7 @@ struct ftl__worker_life {
     bool of_use;       /* it was ready, and had a run or some time */
     bool wanted;       /* its end */
     uint32_t lost;     /* runs that were in it */
+    uint64_t runs;     /* that it has had */
     int64_t duration;  /* ns */
     char ending[FTL__WORKER_REASON];
 };

@@ -1,25 +1,28 @@
 -- SPDX-License-Identifier: MIT
--- mark: what operators have cancelled, for every claim, promotion and beat to see.
--- KEYS cancelled  ARGV ttl (seconds; 0 takes the marks away), then marks: jid:JID or token:TOKEN
+-- mark: what operators have cancelled, or which classes have crashed, for every claim, promotion and
+-- beat, or for every beat, to see.
+-- KEYS cancelled or faulted
+-- ARGV ttl (seconds; 0 takes the marks away), then marks: jid:JID, token:TOKEN or class:CLASS
 -- → the generation: µs, it grows with each change; "0" if there is no mark
 --
 -- A mark's value is the time at which it ends, in seconds; the key ends with the last of them.
 
 local MAX = 4000
-local cancelled, ttl = KEYS[1], tonumber(ARGV[1])
+local key, ttl = KEYS[1], tonumber(ARGV[1])
 
 if #KEYS ~= 1 or #ARGV < 2 or #ARGV > MAX or not ttl or ttl < 0 or ttl > 2 ^ 31 then
     return redis.error_reply('BADARG mark')
 end
 for i = 2, #ARGV do
-    if not ARGV[i]:find('^jid:.') and not ARGV[i]:find('^token:%d+$') then
+    if not ARGV[i]:find('^jid:.') and not ARGV[i]:find('^token:%d+$')
+        and not ARGV[i]:find('^class:.') then
         return redis.error_reply('BADARG mark ' .. i - 1)
     end
 end
 
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local all, marks, over = redis.call('HGETALL', cancelled), {}, {}
+local all, marks, over = redis.call('HGETALL', key), {}, {}
 local last, count = '0', 0
 for i = 1, #all, 2 do
     if all[i] == 'generation' then
@@ -45,13 +48,13 @@ end
 if #words == 0 and #away == 0 then
     return last
 elseif count > MAX then
-    return redis.error_reply('BADARG more than ' .. MAX .. ' jobs are marked as cancelled')
+    return redis.error_reply('BADARG more than ' .. MAX .. ' marks')
 end
 
 -- Some at a time: Lua's stack is small.
 local function remove(names)
     for i = 1, #names, MAX do
-        redis.call('HDEL', cancelled, unpack(names, i, math.min(i + MAX - 1, #names)))
+        redis.call('HDEL', key, unpack(names, i, math.min(i + MAX - 1, #names)))
     end
 end
 
@@ -64,13 +67,13 @@ generation = string.format('%.0f', generation)
 
 -- A write that changes nothing: it fails if HDEL is not permitted, and it is allowed when Redis is
 -- full; those after it are then, too.
-redis.call('HDEL', cancelled, '')
-redis.call('EXPIRE', cancelled, math.ceil(lasting - now) + 1) -- it may not be there yet
-redis.call('HSET', cancelled, 'generation', generation)
+redis.call('HDEL', key, '')
+redis.call('EXPIRE', key, math.ceil(lasting - now) + 1) -- it may not be there yet
+redis.call('HSET', key, 'generation', generation)
 remove(over) -- before they are set anew
 for i = 1, #words, MAX do
-    redis.call('HSET', cancelled, unpack(words, i, math.min(i + MAX - 1, #words)))
+    redis.call('HSET', key, unpack(words, i, math.min(i + MAX - 1, #words)))
 end
-redis.call('EXPIRE', cancelled, math.ceil(lasting - now) + 1)
+redis.call('EXPIRE', key, math.ceil(lasting - now) + 1)
 remove(away)
 return generation

@@ -2,25 +2,26 @@
 -- tick: an owner's turn: it beats, and learns all that it would have to poll for otherwise.
 --
 -- KEYS owners beat fenced batches:ID promoter retry schedule dead processes ID ID-signals paused
---      cancelled, then per queue: queue front
--- ARGV ID LOCK_MS EXPIRE_S max_signals generation, then per queue: NAME
+--      cancelled faulted, then per queue: queue front
+-- ARGV ID LOCK_MS EXPIRE_S max_signals cancelled faulted (the generations that the caller knows), then
+--      per queue: NAME
 -- → [TIME µs, [owner, entry…], [owner, beat…], [fenced, FORMAT…], batches, next, dead, oldest,
---    record, [signal…], work, [place of a paused queue…], marks]
+--    record, [signal…], work, [place of a paused queue…], cancelled, faulted]
 --
 -- next: "" = another is the promoter; else the lowest score in retry and schedule, "inf" = none.
 -- dead, oldest: the size of the set and its lowest score, for the promoter only. record: 1 = the
 -- record of the process is there (and lasts EXPIRE_S from now). work: 1 = a queue that is not
--- paused, or its front, has jobs. marks: of what is cancelled: [], or [generation, [field, value…]]
--- if the generation is not the caller's.
+-- paused, or its front, has jobs. cancelled, faulted: the marks there: [], or [generation, [field,
+-- value…]] if the generation is not the caller's.
 --
 -- The beat does not depend on the rest: what of that cannot be done is as if nothing were there;
 -- a set that cannot be read looks due, so that whoever asks for its members learns why.
 
-local UNPACK, FIXED_KEYS, FIXED_ARGS = 4000, 13, 5
+local UNPACK, FIXED_KEYS, FIXED_ARGS = 4000, 14, 6
 local call, pcall = redis.call, redis.pcall
 local owners, beat, fenced, batches, promoter, retry, schedule, dead, processes, record, signals,
-    paused, cancelled = unpack(KEYS, 1, FIXED_KEYS)
-local id, lock, expire, max_signals, known = unpack(ARGV, 1, FIXED_ARGS)
+    paused, cancelled, faulted = unpack(KEYS, 1, FIXED_KEYS)
+local id, lock, expire, max_signals, known_cancelled, known_faulted = unpack(ARGV, 1, FIXED_ARGS)
 local queues = #ARGV - FIXED_ARGS
 
 if queues < 0 or #KEYS ~= FIXED_KEYS + 2 * queues or not tonumber(lock) or not tonumber(expire)
@@ -94,15 +95,15 @@ if some or soft(0, pcall('EXISTS', paused)) == 1 then
     end
 end
 
-local marks = {}
-local generation = soft('0', pcall('HGET', cancelled, 'generation'))
-if generation ~= known then
-    marks = { generation, soft({}, pcall('HGETALL', cancelled)) }
+local function marks(key, known)
+    local generation = soft('0', pcall('HGET', key, 'generation'))
+    return generation ~= known and { generation, soft({}, pcall('HGETALL', key)) } or {}
 end
 
 return {
     string.format('%.0f', time[1] * 1000000 + time[2]), call('HGETALL', owners),
     call('HGETALL', beat), soft({}, pcall('HGETALL', fenced)), soft(0, pcall('HLEN', batches)),
     next, dead_count, dead_oldest, recorded and 1 or 0,
-    soft({}, pcall('RPOP', signals, max_signals)), work, resting, marks,
+    soft({}, pcall('RPOP', signals, max_signals)), work, resting,
+    marks(cancelled, known_cancelled), marks(faulted, known_faulted),
 }

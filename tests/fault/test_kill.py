@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import Fettled, job
+from fettled import Fettled, job, native
 from load import FULL, Load, amount, jid, pause
 from probe import Probe
 from redisd import Redisd, available
@@ -17,13 +17,14 @@ from tap import equal, limit, main
 from wait import in_time, until
 
 TTL, CONCURRENCY, TIMEOUT = 1, 20, 1
+DEADLY = native("Kill", "probe", isolation="task")
 QUIET = {"level": "warning", "format": "json", "jobs": "none"}
 
 
 def stage(t, cells, daemons, log=QUIET, **options):
     redisd, probe = t.use(Redisd()), t.use(Probe(cells))
     crew = [t.use(Fettled(redisd, lease_ttl=TTL, concurrency=CONCURRENCY, shutdown_timeout=TIMEOUT,
-                          log=log, **probe.settings())) for _ in range(daemons)]
+                          log=log, **probe.settings(DEADLY))) for _ in range(daemons)]
     load = t.use(Load(t, redisd, probe, **options))
     until(lambda: redisd.client.call("HLEN", "fettle:owners") == daemons, what="all to be there")
     return redisd, load, crew

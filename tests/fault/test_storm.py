@@ -147,7 +147,7 @@ class Command(Kind):
 
 class Task(Kind):
     """Functions of C modules, in tasks of the daemon."""
-    name, share = "task", 3
+    name, share, isolation = "task", 3, "task"
     classes = {"count": "Count", "panic": "Panics", "spin": "Spins", "block": "Blocks",
                "chatter": "Chatter", "kill": "Kill", "late": "Late", "abort": "Abort", "exit": "Exit",
                "assert": "Assert", "null_read": "NullRead", "wild_write": "WildWrite",
@@ -163,8 +163,9 @@ class Task(Kind):
         for deed in deeds:
             limits = {"timeout": 0.1} if deed == "late" else {}
             name = self.classes[deed]
-            if name not in CLASSES:
-                yield native(name, self.modules.get(name, "probe"), concurrency=2, **limits)
+            if name not in CLASSES or deed == "kill":
+                yield native(name, self.modules.get(name, "probe"), concurrency=2,
+                             isolation=self.isolation, **limits)
 
     def job(self, deed, i, amount):
         return self.classes[deed], [i, amount]
@@ -189,6 +190,16 @@ def hosted(which):
     if which.kills:
         return which._replace(error=("SIGSEGV|Signal|ExitStatus",), kills=False)
     return which._replace(error=(which.error[0] + "|Signal|ExitStatus",) + which.error[1:])
+
+
+class Automatic(Task):
+    """The same, in tasks until they crash."""
+    isolation = "auto"
+
+
+def automatic(which):
+    """The row of a task that is one, or runs in a child."""
+    return hosted(which)._replace(kills=which.kills)
 
 
 class Worker(Kind):
@@ -452,22 +463,40 @@ def test_hosted(t):
     weather(t, list(map(hosted, ROWS)), task=Hosted())
 
 
-@limit(7200 if FULL else 300)
-def test_deadly(t):
-    """What may end the process, among the rest: others run the jobs of the dead, none is lost, and of
-    the good none is buried."""
-    if not CONTAINED:
-        raise Skip(WHY_NOT)
+def deadly_weather(t, change=lambda which: which, **kinds):
+    """What may end the process, among the rest, on two daemons: others run the jobs of the dead, none is
+    lost, and of the good none is buried."""
     deadly = [which for which in ROWS if which.kills]
     rest = [which for which in ROWS if not which.kills]
     count = max(len(deadly), JOBS // BAD // 20)
     rows = [rest[i % len(rest)] for i in range(JOBS // BAD - count)]
     for i in range(count):
         rows.insert(t.random.randrange(len(rows)), deadly[i % len(deadly)])
-    storm = Storm(t, rows, daemons=2)
+    storm = Storm(t, list(map(change, rows)), daemons=2, **kinds)
     storm.blow(JOBS, 3600 if FULL else 200)
     storm.check_jobs()
     assert storm.deaths > 0
+    return storm
+
+
+@limit(7200 if FULL else 300)
+def test_deadly(t):
+    """In tasks, whatever they do: each that kills its process three times is buried."""
+    if not CONTAINED:
+        raise Skip(WHY_NOT)
+    deadly_weather(t)
+
+
+@limit(7200 if FULL else 300)
+def test_automatic(t):
+    """In tasks until they crash: what has killed two processes, and each class that has crashed, goes to
+    child processes."""
+    if not CONTAINED:
+        raise Skip(WHY_NOT)
+    storm = deadly_weather(t, automatic, task=Automatic())
+    moved = {e["class"] for daemon in storm.crew for e in daemon.find("class.isolated")}
+    assert {"Overflow", "Abort", "NullRead"} <= moved, moved
+    t.note("%d deaths; classes that have moved: %s" % (storm.deaths, " ".join(sorted(moved))))
 
 
 main(None if available() else "there is no redis-server")

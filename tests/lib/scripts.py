@@ -19,12 +19,12 @@ DIRECTORY = os.path.join(SRCDIR, "daemon", "scripts")
 
 FENCED, OWNERS, BEAT = "fettle:fenced", "fettle:owners", "fettle:beat"
 TOKEN, RECOVERIES, PROMOTER = "fettle:token", "fettle:recoveries", "fettle:promoter"
-CANCELLED = "fettle:cancelled"
+CANCELLED, FAULTED = "fettle:cancelled", "fettle:faulted"
 MIB = 1 << 20
 
 Row = collections.namedtuple("Row", "name seq token state jobs counts")
 Tick = collections.namedtuple("Tick", "time owners beats fenced batches next dead oldest record "
-                              "signals work paused marks")
+                              "signals work paused marks faulted")
 
 
 def text(name):
@@ -74,12 +74,12 @@ class Owner:
     def register(self, **options):
         return int(self.register_call(**options).run(self.client))
 
-    def tick_call(self, queues=(), lock=4000, generation="0"):
+    def tick_call(self, queues=(), lock=4000, generation="0", faulted="0"):
         keys = [OWNERS, BEAT, FENCED, self.batches, PROMOTER, "retry", "schedule", "dead",
-                "processes", self.id, self.id + "-signals", "paused", CANCELLED]
+                "processes", self.id, self.id + "-signals", "paused", CANCELLED, FAULTED]
         for name in queues:
             keys += [queue(name), front(name)]
-        return Call("tick", keys, [self.id, lock, 60, 16, generation, *queues])
+        return Call("tick", keys, [self.id, lock, 60, 16, generation, faulted, *queues])
 
     def tick(self, queues=(), **options):
         reply = self.tick_call(queues, **options).run(self.client)
@@ -212,9 +212,10 @@ class Owner:
         return self.absolve_call(*jobs).run(self.client)
 
 
-def mark_call(ttl, *marks):
-    """Marks ("jid:JID", "token:TOKEN") for so many seconds; 0 takes them away."""
-    return Call("mark", [CANCELLED], [ttl, *marks])
+def mark_call(ttl, *marks, key=CANCELLED):
+    """Marks ("jid:JID", "token:TOKEN"; of FAULTED "class:CLASS") for so many seconds; 0 takes them
+    away."""
+    return Call("mark", [key], [ttl, *marks])
 
 
 def cancel_call(key, *ops):

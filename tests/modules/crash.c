@@ -10,7 +10,11 @@
  *     Detached                         spawns a task that divides by zero, and succeeds
  *     Damage [i]                       in its first attempt writes over its own job, then reads NULL
  *     ForkExit                         forks a child that calls exit(3), and succeeds if that is how
- *                                      the child ends */
+ *                                      the child ends
+ *     Moody [how, file]                logs "pid N", waits until there is such a file (none given: it
+ *                                      does not), and crashes as it is told: "abort", "null", "exit"
+ *                                      (_exit(2), which no task survives), "fine"
+ *     Calm                             logs "pid N" */
 #undef NDEBUG
 #include <assert.h>
 #include <stdio.h>
@@ -141,6 +145,32 @@ static int fork_and_exit(struct ftl_run *run)
     return 0;
 }
 
+static int calm(struct ftl_run *run)
+{
+    ftl_run_log(run, "pid %d", (int)getpid());
+    return 0;
+}
+
+static int moody(struct ftl_run *run)
+{
+    const volatile char *volatile nowhere = NULL;
+    json_t *args = ftl_run_args(run);
+    const char *how = json_string_value(json_array_get(args, 0));
+    const char *file = json_string_value(json_array_get(args, 1));
+    (void)calm(run);
+    while (file != NULL && access(file, F_OK) != 0)
+        if (ftl_sleep(5 * FTL_MS) != 0)
+            return FTL_ECANCELED;
+    if (strcmp(how, "abort") == 0)
+        abort();
+    if (strcmp(how, "exit") == 0)
+        _exit(3);
+    if (strcmp(how, "null") == 0)
+        sink = (size_t)*nowhere;
+    return 0;
+}
+
 FTL_MODULE("crash", {"Snprintf", overflow_in_snprintf}, {"Qsort", overflow_in_qsort},
            {"Malloc", overflow_in_malloc}, {"Assert", fail_assert}, {"Smash", smash},
-           {"Detached", detach}, {"Damage", damage}, {"ForkExit", fork_and_exit});
+           {"Detached", detach}, {"Damage", damage}, {"ForkExit", fork_and_exit},
+           {"Moody", moody}, {"Calm", calm});

@@ -42,8 +42,9 @@ TAINTED = {"NullRead": "SIGSEGV", "WildWrite": "SIGSEGV", "Smash": "StackProtect
 
 
 def settings(probe):
-    return probe.settings(*([native(name, "crash") for name in CRASH] +
-                            [native(name, "faults") for name in FAULTS]))
+    """All crashes are in tasks, also the second one of a class."""
+    return probe.settings(*([native(name, "crash", isolation="task") for name in CRASH] +
+                            [native(name, "faults", isolation="task") for name in FAULTS]))
 
 
 def push(client, name, jid, **more):

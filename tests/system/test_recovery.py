@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import Fettled, job
+from fettled import Fettled, job, native
 from places import inflight, member, places
 from probe import Probe
 from redisd import Redisd, available
@@ -17,6 +17,7 @@ from tap import equal, main
 from wait import RELAXED, in_time, patient, until
 
 TTL = 2
+TASK = native("Hold", "probe", isolation="task")
 
 
 def pair(t, redisd, probe, **settings):
@@ -77,7 +78,7 @@ def test_nobody_there(t):
 def test_poison_job(t):
     """A job whose runs kill their process three times is dead at the third; others live on."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
-    settings = dict(probe.settings(), lease_ttl=1)
+    settings = dict(probe.settings(TASK), lease_ttl=1)
     daemon = t.use(Fettled(redisd, start=False, **settings))
     redisd.client.call("LPUSH", "queue:default", job("Hold", [0, 60], jid="poison"))
     for attempt in 1, 2, 3:
@@ -95,12 +96,12 @@ def test_poison_job(t):
 
 
 def test_innocent_beside_a_poison_job(t):
-    """What was in flight at two deaths runs alone: at the third death only one is buried, and what
+    """What was in flight at two deaths, and has to be a task, runs alone: at the third death only one is buried, and what
     was not in flight at it goes on."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
     client = redisd.client
     daemon = t.use(Fettled(redisd, start=False, shutdown_timeout=0.1,
-                           **dict(probe.settings(), lease_ttl=1)))
+                           **dict(probe.settings(TASK), lease_ttl=1)))
     client.call("LPUSH", "queue:default", *[job("Hold", [0, 60], jid=n) for n in ("a", "b", "c")])
     for attempt in 1, 2:
         if attempt == 2:

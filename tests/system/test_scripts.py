@@ -8,7 +8,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from redisd import Redisd, available
 from resp import RedisError
-from scripts import (BEAT, CANCELLED, FENCED, MIB, OWNERS, PROMOTER, RECOVERIES, TOKEN, Call,
+from scripts import (BEAT, CANCELLED, FAULTED, FENCED, MIB, OWNERS, PROMOTER, RECOVERIES, TOKEN, Call,
                      Owner, census, front, names, queue, snapshot, text)
 from tap import equal, main, raises
 
@@ -56,7 +56,7 @@ def test_tick(t):
     client = server(t)
     one, other = Owner(client), Owner(client)
     tick = one.tick(["a", "b"])
-    equal(tick[4:], (0, b"inf", 0, b"inf", 0, [], 0, [], []), "with nothing there")
+    equal(tick[4:], (0, b"inf", 0, b"inf", 0, [], 0, [], [], []), "with nothing there")
     equal(sorted(tick.owners[::2]), sorted([one.id.encode(), other.id.encode()]))
     equal(dict(zip(tick.beats[::2], tick.beats[1::2]))[one.id.encode()],
           client.call("HGET", BEAT, one.id))
@@ -72,13 +72,16 @@ def test_tick(t):
     client.call("HSET", one.id, "info", "{}")
     client.call("LPUSH", one.id + "-signals", "TSTP", "TERM")
     tick = one.tick(["a", "b"])
-    equal(tick[3:], ([b"x", b"1"], 1, b"5.5", 2, b"3", 1, [b"TSTP", b"TERM"], 1, [], []))
+    equal(tick[3:], ([b"x", b"1"], 1, b"5.5", 2, b"3", 1, [b"TSTP", b"TERM"], 1, [], [], []))
     equal(client.call("TTL", one.id), 60)
     client.call("SADD", "paused", "b")
-    equal(one.tick(["a", "b"])[9:], ([], 0, [2], []), "paused")
+    equal(one.tick(["a", "b"])[9:], ([], 0, [2], [], []), "paused")
     client.call("HSET", CANCELLED, "generation", 5, "jid:x", 9)
     equal(one.tick().marks, [b"5", [b"generation", b"5", b"jid:x", b"9"]])
     equal(one.tick(generation="5").marks, [])
+    client.call("HSET", FAULTED, "generation", 6, "class:X", 9)
+    equal(one.tick(generation="5").faulted, [b"6", [b"generation", b"6", b"class:X", b"9"]])
+    equal(one.tick(faulted="6").faulted, [])
     client.call("DEL", "retry")
     client.call("SET", "retry", "x")
     equal(one.tick().next, b"-inf", "what cannot be read looks due")

@@ -14,7 +14,7 @@
     "0123456789012345678901234567890123456789012345678901234567890123456789"                       \
     "012345678901234567890123456789012345678901234567890123456" /* 127 bytes */
 
-static struct ftl__cancels cancels;
+static struct ftl__marks cancels;
 static int changes;
 
 static void count(void *arg)
@@ -39,8 +39,8 @@ static void take(const char *generation, const char *const *texts)
         items[fields.elements] = string(texts[fields.elements]);
         pointers[fields.elements] = &items[fields.elements];
     }
-    ck_assert(ftl__cancels_is_reply(&first, &fields));
-    ftl__cancels_take(&cancels, &first, &fields);
+    ck_assert(ftl__marks_is_reply(&first, &fields));
+    ftl__marks_take(&cancels, &first, &fields);
 }
 
 static bool has(const char *jid, uint64_t token, double now)
@@ -56,7 +56,7 @@ static bool has(const char *jid, uint64_t token, double now)
 
 static void setup(void)
 {
-    ftl__cancels_init(&cancels);
+    ftl__marks_init(&cancels);
     cancels.on_change = count;
     changes = 0;
 }
@@ -66,16 +66,16 @@ START_TEST(finds_by_jid_and_by_token)
     const char *texts[] = {"jid:b", "1795190060", "generation", "7", "token:5", "1795190060",
                            "jid:a", "1795190060", "jid:" LONG_JID, "1795190060", NULL};
     setup();
-    ck_assert(!ftl__cancels_any(&cancels));
+    ck_assert(!ftl__marks_any(&cancels));
     take("7", texts);
-    ck_assert(ftl__cancels_any(&cancels) && changes == 1);
+    ck_assert(ftl__marks_any(&cancels) && changes == 1);
     ck_assert_str_eq(cancels.generation, "7");
     ck_assert(has("\"a\"", 1, NOW) && has("\"b\"", 1, NOW) && has("\"\\u0061\"", 1, NOW));
     ck_assert(!has("\"c\"", 1, NOW) && !has("\"ab\"", 1, NOW) && !has("\"\"", 1, NOW));
     ck_assert(!has("null", 1, NOW) && !has("[\"a\"]", 1, NOW));
     ck_assert(has("\"c\"", 5, NOW) && !has("\"c\"", 0, NOW) && !has("\"c\"", 50, NOW));
     ck_assert(has("\"" LONG_JID "\"", 1, NOW) && !has("\"" LONG_JID "7\"", 1, NOW));
-    ftl__cancels_free(&cancels);
+    ftl__marks_free(&cancels);
 }
 END_TEST
 
@@ -84,7 +84,7 @@ START_TEST(a_mark_ends)
     setup();
     take("1", (const char *[]){"jid:a", "1795190060", NULL});
     ck_assert(has("\"a\"", 1, NOW + 59.9) && !has("\"a\"", 1, NOW + 60));
-    ftl__cancels_free(&cancels);
+    ftl__marks_free(&cancels);
 }
 END_TEST
 
@@ -97,9 +97,9 @@ START_TEST(another_generation_takes_the_place_of_the_last)
     take("2", (const char *[]){"jid:b", "1795190060", NULL});
     ck_assert(!has("\"a\"", 1, NOW) && has("\"b\"", 1, NOW) && changes == 2);
     take("0", (const char *[]){NULL});
-    ck_assert(!ftl__cancels_any(&cancels) && !has("\"b\"", 1, NOW) && changes == 2);
+    ck_assert(!ftl__marks_any(&cancels) && !has("\"b\"", 1, NOW) && changes == 3);
     ck_assert_str_eq(cancels.generation, "0");
-    ftl__cancels_free(&cancels);
+    ftl__marks_free(&cancels);
 }
 END_TEST
 
@@ -109,9 +109,9 @@ START_TEST(other_replies_are_none)
     struct redisReply too_long = string("123456789012345678901234");
     struct redisReply none = {.type = REDIS_REPLY_ARRAY};
     struct redisReply odd = {.type = REDIS_REPLY_ARRAY, .elements = 1, .element = &one};
-    ck_assert(ftl__cancels_is_reply(&good, &none));
-    ck_assert(!ftl__cancels_is_reply(&number, &none) && !ftl__cancels_is_reply(&too_long, &none));
-    ck_assert(!ftl__cancels_is_reply(&good, &good) && !ftl__cancels_is_reply(&good, &odd));
+    ck_assert(ftl__marks_is_reply(&good, &none));
+    ck_assert(!ftl__marks_is_reply(&number, &none) && !ftl__marks_is_reply(&too_long, &none));
+    ck_assert(!ftl__marks_is_reply(&good, &good) && !ftl__marks_is_reply(&good, &odd));
 }
 END_TEST
 

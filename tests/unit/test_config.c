@@ -65,6 +65,7 @@ START_TEST(nothing_means_the_defaults)
     ck_assert_double_eq(config->lease_ttl, 15);
     ck_assert_int_eq(config->on_segv, FTL__SEGV_RESTART);
     ck_assert_double_eq(config->unroutable_ttl, 86400);
+    ck_assert_double_eq(config->isolation_ttl, 3600);
     ck_assert_uint_eq(config->max_payload, 1048576);
     ck_assert_uint_eq(config->dead_max_jobs, 0);
     ck_assert_double_eq(config->dead_max_age, 0);
@@ -292,8 +293,6 @@ static const struct {
      "f:1: handlers[0].blocking: \"Auto\" is none of \"auto\""},
     {"handlers = ( { " HELLO " blocking = 1; } );",
      "f:1: handlers[0].blocking: expected true, false or a string, got an integer"},
-    {"handlers = ( { " HELLO " memory = 1048576; } );",
-     "f:1: handlers[0].memory: has no effect on a module"},
     {"handlers = ( { " TRUE " nice = -1; } );",
      "f:1: handlers[0].nice: -1 is out of range (0 to 19)"},
     {"cgroup = \"fettle\";", "f:1: cgroup: must be \"auto\", \"none\" or an absolute path"},
@@ -367,12 +366,14 @@ static const struct {
     {"handlers = ( { " HOOK " } );",
      "f:1: handlers[0].url: this fettled was built without libcurl: no HTTP handlers"},
 #endif
-    /* not there yet */
-    {"handlers = ( { " HELLO " isolation = \"auto\"; } );",
-     "f:1: handlers[0].isolation: \"auto\" is none of \"task\", \"process\""},
+    {"handlers = ( { " HELLO " isolation = \"fork\"; } );",
+     "f:1: handlers[0].isolation: \"fork\" is none of \"auto\", \"task\", \"process\""},
     {"handlers = ( { " HELLO " isolation = \"process\"; blocking = true; } );",
      "f:1: handlers[0].blocking: has no effect with isolation = \"process\""},
-    {"handlers = ( { " HELLO " processes = 2; } );",
+    {"handlers = ( { " HELLO " memory = 9000000; isolation = \"task\"; } );",
+     "f:1: handlers[0].memory: has no effect with isolation = \"task\""},
+    {"isolation_ttl = 0;", "f:1: isolation_ttl: 0 is out of range (1 to 31536000)"},
+    {"handlers = ( { " HELLO " processes = 2; isolation = \"task\"; } );",
      "f:1: handlers[0].processes: has no effect with isolation = \"task\""},
     {"handlers = ( { " TRUE " isolation = \"process\"; } );",
      "f:1: handlers[0].isolation: has no effect on a command"},

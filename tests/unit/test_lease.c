@@ -24,7 +24,7 @@ struct holder {
 };
 
 static struct unit_parts parts;
-static struct ftl__cancels cancels = {.generation = "0"};
+static struct ftl__marks cancels = {.generation = "0"}, faulted = {.generation = "0"};
 static struct unit_redis *redis = &parts.redis;
 static struct holder one, two;
 
@@ -48,6 +48,7 @@ static void *open_task(void *arg)
     struct holder *holder = arg;
     struct ftl__lease_options options = {.runtime = parts.redis.control,
                                          .cancels = &cancels,
+                                         .faulted = &faulted,
                                          .link = parts.link,
                                          .scripts = parts.scripts,
                                          .keys = parts.keys,

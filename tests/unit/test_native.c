@@ -162,19 +162,24 @@ static struct ftl__handler *load_blocking(enum ftl__blocking blocking)
     return handler;
 }
 
+static enum ftl__place place(const struct ftl__handler *handler, const char *class)
+{
+    return handler->kind->place(handler, class);
+}
+
 /* A run that was spawned before its class had stalled gives its worker back; in the pool it runs.
  */
 START_TEST(a_class_that_stalls_is_moved)
 {
     struct ftl__handler *handler = load_blocking(FTL__BLOCKING_AUTO);
-    ck_assert(!handler->kind->blocks(handler, "Spin"));
+    ck_assert_int_eq(place(handler, "Spin"), FTL__PLACE_TASK);
     ck_assert(handler->kind->stalled(handler, "Spin"));
     ck_assert(!handler->kind->stalled(handler, "Spin")); /* once */
-    ck_assert(handler->kind->blocks(handler, "Spin"));
-    ck_assert(!handler->kind->blocks(handler, "BlockInSyscall"));
+    ck_assert_int_eq(place(handler, "Spin"), FTL__PLACE_POOL);
+    ck_assert_int_eq(place(handler, "BlockInSyscall"), FTL__PLACE_TASK);
     for (int i = 0; i < 2; i++) {
         run_fill(&run, "{\"class\":\"Spin\",\"args\":[0.01]}", ftl__handler_ref(handler));
-        run.blocking = i == 1;
+        run.place = i == 1 ? FTL__PLACE_POOL : FTL__PLACE_TASK;
         ck_assert_int_eq(run_attempt(&run), FTL_COMPLETED);
         ck_assert_int_eq(run.verdict, i == 1 ? FTL__VERDICT_DONE : FTL__VERDICT_MOVED);
         ftl__run_clear(&run);
@@ -188,9 +193,9 @@ START_TEST(a_class_is_moved_only_by_auto)
     struct ftl__handler *never = load_blocking(FTL__BLOCKING_NEVER);
     struct ftl__handler *always = load_blocking(FTL__BLOCKING_ALWAYS);
     ck_assert(!never->kind->stalled(never, "Spin"));
-    ck_assert(!never->kind->blocks(never, "Spin"));
+    ck_assert_int_eq(place(never, "Spin"), FTL__PLACE_TASK);
     ck_assert(!always->kind->stalled(always, "Spin"));
-    ck_assert(always->kind->blocks(always, "Spin"));
+    ck_assert_int_eq(place(always, "Spin"), FTL__PLACE_POOL);
     ftl__handler_unref(never);
     ftl__handler_unref(always);
 }

@@ -14,7 +14,7 @@
 #include "tests/unit/unit.h"
 
 static struct unit_parts parts;
-static struct ftl__cancels cancels = {.generation = "0"};
+static struct ftl__marks cancels = {.generation = "0"}, faulted = {.generation = "0"};
 static struct unit_redis *redis = &parts.redis;
 
 /* A daemon in small: its lease, on a link of its own as there, since large members keep the other
@@ -53,6 +53,7 @@ static void *open_task(void *arg)
     ftl_assert(ftl__link_open(&beat, &worker->beat) == 0);
     struct ftl__lease_options lease = {.runtime = redis->control,
                                        .cancels = &cancels,
+                                       .faulted = &faulted,
                                        .link = worker->beat,
                                        .scripts = parts.scripts,
                                        .keys = parts.keys,

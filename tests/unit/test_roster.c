@@ -18,7 +18,7 @@
 #include "tests/unit/unit.h"
 
 static struct unit_parts parts;
-static struct ftl__cancels cancels = {.generation = "0"};
+static struct ftl__marks cancels = {.generation = "0"}, faulted = {.generation = "0"};
 static struct unit_redis *redis = &parts.redis;
 static struct ftl__lease *lease;
 static struct ftl__roster *roster;
@@ -70,6 +70,7 @@ static void *open_task(void *arg)
     (void)arg;
     struct ftl__lease_options options = {.runtime = redis->control,
                                          .cancels = &cancels,
+                                         .faulted = &faulted,
                                          .link = parts.link,
                                          .scripts = parts.scripts,
                                          .keys = parts.keys,
