@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import tempfile
 
+from wait import patience
+
 
 def available():
     return shutil.which("openssl") is not None
@@ -33,7 +35,8 @@ class Certificates:
         return os.path.join(self.directory, name)
 
     def _openssl(self, *words):
-        subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=60)
+        subprocess.run(["openssl", *words], check=True, capture_output=True,
+                       timeout=patience(60))
 
     def _new_key(self, name):
         self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",

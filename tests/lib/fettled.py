@@ -20,7 +20,7 @@ import time
 
 import child
 from redisd import PASSWORD
-from wait import Timeout, deadline, patient
+from wait import Timeout, deadline, patience
 
 SRCDIR = os.path.abspath(os.environ.get("SRCDIR") or
                          os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -204,7 +204,7 @@ class Fettled:
 
     def _forget(self):
         """The end of its log: the reader stops when the last holder of the pipe is gone."""
-        self._reader.join(patient(5))
+        self._reader.join(patience(5))
         self.process = None
 
     def _check_reports(self):

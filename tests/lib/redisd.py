@@ -12,7 +12,7 @@ import tempfile
 
 import child
 from resp import Redis, RedisError
-from wait import patient, until
+from wait import patience, until
 
 PROGRAM = os.environ.get("REDIS_SERVER", "redis-server")
 
@@ -92,7 +92,7 @@ class Redisd:
         return self._client
 
     def connect(self, **options):
-        options.setdefault("timeout", patient(30))
+        options.setdefault("timeout", patience(30))
         return Redis(self.socket, **options)
 
     def _forget_client(self):

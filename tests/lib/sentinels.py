@@ -9,7 +9,9 @@ since sentinels know no Unix sockets.
 
 With `certificates` (certificates.py) everything speaks TLS, but for the test's own questions."""
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import tempfile
@@ -24,9 +26,14 @@ NAME = "jobs"
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """Not one of those that the kernel gives away: others would get it before it is used."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10000, first) if first > 11000 else 0
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            return one.getsockname()[1]
 
 
 class Sentinels:

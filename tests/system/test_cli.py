@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from fettled import FETTLE, Fettled
 from redisd import Redisd, available
 from tap import equal, main
-from wait import patience, patient, until
+from wait import patience, until
 
 OK, FAILED, USAGE, NOT_FOUND = range(4)
 
@@ -70,7 +70,7 @@ def test_enqueue_pushes_a_job(t):
     times = [job.pop("created_at"), job.pop("enqueued_at")]
     equal(job, {"class": "Hello", "args": ["world"], "jid": jid, "queue": "default"})
     for at in times:
-        assert isinstance(at, float) and abs(at - time.time()) < patient(10), at
+        assert isinstance(at, float) and abs(at - time.time()) < patience(10), at
     equal(fettle.client.call("SMEMBERS", "queues"), [b"default"])
 
 
@@ -106,7 +106,7 @@ def test_enqueue_later(t):
     found = fettle.client.call("ZRANGE", "schedule", 0, -1, "WITHSCORES")
     scores = {json.loads(raw)["class"]: float(score) for raw, score in zip(found[::2], found[1::2])}
     equal((scores["B"], scores["C"]), (4102444800, 4102444800))
-    assert 60 < scores["A"] - before < 60.5 + patient(10), scores
+    assert before + 60 < scores["A"] < time.time() + 61, scores
     assert all("enqueued_at" not in json.loads(raw) for raw in found[::2])
     fettle.good("enqueue", "D", "--at", "1")  # past: at once
     equal(fettle.client.call("LLEN", "queue:default"), 1)
@@ -189,7 +189,7 @@ def test_retry_moves_to_the_queue(t):
     raw = fettle.client.call("LINDEX", "queue:low", 0)
     assert b'"big":12345678901234567890,' in raw and b'"retry_count":4' in raw, raw
     job = json.loads(raw)
-    assert abs(job["enqueued_at"] - time.time()) < patient(10) and "at" not in job, job
+    assert abs(job["enqueued_at"] - time.time()) < patience(10) and "at" not in job, job
     equal(fettle.client.call("SMEMBERS", "queues"), [b"low"])
     equal(fettle.client.call("ZRANGE", "retry", 0, -1), [member("two").encode()])
 
@@ -297,7 +297,7 @@ def test_stats(t):
         "processes": [{"id": "host:1:abcabcabcabc", "busy": 3, "concurrency": 8, "quiet": True,
                        "rss_kb": 5000}]})
     for got, expected in [(latency["default"], 100), (latency["low"], 50), (beat_age, 2)]:
-        assert expected - 1 < got < expected + patient(10), (got, expected)
+        assert expected - 1 < got < expected + 1 + time.time() - now, (got, expected)
 
     out = fettle.good("stats").decode()
     assert "processed 12" in out and "host:1:abc" in out and "paused" in out and "quiet" in out, out

@@ -11,8 +11,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from fettled import FETTLED, Fettled, job
 from redisd import Redisd, available
-from tap import equal, limit, main
-from wait import patient, until
+from tap import equal, main
+from wait import patience, until
 
 # Settings of the server, and what is said about them.
 SETTINGS = (
@@ -47,7 +47,6 @@ def test_told_in_plain_words(t):
                        for e in daemon.find("redis.durability"))
 
 
-@limit(90)
 def test_a_replica(t):
     """A failover may lose what was not replicated yet: said, and no reason to refuse."""
     redisd = t.use(Redisd(appendonly="yes", port=free_port(), repl_diskless_sync_delay="0"))
@@ -123,7 +122,7 @@ def test_dev_is_quiet(t):
         lines.append(line)
         if "Ctrl-C" in line:
             process.terminate()
-    equal(process.wait(patient(20)), 0, "exit code")
+    equal(process.wait(patience(20)), 0, "exit code")
     assert not [line for line in lines if "redis.durability" in line], lines
 
 

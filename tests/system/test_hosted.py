@@ -16,7 +16,7 @@ from fettled import FETTLED, MODULES_DIR, Fettled, job, native
 from places import member, places
 from redisd import Redisd, available
 from tap import equal, main
-from wait import RELAXED, in_time, until
+from wait import RELAXED, in_time, patience, until
 
 
 def hosted(name, module="hello", **members):
@@ -68,7 +68,7 @@ def test_crashes(t):
     """What would end the daemon ends a child: its runs fail with the signal, those elsewhere do not
     notice, and there is another child at once. What leaves the process intact is one failed run."""
     jobs = Jobs(t, hosted("NullRead", "faults"), hosted("DivideByZero", "faults"),
-                hosted("Spin", "faults", timeout=1, kill_after=0.2), hosted("*", processes=2))
+                hosted("Spin", "faults", timeout=1, kill_after=1), hosted("*", processes=2))
     sleeper = jobs.push("Sleep", 1000)
     if not RELAXED:  # a sanitizer has its own way to report a crash
         event = jobs.ended("job.failed", "NullRead")
@@ -80,7 +80,7 @@ def test_crashes(t):
     start = time.monotonic()
     event = jobs.ended("job.failed", "Spin", 1000)
     equal(event["error_class"], "Timeout")
-    in_time(time.monotonic() - start, 3)
+    in_time(time.monotonic() - start, 4)
     died = jobs.daemon.wait_event("worker.died", handler="Spin")
     assert died["reason"].startswith("killed by SIGTERM"), died
     pid = jobs.daemon.find("worker.ready", handler="*")[0]["pid"]
@@ -98,7 +98,7 @@ def test_by_hand(t):
     def run(said, *options):
         script = 'exec "$@" 3<&0 4>&1 1>&2'
         return subprocess.run(["sh", "-c", script, "sh", FETTLED, "--host", *options], input=said,
-                              capture_output=True, timeout=60, check=False)
+                              capture_output=True, timeout=patience(60), check=False)
 
     done = run(b'{"fettle":1}\n{"run":7,"job":{"class":"Hello","args":["you"]}}\n', hello, "--runs", "3")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -108,7 +108,7 @@ def test_by_hand(t):
         done = run(b"", *options)
         assert done.returncode in (1, 2) and done.stderr.startswith(b"fettled: "), done
     done = subprocess.run([FETTLED, "--host", hello], stdin=subprocess.DEVNULL, capture_output=True,
-                          check=False, timeout=60)
+                          check=False, timeout=patience(60))
     equal(done.returncode, 1)
     assert b"descriptors 3 and 4" in done.stderr, done
 

@@ -92,7 +92,7 @@ def test_poison_job(t):
     told = daemon.wait_event("job.dead", jid="poison")
     equal([told.get(key) for key in ("reason", "class", "queue")], ["recovered", "Hold", "default"])
     assert told["token"] > daemon.find("job.start")[-1]["token"] - 1, told
-    equal(sum(e["dead"] for e in daemon.find("lease.reaped")), 1, "dead, as told")
+    until(lambda: sum(e["dead"] for e in daemon.find("lease.reaped")) == 1, what="its end to be told")
 
 
 def test_innocent_beside_a_poison_job(t):

@@ -19,7 +19,7 @@ from redisd import available
 from resp import RedisError
 from sentinels import Sentinels
 from tap import equal, limit, main
-from wait import RELAXED, patient, until
+from wait import in_time, patience, until
 
 INFO = {"level": "info", "format": "json", "jobs": "failures"}
 
@@ -80,12 +80,12 @@ def fail_over(t, store, probe):
     resumed(probe)
     took = time.monotonic() - elected
     t.note("elected after %.1f s, work resumed %.1f s later" % (elected - killed, took))
-    assert RELAXED or took < 5, "%.1f s" % took
+    in_time(took, 5)
     store.servers[first].start()
     return store.master_port()
 
 
-@limit(3600 if FULL else 90)
+@limit(3600 if FULL else 600)
 def test_failover_under_load(t):
     """The master is killed: what survived is run, by the same process, with no restart."""
     count = 10000000 if FULL else 100000
@@ -107,7 +107,6 @@ def test_failover_under_load(t):
     equal(found, {"redis://127.0.0.1:%d/0" % port for port in masters}, "masters")
 
 
-@limit(60)
 def test_no_sentinel_knows(t):
     """It says so, waits, and begins when one does."""
     store = t.use(Sentinels())
@@ -124,7 +123,6 @@ def test_no_sentinel_knows(t):
     daemon.wait_ready()
 
 
-@limit(60)
 def test_a_sentinel_that_is_wrong(t):
     """A replica is not worked on, whatever a sentinel says."""
     store = t.use(Sentinels())
@@ -135,13 +133,11 @@ def test_a_sentinel_that_is_wrong(t):
     # It follows a replica to its master only when it has asked it, which takes it a moment.
     store.ask("SENTINEL", "MONITOR", "wrong", "127.0.0.1", str(replica), "1")
     daemon.start()
-    daemon.wait_event("redis.lost", 10, link="work")
-    assert [e for e in daemon.find("redis.lost") if "not the master" in e["reason"]], \
-        daemon.find("redis.lost")
+    until(lambda: [e for e in daemon.find("redis.lost", link="work")
+                   if "not the master" in e["reason"]], what="it to be found out")
     equal(daemon.find("redis.connected", redis="redis://127.0.0.1:%d/0" % replica), [], "connected")
 
 
-@limit(60)
 def test_the_operators_command(t):
     """fettle finds the master by the same configuration."""
     store = t.use(Sentinels())
@@ -149,12 +145,12 @@ def test_the_operators_command(t):
     daemon.wait_ready()
     for words in ["enqueue", "Hello", '["by sentinels"]'], ["stats"]:
         done = subprocess.run([FETTLE, "--config", daemon.config] + words, capture_output=True,
-                              text=True, timeout=patient(20))
+                              text=True, timeout=patience(20))
         equal(done.returncode, 0, "exit code of %s: %s" % (words, done.stderr))
     daemon.wait_event("job.log", line="hello, by sentinels")
     daemon.configure(redis=dict(store.settings(), master="other"))
     done = subprocess.run([FETTLE, "--config", daemon.config, "stats"], capture_output=True,
-                          text=True, timeout=patient(20))
+                          text=True, timeout=patience(20))
     assert done.returncode == 1 and '"other"' in done.stderr, done.stderr
 
 

@@ -14,7 +14,7 @@ from places import member, now, places
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, main
-from wait import in_time, until
+from wait import in_time, patience, until
 
 
 def test_schedule(t):
@@ -95,7 +95,7 @@ def test_to_its_queue_byte_for_byte(t):
     until(lambda: redisd.client.call("LLEN", "queue:other") == 2, what="the job in its queue")
     got = redisd.client.call("LINDEX", "queue:other", 0).decode()
     parsed = json.loads(got)
-    assert abs(parsed["enqueued_at"] - now(redisd.client)) < 20, parsed
+    assert abs(parsed["enqueued_at"] - now(redisd.client)) < patience(20), parsed
     assert "at" not in parsed, parsed
     equal(parsed["x"], {"at": 1}, "a nested at")
     for part in '{ "class":"Elsewhere" ,"args":[1.10, 12345678901234567890],"queue":"other",', \

@@ -17,7 +17,7 @@ from fettled import FETTLE, FETTLED, Fettled, config_text, job
 from redisd import PASSWORD, PROGRAM, Redisd, available
 from sentinels import Sentinels, free_port
 from tap import equal, main
-from wait import until
+from wait import patience, until
 
 CALM = {"level": "info", "format": "json", "jobs": "all"}
 
@@ -67,7 +67,7 @@ def test_jobs_go_through_it(t):
           "rediss://127.0.0.1:%d/0" % server.tls_port)
     daemon.wait_ready()
     said = subprocess.run([FETTLE, "--config", daemon.config, "enqueue", "Hello", '["tls"]'],
-                          capture_output=True, timeout=60)
+                          capture_output=True, timeout=patience(60))
     equal(said.returncode, 0, said.stderr.decode())
     server.client.call("LPUSH", "queue:default", job("Fail", ["x" * 900_000], retry=5),
                        *[job("Noop", [n]) for n in range(2000)])
@@ -111,7 +111,7 @@ def test_the_server_may_ask_who_we_are(t):
                      key_file=files.key(files.client))
     daemon.wait_ready()
     said = subprocess.run([FETTLE, "--config", daemon.config, "stats"], capture_output=True,
-                          timeout=60)
+                          timeout=patience(60))
     equal(said.returncode, 0, said.stderr.decode())
 
 
@@ -148,7 +148,8 @@ def test_a_server_without_it(t):
     daemon = start(t, {"url": url(port)})
     assert "TLS: " in daemon.wait_event("redis.lost", link="work")["reason"]
     daemon.stop()
-    said = subprocess.run([FETTLE, "--redis", url(port), "stats"], capture_output=True, timeout=60)
+    said = subprocess.run([FETTLE, "--redis", url(port), "stats"], capture_output=True,
+                          timeout=patience(60))
     assert said.returncode != 0 and b"TLS: " in said.stderr, said
 
 
@@ -157,7 +158,7 @@ def check(t, redis):
     with open(path, "w") as file:
         file.write(config_text({"redis": redis}))
     said = subprocess.run([FETTLED, "--check-config", "--config", path], capture_output=True,
-                          timeout=60)
+                          timeout=patience(60))
     return said.returncode, said.stderr.decode()
 
 
@@ -180,7 +181,7 @@ def test_a_failover_through_it(t):
     daemon = t.use(store.fettled(log=CALM))
     daemon.wait_ready()
     said = subprocess.run([FETTLE, "--config", daemon.config, "stats"], capture_output=True,
-                          timeout=60)
+                          timeout=patience(60))
     equal(said.returncode, 0, said.stderr.decode())
     port, since = store.master_port(), daemon.mark()
     store.servers[port].kill()
@@ -209,7 +210,7 @@ def why_not():
     if b"without TLS" in said.stderr:
         return "built without TLS"
     with_tls = subprocess.run([PROGRAM, "--port", "0", "--tls-port", "1", "--tls-ca-cert-file", "/"],
-                              capture_output=True, timeout=60)
+                              capture_output=True, timeout=patience(60))
     return "redis-server has no TLS" if b"Bad directive" in with_tls.stdout + with_tls.stderr else None
 
 

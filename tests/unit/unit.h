@@ -17,8 +17,8 @@ static inline int unit_slow(void)
     return factor < 1 ? 1 : factor;
 }
 
-/* What a promised time may be here, in ns: a machine with other work gets more of it, and a
- * sanitizer's build promises nothing (an hour). */
+/* What a promised time may be here, in ns: a machine that is slow, or has other work, gets more of
+ * it, and a sanitizer's build promises nothing (an hour). */
 static inline int64_t unit_limit(int64_t limit)
 {
     double load = 0;
@@ -26,7 +26,7 @@ static inline int64_t unit_limit(int64_t limit)
         return INT64_C(3600) * 1000 * 1000 * 1000;
     if (getloadavg(&load, 1) != 1)
         load = 0;
-    return (int64_t)((double)limit * (1 + load));
+    return (int64_t)((double)limit * (2 + load));
 }
 
 /* A test that hangs fails, later than the minute that its waits have; Check's own limit is 4 s. */
