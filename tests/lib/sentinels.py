@@ -7,7 +7,8 @@ since sentinels know no Unix sockets.
     store.master().client.call("LPUSH", …)
     store.kill_master()
 
-With `certificates` (certificates.py) everything speaks TLS, but for the test's own questions."""
+With `certificates` (certificates.py) everything speaks TLS, but for the test's own questions. With
+`password` the sentinel wants one of its own, which settings() names."""
 
 import contextlib
 import os
@@ -37,10 +38,10 @@ def free_port():
 
 
 class Sentinels:
-    def __init__(self, certificates=None):
+    def __init__(self, certificates=None, password=None):
         self.directory = tempfile.mkdtemp(prefix="fettle-sentinel-")
         self.port, self._dead_port = free_port(), free_port()
-        self.tls_port, self.certificates = free_port(), certificates
+        self.tls_port, self.certificates, self.password = free_port(), certificates, password
         self.servers, self.process = {}, None
 
     def __enter__(self):
@@ -58,6 +59,8 @@ class Sentinels:
                        "sentinel down-after-milliseconds %s 500\n"
                        "sentinel failover-timeout %s 3000\n"
                        % (self.port, self.directory, self.directory, NAME, first, NAME, NAME))
+            if self.password is not None:
+                file.write("requirepass %s\n" % self.password)
             for name, value in self._tls(self.tls_port).items():
                 file.write("%s %s\n" % (name.replace("_", "-"), value))
         self.process = child.start([PROGRAM, config, "--sentinel"])
@@ -82,7 +85,7 @@ class Sentinels:
 
     def ask(self, *words):
         try:
-            with Redis(("127.0.0.1", self.port), timeout=5) as sentinel:
+            with Redis(("127.0.0.1", self.port), timeout=5, password=self.password) as sentinel:
                 return sentinel.call(*words)
         except (OSError, RedisError):
             return None
@@ -96,13 +99,19 @@ class Sentinels:
 
     def settings(self):
         """The group redis; the first sentinel of the list is not there."""
-        path = os.path.join(self.directory, "password")
-        with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(PASSWORD)
+        own = self.password and {"sentinel_password_file": self.secret("sentinel", self.password)}
         port = self.tls_port if self.certificates else self.port
         tls = {"tls": {"ca_file": self.certificates.ca}} if self.certificates else {}
         return {"sentinels": ["127.0.0.1:%d" % self._dead_port, "127.0.0.1:%d" % port],
-                "master": NAME, "user": "fettled", "password_file": path, **tls}
+                "master": NAME, "user": "fettled", "password_file": self.secret("password", PASSWORD),
+                **tls, **(own or {})}
+
+    def secret(self, name, text):
+        """The path of a file that only we can read."""
+        path = os.path.join(self.directory, name)
+        with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(text)
+        return path
 
     def fettled(self, **settings):
         start = settings.pop("start", True)

@@ -154,4 +154,59 @@ def test_the_operators_command(t):
     assert done.returncode == 1 and '"other"' in done.stderr, done.stderr
 
 
+def untold(daemon, secret):
+    """Not in the log, nor in what others can see of the process."""
+    told = [line for line in daemon.lines if secret in line]
+    for name in "cmdline", "environ":
+        with open("/proc/%d/%s" % (daemon.pid, name), "rb") as file:
+            told += [name] if secret.encode() in file.read() else []
+    equal(told, [], "where the password of the sentinel is told")
+
+
+def fettle(daemon, *words):
+    return subprocess.run([FETTLE, "--config", daemon.config, *words], capture_output=True, text=True,
+                          timeout=patient(60))
+
+
+@limit(120)
+def test_a_sentinel_with_a_password(t):
+    """Of its own, beside that of the master: at the start, after a failover, by the command."""
+    secret = "of-the-sentinel"
+    store = t.use(Sentinels(password=secret))
+    equal(Sentinels.ask(store, "PING"), b"PONG", "the sentinel, asked with its password")
+    daemon = t.use(store.fettled())
+    daemon.wait_ready()
+    first = store.master_port()
+    store.servers[first].kill()
+    store.await_other(first)
+    done = fettle(daemon, "enqueue", "Hello", '["behind a password"]')
+    equal(done.returncode, 0, "exit code: %s" % done.stderr)
+    daemon.wait_event("job.log", line="hello, behind a password")
+    untold(daemon, secret)
+
+
+@limit(120)
+def test_a_wrong_password_for_the_sentinel(t):
+    """Said with the sentinel's name and its own words; the daemon waits. The same without any."""
+    secret, wrong = "of-the-sentinel", "of-somebody-else"
+    store = t.use(Sentinels(password=secret))
+    daemon = t.use(store.fettled(start=False))
+    right = store.settings()
+    for path, answer in (store.secret("wrong", wrong), "WRONGPASS"), (None, "NOAUTH"):
+        daemon.configure(redis={name: value for name, value in
+                                dict(right, sentinel_password_file=path).items() if value})
+        mark = daemon.mark()
+        daemon.start()
+        said = "sentinel 127.0.0.1:%d: %s" % (store.port, answer)
+        until(lambda: [event for event in daemon.find("redis.lost", since=mark, link="work")
+                       if event["reason"].startswith(said)], what=said)
+        untold(daemon, secret)
+        untold(daemon, wrong)
+        done = fettle(daemon, "stats")
+        assert done.returncode == 1 and answer in done.stderr, done
+        assert wrong not in done.stderr + done.stdout, done
+        equal(daemon.find("daemon.ready", since=mark), [], "ready")
+        daemon.stop()
+
+
 main(None if available() else "there is no redis-server")
