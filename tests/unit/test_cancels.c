@@ -103,6 +103,22 @@ START_TEST(another_generation_takes_the_place_of_the_last)
 }
 END_TEST
 
+/* Claims and beats ask over connections of their own: their answers may overtake each other. */
+START_TEST(an_older_answer_is_no_news)
+{
+    setup();
+    take("10", (const char *[]){"jid:a", "1795190060", NULL});
+    take("9", (const char *[]){"jid:b", "1795190060", NULL});
+    ck_assert_str_eq(cancels.generation, "10");
+    ck_assert(has("\"a\"", 1, NOW) && !has("\"b\"", 1, NOW) && changes == 1);
+    take("18446744073709551615", (const char *[]){"generation", "18446744073709551615", NULL});
+    ck_assert(!ftl__cancels_any(&cancels) && changes == 1); /* taken away; nobody has to look */
+    take("0", (const char *[]){NULL}); /* it is over in Redis, too: there was none left */
+    ck_assert_str_eq(cancels.generation, "18446744073709551615");
+    ftl__cancels_free(&cancels);
+}
+END_TEST
+
 START_TEST(other_replies_are_none)
 {
     struct redisReply good = string("7"), number = {.type = REDIS_REPLY_INTEGER}, *one = &number;
@@ -120,6 +136,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, finds_by_jid_and_by_token);
     UNIT_CASE(suite, a_mark_ends);
     UNIT_CASE(suite, another_generation_takes_the_place_of_the_last);
+    UNIT_CASE(suite, an_older_answer_is_no_news);
     UNIT_CASE(suite, other_replies_are_none);
 }
 
