@@ -127,7 +127,7 @@ def bring_back(t, last_ends_before):
     equal(sets(redisd.client), before, "the sets at the end")
     until(lambda: not redisd.client.call("KEYS", "fettle:batch*"), what="the record to be empty")
     for event, count in ("job.start", 4), ("job.failed", 1), ("job.dead", 1), ("job.done", 2):
-        equal(len(daemon.find(event)), count, event)
+        equal(len(daemon.wait_events(count, event)), count, event)
 
 
 def test_brought_back(t):
