@@ -165,7 +165,7 @@ def untold(daemon, secret):
 
 def fettle(daemon, *words):
     return subprocess.run([FETTLE, "--config", daemon.config, *words], capture_output=True, text=True,
-                          timeout=patient(60))
+                          timeout=patience(60))
 
 
 @limit(120)
