@@ -5,6 +5,8 @@ reply of Redis at every call, while daemons are killed, stopped, fenced and star
 
 All daemons have a twentieth of their pauses (hurry.c), so that thousands of cuts take seconds."""
 
+import collections
+import contextlib
 import os
 import signal
 import sys
@@ -20,13 +22,14 @@ from redisd import Redisd, available
 from tap import equal, limit, main
 from wait import RELAXED, Timeout, deadline, until
 
-CONCURRENCY, DAEMONS = 4, 6
+CONCURRENCY, DAEMONS, STAGES = 4, 6, 3
 LONGEST = 10000 if FULL else 512  # bytes; what is longer repeats itself
 ENOUGH = 20  # messages that are all shorter than the cursor: longer ones were an exception
 
 SCRIPTS = ("absolve", "ack", "claim", "due", "fence", "promote", "reap", "register",
            "retire", "roster", "settle", "tick", "trim")
 USED = {"LOAD " + name for name in SCRIPTS} | set(SCRIPTS) | {
+    "LOAD mark",  # it is called when a class has crashed
     "BLMOVE", "CLIENT", "CONFIG", "DEL fettle:promoter", "EXISTS", "EXISTS fettle:batches",
     "GET fettle:promoter", "HDEL fettle:fenced", "HEXISTS fettle:fenced", "HGETALL fettle:batches",
     "HSCAN fettle:recoveries", "PING", "ROLE", "SET", "SMEMBERS", "SREM"}
@@ -129,31 +132,60 @@ class Crew:
             time.sleep(0.02)
 
 
-def stage(t, cells):
-    redisd, probe = t.use(Redisd()), t.use(Probe(cells))
-    proxy = t.use(Proxy(redisd.socket))
-    return redisd, proxy, t.use(Load(t, redisd, probe, linger=0.1)), Crew(t, redisd, proxy, probe)
+Stage = collections.namedtuple("Stage", "redisd proxy load crew")
 
 
-def stir_until(crew, load, left, seconds):
-    """Stirs until left() has nothing left; a few jobs are scheduled meanwhile."""
-    end, scheduled, todo = deadline(seconds), 0, left()
+def stages(t, cells):
+    """Several, each with a server, a proxy and daemons of its own: they mostly wait."""
+    made = []
+    for _ in range(STAGES):
+        redisd, probe = t.use(Redisd()), t.use(Probe(cells))
+        proxy = t.use(Proxy(redisd.socket))
+        made.append(Stage(redisd, proxy, t.use(Load(t, redisd, probe, linger=0.1)),
+                          Crew(t, redisd, proxy, probe)))
+    return made
+
+
+def stir(stage, left):
+    """Steps until left() has nothing left, each yielding what there is; a few jobs are scheduled
+    meanwhile."""
+    scheduled, todo = 0, left()
     while todo:
-        if time.monotonic() > end:
-            raise Timeout("left: %s" % todo[:10])
-        if load.runs() > 0:
-            crew.stir(set(todo))
+        if stage.load.runs() > 0:
+            stage.crew.stir(set(todo))
         if time.monotonic() - scheduled > 0.5:
             scheduled = time.monotonic()
-            load.schedule(20, 0.5)
-        time.sleep(0.02)
+            stage.load.schedule(20, 0.5)
+        yield todo
         todo = left()
-    crew.calm()
 
 
-def settle(redisd, load):
-    load.settle()
-    until(lambda: redisd.client.call("ZCOUNT", "dead", 0, 9) == 0, what="the old to be trimmed")
+def together(ways, seconds):
+    """Takes a step of each in turn, until all are at their end."""
+    end = deadline(seconds)
+    while ways:
+        steps = [(way, next(way, None)) for way in ways]
+        ways = [way for way, left in steps if left]
+        if time.monotonic() > end:
+            raise Timeout("left: %s" % [left[:10] for _, left in steps if left])
+        time.sleep(0.02)
+
+
+def run(t, made, way, seconds):
+    """Goes that way on each stage, under load, and takes the sum; what the proxies have done."""
+    with contextlib.ExitStack() as stack:
+        for stage in made:
+            stack.enter_context(stage.load.pushing(rate=500))
+        together([way(n, stage) for n, stage in enumerate(made)], seconds)
+        for stage in made:
+            stage.crew.calm()
+    reports = [stage.proxy.order("pass") for stage in made]
+    for stage in made:
+        stage.load.settle()
+        until(lambda: stage.redisd.client.call("ZCOUNT", "dead", 0, 9) == 0,
+              what="the old to be trimmed")
+        stage.load.check(repeats=stage.crew.lapses * CONCURRENCY, dead=stage.crew.lapses)
+    return reports
 
 
 def uncut(report):
@@ -166,38 +198,40 @@ def uncut(report):
     return [name for name in sorted(USED) if not done(name)]
 
 
-@limit(36000 if FULL else 300)
+@limit(36000 if FULL else 600)
 def test_every_offset(t):
     """Each seventh byte of each command and each reply, the first chosen by the seed; or each, of
     which a shard takes every so many."""
-    redisd, proxy, load, crew = stage(t, 200000)
+    made = stages(t, 200000)
     first, step = (SHARD, SHARDS) if FULL else (t.random.randrange(7), 7)
-    proxy.order("cut %d %d %d" % (first, step, LONGEST))
-    with load.pushing(rate=500):
-        stir_until(crew, load, lambda: uncut(proxy.report()), 18000 if FULL else 300)
-    report = proxy.order("pass")
-    t.note("%d cuts, %d lapses" % (report.cuts, crew.lapses))
-    equal(sorted(set(report.kinds) - USED), [], "commands that the list lacks")
-    settle(redisd, load)
-    load.check(repeats=crew.lapses * CONCURRENCY, dead=crew.lapses)
+
+    def way(number, stage):
+        stage.proxy.order("cut %d %d %d" % (first + number * step, STAGES * step, LONGEST))
+        yield from stir(stage, lambda: uncut(stage.proxy.report()))
+    reports = run(t, made, way, 18000 if FULL else 600)
+    t.note("%d cuts, %d lapses" % (sum(report.cuts for report in reports),
+                                   sum(stage.crew.lapses for stage in made)))
+    equal(sorted({name for report in reports for name in report.kinds} - USED), [],
+          "commands that the list lacks")
 
 
+@limit(3600 if FULL else 600)
 def test_every_error(t):
     """Each error reply at each call, in Redis' place."""
-    redisd, proxy, load, crew = stage(t, 200000)
-
-    def unanswered():
-        kinds = proxy.report().kinds
+    def unanswered(stage):
+        kinds = stage.proxy.report().kinds
         return [name for name in sorted(USED) if name not in kinds or not kinds[name].answered]
-    with load.pushing(rate=500):
-        for error in ERRORS:
-            proxy.order("error " + error)
+
+    def way(number, stage):
+        for error in ERRORS[number::STAGES]:
+            stage.proxy.order("error " + error)
             start = time.monotonic()
-            stir_until(crew, load, unanswered, 60)
+            yield from stir(stage, lambda: unanswered(stage))
             t.note("%.1f s: %s" % (time.monotonic() - start, error[:20]))
-    t.note("%d errors, %d lapses" % (proxy.order("pass").answers, crew.lapses))
-    settle(redisd, load)
-    load.check(repeats=crew.lapses * CONCURRENCY, dead=crew.lapses)
+    made = stages(t, 200000)
+    reports = run(t, made, way, 600)
+    t.note("%d errors, %d lapses" % (sum(report.answers for report in reports),
+                                     sum(stage.crew.lapses for stage in made)))
 
 
 main("there is no redis-server" if not available() else
