@@ -30,7 +30,7 @@ def stage(t, cells, daemons, log=QUIET, **options):
     return redisd, load, crew
 
 
-@limit(360000 if FULL else 300)
+@limit(360000 if FULL else 600)
 def test_killed(t):
     """SIGKILL at random instants: nothing is lost, at most what was in flight runs again, and
     all of it is done lease_ttl + 5 s after the last one."""
@@ -50,7 +50,7 @@ def test_killed(t):
     load.check(repeats=kills * CONCURRENCY, dead=kills)
 
 
-@limit(36000 if FULL else 300)
+@limit(36000 if FULL else 600)
 def test_stopped(t):
     """SIGTERM under load: each ends within its timeout and a second; nothing is repeated."""
     stops = amount(20, 1000)
@@ -70,7 +70,7 @@ def test_stopped(t):
     load.check()
 
 
-@limit(36000 if FULL else 300)
+@limit(36000 if FULL else 600)
 def test_paused(t):
     """SIGSTOP past the lease, then SIGCONT: what the paused one held is run by the other; the
     paused one settles none of it."""
@@ -98,7 +98,7 @@ def test_paused(t):
         equal(held <= {e["id"] for d in crew for e in d.find("lease.fenced")}, True, "only fenced")
 
 
-@limit(3600 if FULL else 300)
+@limit(3600 if FULL else 600)
 def test_killer(t):
     """Jobs that kill their process, among innocent ones: each is in `dead` after three runs, and
     the innocent are all done."""

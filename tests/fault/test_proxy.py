@@ -35,7 +35,7 @@ def stage(t, cells, daemons):
     return redisd, proxy, t.use(Load(t, redisd, probe)), crew
 
 
-@limit(72000 if FULL else 300)
+@limit(72000 if FULL else 600)
 def test_random_faults(t):
     """Work resumes within 2 s of the end of each; nothing is lost, nor repeated."""
     faults, longest = amount(20, 1000), 30 if FULL else 2
@@ -57,7 +57,7 @@ def test_random_faults(t):
         equal(daemon.find("lease.fenced"), [], "fenced")
 
 
-@limit(7200 if FULL else 300)
+@limit(7200 if FULL else 600)
 def test_redis_away(t):
     """Redis away for three times the lease: nobody is fenced, no run is repeated."""
     redisd, proxy, load, crew = stage(t, 4000000 if FULL else 200000, 2)

@@ -29,7 +29,7 @@ def stage(t, cells, daemons, fails=100, **options):
     return redisd, t.use(Load(t, redisd, probe, fails=fails)), crew
 
 
-@limit(7200 if FULL else 300)
+@limit(7200 if FULL else 600)
 def test_killed_and_restarted(t):
     """With appendonly, always: work resumes within 2 s; nothing is lost, nobody fenced, nothing
     repeated."""
@@ -49,7 +49,7 @@ def test_killed_and_restarted(t):
         equal(daemon.find("lease.fenced"), [], "fenced")
 
 
-@limit(3600 if FULL else 300)
+@limit(3600 if FULL else 600)
 def test_older_snapshot(t):
     """Redis comes back as it was a while ago, its token counter and records too: what was pushed
     since is gone, what is there is done, no settle hits a job that it does not mean."""
@@ -140,7 +140,7 @@ def test_brought_back_beside_a_run(t):
     bring_back(t, False)
 
 
-@limit(3600 if FULL else 300)
+@limit(3600 if FULL else 600)
 def test_forgetful(t):
     """SCRIPT FLUSH, and a dashboard that prunes `processes`: nothing is lost or repeated."""
     redisd, load, crew = stage(t, 1000000 if FULL else 100000, 2)

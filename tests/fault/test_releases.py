@@ -72,7 +72,7 @@ def test_an_older_one_leaves_it_alone(t):
     new.kill()
 
 
-@limit(300)
+@limit(600)
 def test_side_by_side(t):
     """Under load, with kills on both sides: nothing is lost, no more repeated than was in flight."""
     redisd, probe, start = stage(t, 100000)

@@ -448,14 +448,14 @@ def weather(t, rows, **kinds):
     in_time(beats.longest, TTL, "a beat")
 
 
-@limit(7200 if FULL else 300)
+@limit(7200 if FULL else 600)
 def test_contained(t):
     """Everything that must not end the process: its lease is renewed on time, and who comes by is served
     at once."""
     weather(t, list(filter(contained, ROWS)))
 
 
-@limit(7200 if FULL else 300)
+@limit(7200 if FULL else 600)
 def test_hosted(t):
     """The same with C modules in child processes, so that nothing at all ends the daemon."""
     if not CONTAINED:
@@ -479,7 +479,7 @@ def deadly_weather(t, change=lambda which: which, **kinds):
     return storm
 
 
-@limit(7200 if FULL else 300)
+@limit(7200 if FULL else 600)
 def test_deadly(t):
     """In tasks, whatever they do: each that kills its process three times is buried."""
     if not CONTAINED:
@@ -487,7 +487,7 @@ def test_deadly(t):
     deadly_weather(t)
 
 
-@limit(7200 if FULL else 300)
+@limit(7200 if FULL else 600)
 def test_automatic(t):
     """In tasks until they crash: what has killed two processes, and each class that has crashed, goes to
     child processes."""

@@ -13,7 +13,7 @@
 Names (or parts of names) on the command line choose tests. t.use() enters a context manager that is
 left at the end of the test; if the test failed, what its diagnose() says is printed first. t.random
 is seeded by FTL_TEST_SEED, or at random; the seed is printed. A test that takes longer than its
-limit (5 minutes, or @limit(seconds)) fails."""
+limit (10 minutes, or @limit(seconds)) fails."""
 
 import contextlib
 import os
@@ -92,7 +92,7 @@ def _out_of_time(*_):
 def _run(function, test):
     """Runs and cleans up. None: passed; else the exception. A failing cleanup fails the test."""
     failure = None
-    signal.setitimer(signal.ITIMER_REAL, patient(getattr(function, "limit", 300)))
+    signal.setitimer(signal.ITIMER_REAL, patient(getattr(function, "limit", 600)))
     try:
         function(test)
     except BaseException as error:
