@@ -4,8 +4,8 @@
  *
  *   - A queue is filled while it is paused, and drained: from the first job that is claimed to the
  *     last that is settled, looking every two milliseconds. Beside it bench/ceiling, a bare hiredis
- *     loop that claims and acknowledges as many at once as the whole concurrency: its best record
- *     of the same round.
+ *     loop: its best record, at the batch that fettled took on average, and at one of the whole
+ *     concurrency, which nobody can take who lets a part run while it claims another.
  *   - With --queued the queue is filled to a depth and held there by a producer, this process.
  *   - With --producer the same at one depth, beside the drain: what a producer at the same time
  *     costs.
@@ -45,6 +45,7 @@ static struct bench_private bench;
 /* One round of one setting: jobs a second, and microseconds per job of each part. */
 struct figure {
     double rate, control, workers, redis;
+    long batch; /* jobs of a claim, on average; 0: not counted */
 };
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -193,6 +194,17 @@ static long long unsettled(const char *id, long long *ret_waiting)
     return *ret_waiting + count[2];
 }
 
+/* Batches that were claimed: each is entered by one HSETNX. */
+static long long claims(void)
+{
+    static const char name[] = "cmdstat_hsetnx:calls=";
+    redisReply *reply = bench_call(bench.context, "INFO commandstats");
+    const char *at = reply->type == REDIS_REPLY_STRING ? strstr(reply->str, name) : NULL;
+    long long count = at != NULL ? strtoll(at + sizeof name - 1, NULL, 10) : 0;
+    freeReplyObject(reply);
+    return count;
+}
+
 static struct figure drain(void)
 {
     char id[256];
@@ -201,6 +213,7 @@ static struct figure drain(void)
     feed_push(bench.context, option.jobs);
     owner(id, sizeof id);
     struct figure before = used();
+    long long claimed = claims();
     bench_integer(bench.context, "SREM paused default");
     int64_t start = bench_now(), limit = start + (int64_t)ROUND_SECONDS * 1000000000;
     while ((left = unsettled(id, &waiting)) > 0) {
@@ -211,7 +224,12 @@ static struct figure drain(void)
             bench_die("%lld jobs are left after %d s", left, (int)ROUND_SECONDS);
         bench_sleep(LOOK_EVERY_NS);
     }
-    return figure(option.jobs, bench_now() - start, before);
+    struct figure result = figure(option.jobs, bench_now() - start, before);
+    claimed = claims() - claimed;
+    if (claimed < 1)
+        bench_die("no batch was counted");
+    result.batch = (long)((option.jobs + claimed / 2) / claimed);
+    return result;
 }
 
 static struct figure hold(long depth)
@@ -232,14 +250,14 @@ static struct figure hold(long depth)
     return result;
 }
 
-/* Jobs a second of the best record of bench/ceiling at a batch of the concurrency. */
-static double ceiling(long concurrency, char name[32])
+/* Jobs a second of the best record of bench/ceiling. */
+static double ceiling(long batch, char name[32])
 {
     char path[512], command[700], line[256] = "";
     double value = 0;
     bench_build_path(path, sizeof path, "bench/ceiling");
     snprintf(command, sizeof command, "'%s' --print-best %ld --jobs %ld --rounds 1", path,
-             concurrency < CEILING_BATCH_MAX ? concurrency : CEILING_BATCH_MAX, option.jobs);
+             batch, option.jobs);
     FILE *pipe = popen(command, "r");
     if (pipe == NULL || fgets(line, sizeof line, pipe) == NULL || pclose(pipe) != 0 ||
         sscanf(line, "%31s %*d %lf", name, &value) != 2 || value <= 0)
@@ -264,14 +282,19 @@ static struct figure middle(const struct figure *figures, long count)
         workers[i] = figures[i].workers;
         redis[i] = figures[i].redis;
     }
-    return (struct figure){median(rate, count), median(control, count), median(workers, count),
-                           median(redis, count)};
+    return (struct figure){.rate = median(rate, count),
+                           .control = median(control, count),
+                           .workers = median(workers, count),
+                           .redis = median(redis, count)};
 }
 
 static void print_round(long round, const char *what, long of, struct figure figure)
 {
-    printf("# round %ld, %s %ld: %.0f jobs/s; us per job: control %.2f, workers %.2f, redis %.2f\n",
+    printf("# round %ld, %s %ld: %.0f jobs/s; us per job: control %.2f, workers %.2f, redis %.2f",
            round + 1, what, of, figure.rate, figure.control, figure.workers, figure.redis);
+    if (figure.batch > 0)
+        printf("; batch %ld", figure.batch);
+    printf("\n");
     fflush(stdout);
 }
 
@@ -296,33 +319,53 @@ static void print_flat(const struct figure *figures, size_t count)
 
 /* ---- what is measured ---------------------------------------------------------------------- */
 
+enum { SAME, WHOLE, LIMITS };
+static const char *const limit_names[LIMITS] = {"the same batch", "the whole concurrency"};
+
+struct drained {
+    struct figure figure[ROUNDS_MAX];
+    double limit[LIMITS][ROUNDS_MAX], ratio[LIMITS][ROUNDS_MAX];
+};
+
+static void measure_limits(struct drained *drained, long round, long concurrency)
+{
+    const struct figure *figure = &drained->figure[round];
+    for (int l = 0; l < LIMITS; l++) {
+        char record[32] = "";
+        long batch = l == SAME ? figure->batch : concurrency;
+        if (batch > CEILING_BATCH_MAX)
+            batch = CEILING_BATCH_MAX;
+        drained->limit[l][round] = ceiling(batch, record);
+        drained->ratio[l][round] = figure->rate / drained->limit[l][round];
+        printf("#   ceiling %.0f (%s, batch %ld: %s), ratio %.2f\n", drained->limit[l][round],
+               record, batch, limit_names[l], drained->ratio[l][round]);
+    }
+}
+
 /* A queue that is drained, at each concurrency, beside the ceiling. */
 static void measure_drain(void)
 {
-    static struct figure figures[ROW_MAX][ROUNDS_MAX];
-    static double limit[ROW_MAX][ROUNDS_MAX], ratio[ROW_MAX][ROUNDS_MAX];
+    static struct drained drained[ROW_MAX];
     struct figure medians[ROW_MAX];
-    char record[32] = "";
     for (long i = 0; i < option.rounds; i++) {
         for (size_t c = 0; c < option.concurrencies; c++) {
             long concurrency = option.concurrency[c];
-            limit[c][i] = option.without_ceiling ? 1 : ceiling(concurrency, record);
             start_fettled(concurrency);
-            figures[c][i] = drain();
+            drained[c].figure[i] = drain();
             check_failures();
             bench_private_stop_fettled(&bench);
-            ratio[c][i] = figures[c][i].rate / limit[c][i];
-            print_round(i, "concurrency", concurrency, figures[c][i]);
+            print_round(i, "concurrency", concurrency, drained[c].figure[i]);
             if (!option.without_ceiling)
-                printf("#   ceiling %.0f (%s), ratio %.2f\n", limit[c][i], record, ratio[c][i]);
+                measure_limits(&drained[c], i, concurrency);
         }
     }
     for (size_t c = 0; c < option.concurrencies; c++) {
-        medians[c] = middle(figures[c], option.rounds);
+        medians[c] = middle(drained[c].figure, option.rounds);
         print_middle("concurrency", option.concurrency[c], medians[c]);
-        if (!option.without_ceiling)
-            printf("ceiling %.0f jobs/s\nratio   %.2f\n", median(limit[c], option.rounds),
-                   median(ratio[c], option.rounds));
+        for (int l = 0; l < LIMITS && !option.without_ceiling; l++)
+            printf("ceiling %.0f jobs/s, %s\nratio   %.2f\n",
+                   median(drained[c].limit[l], option.rounds), limit_names[l],
+                   median(drained[c].ratio[l], option.rounds));
     }
     print_flat(medians, option.concurrencies);
 }

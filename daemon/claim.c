@@ -11,6 +11,13 @@
  *     after a millisecond in which more may come free, since a claim costs the same for 1 job and
  *     100. Short runs are claimed by halves, so that one half is claimed while the other runs.
  *
+ * While an answer is awaited, the next claim is sent as soon as there is room for it, so that Redis
+ * finds it when it has done the first and does not sleep in between: a tenth to a quarter more jobs
+ * a second at batches of 128. Not at the same moment, since Redis reads both then, and answers both when it
+ * has done both. Nor behind a large answer: Redis writes 64 KiB of it, looks at what has come,
+ * executes that, and goes on writing. Hence claims of MAX_BRISK, unless many of them make up the
+ * concurrency.
+ *
  * When a claim leaves queues empty and there is room, the waiters are armed. An ack never waits for
  * a claim. The task owns the rounds; everything else it uses is shared with tasks that never run
  * in parallel to it. After an error it pauses; a claim that may have been executed without an
@@ -27,7 +34,10 @@
 #define SHARES 2            /* of the concurrency; and how many rounds are under way at most */
 #define ROUNDS (SHARES + 1) /* the one more is that whose jobs are handed out */
 #define MAX_JOBS 1000
+#define MAX_BRISK 256 /* of short runs */
 #define PATIENCE FTL_MS
+#define SPACING (FTL_MS / 10) /* between two claims, so that Redis reads them apart */
+#define LARGE (48 << 10)      /* bytes of the jobs in an answer */
 #define PAUSE_ERROR FTL_S
 #define PAUSE_FENCED (100 * FTL_MS)
 #define AUDIT_AGAIN (5 * FTL_S) /* what the server had still unread of the old connection */
@@ -45,6 +55,8 @@ struct ftl__claim {
     bool audit_due;
     bool anew; /* there has been no audit over this connection */
     bool unsure; /* a claim without an answer may have been executed: the next audit tells */
+    bool large;  /* so was the last answer */
+    int64_t begun_at;    /* the last round */
     int64_t audit_again; /* the next look, if a tick finds batches then */
     int64_t room_since; /* when room for less than a share was first seen; 0 = not */
 };
@@ -108,16 +120,28 @@ bool ftl__claim_is_settled(const struct ftl__claim *claim)
 
 /* ---- deciding -------------------------------------------------------------------------------- */
 
+/* How much a claim of short runs asks for, and what it waits for. */
+static uint32_t share_of(uint32_t concurrency)
+{
+    uint32_t share = concurrency / SHARES, most = concurrency / 8;
+
+    most = most < MAX_BRISK ? MAX_BRISK : most > MAX_JOBS ? MAX_JOBS : most;
+    return share > most ? most : share > 0 ? share : 1;
+}
+
 /* How many jobs a claim should ask for now; 0: none. *ret_until: when to look again at the latest,
  * if it is for want of patience only. */
 static uint32_t wanted(struct ftl__claim *claim, int64_t *ret_until)
 {
-    uint32_t room, share = claim->options.concurrency / SHARES;
+    uint32_t room, share = share_of(claim->options.concurrency);
     bool brisk;
 
     if (claim->quiet || claim->audit_due || !claim->hungry)
         return 0;
-    share = share > MAX_JOBS ? MAX_JOBS : share > 0 ? share : 1;
+    if (claim->under_way > 0 && !claim->large && ftl_now() < claim->begun_at + SPACING) {
+        *ret_until = claim->begun_at + SPACING;
+        return 0;
+    }
     room = ftl__dispatch_room(claim->context->dispatch);
     brisk = ftl__dispatch_is_brisk(claim->context->dispatch);
     if (room == 0 || room >= share || !brisk) {
@@ -167,6 +191,7 @@ static bool begin_one(struct ftl__claim *claim, int64_t *ret_until)
         claim->hungry = claim->deep; /* what lands from now on may be too late for this one */
     }
     claim->under_way++;
+    claim->begun_at = ftl_now();
     return true;
 }
 
@@ -195,20 +220,39 @@ static bool is_lost(int code)
     return code == FTL_ECONN || code == FTL_ETIMEDOUT || code == FTL_EPROTO;
 }
 
+/* Until the answer of the oldest round has come; if there is room for another claim before that, it
+ * is sent behind, so that Redis does not sleep between the two. */
+static int await_with_another(struct ftl__claim *claim, struct ftl__round *round)
+{
+    int64_t deadline, until;
+    int code = 0;
+
+    while (claim->under_way < SHARES && !claim->large && code != FTL_ECANCELED &&
+           ftl__round_is_pending(round, claim->wake, &deadline) && ftl_now() < deadline) {
+        until = deadline;
+        if (wanted(claim, &until) == 0 || !begin_one(claim, &until))
+            code = ftl_notify_wait(claim->wake, until);
+    }
+    return code == FTL_ECANCELED ? code : 0;
+}
+
 static int finish(struct ftl__claim *claim)
 {
     struct ftl__round *round = &claim->rounds[claim->oldest];
     struct ftl__round_result result;
     bool claimed = round->claiming;
     int64_t until;
-    int code = ftl__round_await(round, &result);
+    int code = await_with_another(claim, round);
 
+    if (code == 0)
+        code = ftl__round_await(round, &result);
     if (code == FTL_ECANCELED)
         return code;
     claim->oldest = (claim->oldest + 1) % ROUNDS;
     claim->under_way--;
     if (claimed) {
         claim->deep = result.more;
+        claim->large = result.bytes > LARGE;
         claim->hungry |= round->reply == NULL || result.more;
         claim->unsure |= round->reply == NULL && is_lost(code);
         claim->audit_due |= claim->unsure;

@@ -57,6 +57,8 @@ static void finish(struct ftl__call *call, int status, struct redisReply *reply)
     call->status = status;
     call->reply = reply;
     ftl_oneshot_send(&call->done, NULL);
+    if (call->landed != NULL)
+        ftl_notify_one(call->landed);
 }
 
 int ftl__flight_land(struct ftl__flight *flight, struct redisReply *reply)

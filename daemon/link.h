@@ -72,6 +72,7 @@ struct ftl__call {
     struct redisReply *reply;
     int status;
     bool pending;
+    struct ftl_notify *landed; /* NULL, or who else is told; set after begin() */
 };
 
 /* Writes the command to the connection's buffer; several begun in one go are sent together.

@@ -144,6 +144,16 @@ bool ftl__round_begin(struct ftl__round *round, uint32_t jobs, bool *ret_held_ba
     return round->acking || round->claiming;
 }
 
+bool ftl__round_is_pending(struct ftl__round *round, struct ftl_notify *wake,
+                           int64_t *ret_deadline)
+{
+    struct ftl__call *last = round->claiming ? &round->call : &round->ack.call;
+
+    last->landed = wake;
+    *ret_deadline = last->deadline;
+    return last->pending;
+}
+
 /* ---- the answer ------------------------------------------------------------------------------ */
 
 static bool is_row(const struct ftl__round *round, const struct redisReply *row)
@@ -207,9 +217,8 @@ static void note_state(struct ftl__round_queue *queue, const struct redisReply *
 static void take_stock(struct ftl__round *round, struct ftl__round_result *ret_result)
 {
     const struct redisReply *reply = round->reply;
-    size_t bytes = 0;
 
-    *ret_result = (struct ftl__round_result){0, false};
+    *ret_result = (struct ftl__round_result){0};
     ftl__clock_set(round->context->clock, strtoll(reply->element[0]->str, NULL, 10));
     if (has_marks(reply)) {
         const struct redisReply *marks = reply->element[reply->elements - 1];
@@ -225,9 +234,9 @@ static void take_stock(struct ftl__round *round, struct ftl__round_result *ret_r
         ret_result->jobs += (uint32_t)jobs->elements;
         ret_result->more |= queue->bounded && jobs->elements == queue->limit;
         for (size_t j = 0; j < jobs->elements; j++)
-            bytes += jobs->element[j]->len;
+            ret_result->bytes += jobs->element[j]->len;
     }
-    ret_result->more |= ret_result->jobs >= round->asked || bytes >= MAX_BYTES / 2;
+    ret_result->more |= ret_result->jobs >= round->asked || ret_result->bytes >= MAX_BYTES / 2;
 }
 
 static void release_queues(struct ftl__round *round)
@@ -277,7 +286,7 @@ int ftl__round_await(struct ftl__round *round, struct ftl__round_result *ret_res
     int acked = round->acking ? ftl__ack_finish(&round->ack) : 0;
     int claimed = 0;
 
-    *ret_result = (struct ftl__round_result){0, false};
+    *ret_result = (struct ftl__round_result){0};
     round->acking = false;
     if (round->claiming) {
         round->claiming = false;

@@ -49,6 +49,7 @@ struct ftl__round {
 /* What came of a claim. */
 struct ftl__round_result {
     uint32_t jobs;
+    size_t bytes; /* of them */
     bool more; /* there may be jobs that it has not taken, for want of room in a bound or in all */
 };
 
@@ -59,6 +60,11 @@ void ftl__round_free(struct ftl__round *round); /* after the task that used it h
  * is on its way. *ret_held_back: a queue could not be asked for want of room in a bound of its
  * own. */
 bool ftl__round_begin(struct ftl__round *round, uint32_t jobs, bool *ret_held_back);
+
+/* Has its last answer not come yet? Then `wake` is notified of it, and *ret_deadline is when
+ * await() gives up. */
+bool ftl__round_is_pending(struct ftl__round *round, struct ftl_notify *wake,
+                           int64_t *ret_deadline);
 
 /* Waits for the answers and settles with the ledger and the dispatch how much has come. 0, or why
  * it failed: FTL_ECONN, FTL_ETIMEDOUT (the claim may have been executed), FTL_EFENCED, FTL_EPROTO,
