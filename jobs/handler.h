@@ -50,7 +50,8 @@ struct ftl__handler_host {
 struct ftl__handler_kind {
     const char *name;      /* "module", "command", "worker", "http" */
     bool migratable;       /* scheduling class of its runs */
-    int64_t wind_up;       /* ns that a run needs after kill_after, to tell how it ended */
+    bool asks_twice;       /* kill_after passes twice until a run that heeds nothing has ended */
+    int64_t wind_up;       /* ns that it needs after that, to tell how it ended */
     /* Of kinds whose functions run here, else NULL: where does a run of the class go? A run of it has
      * kept its worker: true if they go to the blocking pool from now on. Control. */
     enum ftl__place (*place)(const struct ftl__handler *handler, const char *class);

@@ -90,6 +90,7 @@ static void destroy(struct ftl__handler *handler)
 static const struct ftl__handler_kind hosted_kind = {
     .name = "module",
     .migratable = true,
+    .asks_twice = true,
     .wind_up = FTL__EXECUTION_WIND_UP,
     .run = run_in_child,
     .serves = serves,

@@ -215,6 +215,7 @@ static void worker_destroy(struct ftl__handler *handler)
 static const struct ftl__handler_kind worker_kind = {
     .name = "worker",
     .migratable = true,
+    .asks_twice = true,
     .wind_up = FTL__EXECUTION_WIND_UP,
     .run = worker_run,
     .destroy = worker_destroy,

@@ -4,6 +4,7 @@
 of a worker that lies, floods, stalls or dies."""
 
 import base64
+import datetime
 import json
 import os
 import shutil
@@ -242,10 +243,12 @@ def test_floods_and_stalls(t):
 
 
 def test_cancelled_in_vain(t):
-    """A run that heeds its cancel costs nothing; one that does not is ended with its process, by TERM or
-    by KILL, and whoever was in it with it is tried again, its counts untouched."""
+    """A run that heeds its cancel costs nothing; one that does not is ended with its process, by TERM or,
+    kill_after later, by KILL, and whoever was in it with it is tried again, its counts untouched."""
     jobs = Jobs(t, liar("Term", timeout=4, kill_after=0.1), liar("Kill", timeout=4, kill_after=0.1),
-                liar("Tame", timeout=1))
+                liar("Tame", timeout=1), liar("Patient", timeout=2, kill_after=3))
+    jobs.daemon.wait_event("worker.ready", handler="Patient")
+    jobs.push("Patient", "stubborn", retry=0)
     guilty = {name: jobs.push(name, action, retry=0)
               for name, action in (("Term", "ignore"), ("Kill", "stubborn"))}
     for jid in guilty.values():
@@ -265,6 +268,16 @@ def test_cancelled_in_vain(t):
         event = jobs.daemon.wait_event("worker.died", handler=name)
         assert event["reason"].startswith("killed by SIG%s: run " % name.upper()), event
         equal(event["runs"], 2)
+    died = jobs.daemon.wait_event("worker.died", handler="Patient")
+    assert died["reason"].startswith("killed by SIGKILL: run "), died
+    asked = jobs.daemon.find("worker.fault", handler="Patient")[0]
+    between = seconds(died) - seconds(asked)
+    assert between > 2.99, "%.3f s from TERM to KILL" % between
+
+
+def seconds(event):
+    """When it was logged."""
+    return datetime.datetime.fromisoformat(event["ts"].replace("Z", "+00:00")).timestamp()
 
 
 def test_cancelled_by_an_operator(t):
