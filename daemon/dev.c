@@ -259,14 +259,16 @@ static void stop_server(pid_t pid)
 
 /* ---- from one process to the next, under the same pid (restart.c) ----------------------------- */
 
-void ftl__dev_keep(const struct ftl__dev *dev)
+pid_t ftl__dev_keep(const struct ftl__dev *dev)
 {
     char state[PATH_SIZE];
 
     if (dev == NULL)
-        return;
+        return 0;
     snprintf(state, sizeof state, "%d:%d:%s", (int)dev->pid, dev->temporary, dev->dir);
-    (void)setenv(STATE, state, 1); /* without memory for it, another server is started */
+    if (setenv(STATE, state, 1) != 0)
+        return 0; /* without memory for it, another server is started */
+    return dev->pid;
 }
 
 /* True: a server is there, our child already. */

@@ -6,6 +6,7 @@
 #define FETTLE_DAEMON_DEV_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 struct ftl__dev;
 
@@ -13,9 +14,9 @@ struct ftl__dev;
  * used again), or in a temporary directory that goes with it (NULL), and waits until it listens.
  * FTL_EINVAL, FTL_ESYS, FTL_ENOMEM: `error` has one line. */
 int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size_t error_size);
+/* Before the process begins anew: the server stays, and the next one takes it over. Its pid; NULL: 0. */
+pid_t ftl__dev_keep(const struct ftl__dev *dev);
 /* Stops it and waits for its end. NULL-safe. */
-/* Before the process begins anew: the server stays, and the next one takes it over. NULL-safe. */
-void ftl__dev_keep(const struct ftl__dev *dev);
 void ftl__dev_stop(struct ftl__dev *dev);
 
 /* The text of the configuration. */

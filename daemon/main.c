@@ -90,8 +90,7 @@ FTL_NORETURN static void restart(struct ftl__daemon *daemon)
 {
     ftl__log(FTL__EV_DAEMON_RESTART, FTL__INT("pid", getpid()));
     ftl__log_stop(LOG_TIMEOUT);
-    ftl__dev_keep(daemon->dev);
-    ftl__restart();
+    ftl__restart(ftl__dev_keep(daemon->dev));
     perror("fettled: cannot restart");
     _exit(FTL__EXIT_LEFT);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN. execve(2) of the program that runs, from the main thread: the pid stays, and with it the
- * children, the service manager's idea of us, and pending signals; threads and memory go. What the
- * next process must know travels in its environment, from which it takes it out again:
+ * children, the service manager's idea of us, and pending signals; threads and memory go. So children
+ * that are left, by a handler that has forked them or by a drain that could not end them, are killed and
+ * reaped before: the next program would not know them. What it must know travels in its environment, from which it takes it out again:
  * FETTLE_RESTARTS has the number of restarts in a row, and when the last one was (CLOCK_MONOTONIC).
  *
  * Restarts less than a minute apart are in a row: the first is at once, the next ones wait 1, 2, 4, …
@@ -10,12 +11,15 @@
  * process which did not get here is taken back. */
 #include "daemon/restart.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <fettle/time.h>
@@ -26,6 +30,7 @@
 #define STATE "FETTLE_RESTARTS"
 #define IN_A_ROW (60 * FTL_S)
 #define PAUSE_MAX 32u /* seconds */
+#define CHILDREN_MAX 4096
 
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1u << 2)
@@ -81,7 +86,48 @@ bool ftl__restart_wait(void)
     return true;
 }
 
-void ftl__restart(void)
+/* All children of all our threads, or as many as there is room for. */
+static size_t list_children(pid_t *ret_children, size_t room)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    const struct dirent *task;
+    size_t count = 0;
+
+    while (tasks != NULL && (task = readdir(tasks)) != NULL) {
+        char path[64];
+        FILE *file;
+        int pid;
+
+        snprintf(path, sizeof path, "/proc/self/task/%.20s/children", task->d_name);
+        file = fopen(path, "re");
+        while (file != NULL && count < room && fscanf(file, "%d", &pid) == 1)
+            ret_children[count++] = pid;
+        if (file != NULL)
+            fclose(file);
+    }
+    if (tasks != NULL)
+        closedir(tasks);
+    return count;
+}
+
+/* A child that the kernel does not let go of is not waited for. */
+static void end_children(pid_t spared)
+{
+    static pid_t children[CHILDREN_MAX];
+    const struct timespec pause = {.tv_nsec = FTL_MS};
+    size_t count = list_children(children, CHILDREN_MAX);
+    int64_t until = ftl_deadline(FTL_S);
+
+    for (size_t i = 0; i < count; i++)
+        if (children[i] != spared)
+            kill(children[i], SIGKILL);
+    for (size_t i = 0; i < count; i++)
+        while (children[i] != spared && waitpid(children[i], NULL, WNOHANG) == 0 &&
+               ftl_now() < until)
+            nanosleep(&pause, NULL);
+}
+
+void ftl__restart(pid_t spared)
 {
     char state[64];
     int64_t now = ftl_now();
@@ -90,6 +136,7 @@ void ftl__restart(void)
     snprintf(state, sizeof state, "%u:%" PRId64, in_a_row, now);
     if (setenv(STATE, state, 1) != 0)
         return;
+    end_children(spared);
     /* Ours are closed by exec anyway; on an old kernel what a handler has left open stays. */
     (void)syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
     execv(program, arguments);

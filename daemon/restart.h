@@ -6,6 +6,7 @@
 #define FETTLE_DAEMON_RESTART_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* First thing in main(): takes over from the process that has begun anew as this one, if there is
  * one. `argv` must stay. */
@@ -15,7 +16,8 @@ void ftl__restart_begin(char **argv);
  * signal meanwhile. The daemon's signals are blocked. */
 bool ftl__restart_wait(void);
 
-/* Returns only if it is not possible; errno tells. What is open is closed, but 0, 1 and 2. */
-void ftl__restart(void);
+/* Ends all children but one (0: none is spared), and begins anew. Returns only if that is not possible;
+ * errno tells. What is open is closed, but 0, 1 and 2. */
+void ftl__restart(pid_t spared);
 
 #endif

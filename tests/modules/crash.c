@@ -11,6 +11,7 @@
  *     Damage [i]                       in its first attempt writes over its own job, then reads NULL
  *     ForkExit                         forks a child that calls exit(3), and succeeds if that is how
  *                                      the child ends
+ *     Fork                             logs "pid N" of a child that it has forked and forgotten
  *     Moody [how, file]                logs "pid N", waits until there is such a file (none given: it
  *                                      does not), and crashes as it is told: "abort", "null", "exit"
  *                                      (_exit(2), which no task survives), "fine"
@@ -145,6 +146,18 @@ static int fork_and_exit(struct ftl_run *run)
     return 0;
 }
 
+static int fork_and_forget(struct ftl_run *run)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(60); /* nobody else may end it */
+        pause();
+        _exit(0);
+    }
+    ftl_run_log(run, "pid %d", (int)pid);
+    return pid > 0 ? 0 : ftl_run_fail(run, "ForkError", "no child");
+}
+
 static int calm(struct ftl_run *run)
 {
     ftl_run_log(run, "pid %d", (int)getpid());
@@ -173,4 +186,4 @@ static int moody(struct ftl_run *run)
 FTL_MODULE("crash", {"Snprintf", overflow_in_snprintf}, {"Qsort", overflow_in_qsort},
            {"Malloc", overflow_in_malloc}, {"Assert", fail_assert}, {"Smash", smash},
            {"Detached", detach}, {"Damage", damage}, {"ForkExit", fork_and_exit},
-           {"Moody", moody}, {"Calm", calm});
+           {"Fork", fork_and_forget}, {"Moody", moody}, {"Calm", calm});

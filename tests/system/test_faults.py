@@ -205,6 +205,33 @@ def test_after_a_wild_pointer_it_begins_anew(t):
 
 
 @contained
+def test_no_child_is_left_to_the_next(t):
+    """What a handler has forked and forgotten ends with the program whose child it was, and no zombie
+    stays; a child process of a handler is the new program's own."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    own = probe.settings(native("Fork", "crash"), native("NullRead", "faults", isolation="task"),
+                         native("Smash", "crash", isolation="process"))
+    daemon = t.use(Fettled(redisd, **own))
+    ready = daemon.wait_event("worker.ready")
+    push(redisd.client, "Fork", "fork")
+    forked = int(daemon.wait_event("job.log", jid="fork")["line"].split()[1])
+    equal(children(daemon.pid), {ready["pid"], forked}, "children")
+    mark = daemon.mark()
+    push(redisd.client, "NullRead", "jid")
+    daemon.wait_event("daemon.ready", since=mark)
+    again = daemon.wait_event("worker.ready", since=mark)
+    equal(children(daemon.pid), {again["pid"]}, "children of the new program")
+
+
+def children(pid):
+    found = set()
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/children" % (pid, task)) as file:
+            found |= set(map(int, file.read().split()))
+    return found
+
+
+@contained
 def test_a_damaged_job_is_left_to_the_lease(t):
     """A handler that writes over its job before it crashes: what is in Redis stays what it was."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
