@@ -119,6 +119,13 @@ if CONTAINED and os.uname().machine == "x86_64":
     ROWS.append(row("task", "divide", "SIGFPE"))
 
 
+# What a task would leave in the daemon for good: in children of modules only.
+HOSTED = [
+    row("task", "leak", "OutOfMemory", amount=2 ** 30),
+    row("task", "forget"),
+]
+
+
 def class_of(kind, deed):
     return "%s.%s" % (kind, deed)
 
@@ -153,11 +160,11 @@ class Task(Kind):
                "assert": "Assert", "null_read": "NullRead", "wild_write": "WildWrite",
                "corrupt": "HeapCorruption", "overflow": "Overflow", "divide": "DivideByZero",
                "overflow_in_printf": "Snprintf", "overflow_in_malloc": "Malloc",
-               "illegal": "Illegal"}
+               "illegal": "Illegal", "leak": "Leak", "forget": "Forgets"}
     modules = {"Assert": "crash", "Snprintf": "crash", "Malloc": "crash", "Abort": "faults",
                "Exit": "faults", "NullRead": "faults", "WildWrite": "faults",
                "HeapCorruption": "faults", "Overflow": "faults", "DivideByZero": "faults",
-               "Illegal": "faults"}
+               "Illegal": "faults", "Leak": "faults"}
 
     def handlers(self, deeds):
         for deed in deeds:
@@ -168,7 +175,7 @@ class Task(Kind):
                              isolation=self.isolation, **limits)
 
     def job(self, deed, i, amount):
-        return self.classes[deed], [i, amount]
+        return self.classes[deed], [amount] if deed == "leak" else [i, amount]
 
 
 class Hosted(Task):
@@ -178,6 +185,8 @@ class Hosted(Task):
     def handlers(self, deeds):
         for deed in deeds:
             limits = {"timeout": 0.1} if deed == "late" else {}
+            if deed == "leak":
+                limits = {"memory": 2 ** 29}
             name = self.classes[deed]
             yield native(name, self.modules.get(name, "probe"), isolation="process",
                          **limits)
@@ -446,6 +455,20 @@ def weather(t, rows, **kinds):
         len(times), 1e3 * times[len(times) // 2], 1e3 * p99, 1e3 * beats.longest))
     in_time(p99, PICK_UP, "p99 of the pick-up")
     in_time(beats.longest, TTL, "a beat")
+    return storm
+
+
+def hosts_of(path):
+    """Child processes of modules, and what they have forked, that know this probe."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as line, open("/proc/%s/environ" % pid, "rb") as env:
+                if b"--host" in line.read() and path.encode() in env.read():
+                    found.append(int(pid))
+        except OSError:
+            pass  # it has ended
+    return found
 
 
 @limit(7200 if FULL else 600)
@@ -460,7 +483,10 @@ def test_hosted(t):
     """The same with C modules in child processes, so that nothing at all ends the daemon."""
     if not CONTAINED:
         raise Skip(WHY_NOT)
-    weather(t, list(map(hosted, ROWS)), task=Hosted())
+    storm = weather(t, list(map(hosted, ROWS)) + HOSTED, task=Hosted())
+    assert hosts_of(storm.probe.path)
+    storm.crew[0].stop()
+    until(lambda: not hosts_of(storm.probe.path), what="what children have forgotten to be gone")
 
 
 def deadly_weather(t, change=lambda which: which, **kinds):

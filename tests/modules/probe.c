@@ -19,6 +19,7 @@
  *     Spins [i, s]        raises cell i by one, then computes for s seconds, without a yield
  *     Blocks [i, s]       the same, asleep in the kernel
  *     Chatter [i, n]      raises cell i by one, then logs n bytes in lines
+ *     Forgets [i]         raises cell i by one, forks a child that waits for ever, and forgets it
  *     Kill [i]            cell i is raised by one, then the process is killed
  *     Later [s]           says: again in s seconds
  *     Never [message]     says: never again */
@@ -189,6 +190,19 @@ static int chatter(struct ftl_run *run)
     return 0;
 }
 
+static int forget(struct ftl_run *run)
+{
+    pid_t pid;
+    atomic_fetch_add(cell(run), 1);
+    pid = fork();
+    if (pid == 0) {
+        alarm(600); /* for ever, where nobody ends it */
+        pause();
+        _exit(0);
+    }
+    return pid > 0 ? 0 : ftl_run_fail(run, "ForkError", "no child");
+}
+
 static int kill_process(struct ftl_run *run)
 {
     atomic_fetch_add(cell(run), 1);
@@ -238,4 +252,4 @@ FTL_MODULE("probe", {"Count", count}, {"Linger", linger}, {"Order", order}, {"St
            {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Heed", heed},
            {"Swamp", swamp}, {"Later", later}, {"Never", never}, {"Insist", insist},
            {"Panics", panics}, {"Spins", spins}, {"Blocks", blocks}, {"Chatter", chatter},
-           {"Late", linger});
+           {"Late", linger}, {"Forgets", forget});
