@@ -4,6 +4,7 @@
  * dead. */
 #include "daemon/promote.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,6 +256,55 @@ static void *stats_task(void *arg)
     return NULL;
 }
 
+static void *has_id(void *arg)
+{
+    *(bool *)arg = ftl__lease_id(one.lease)[0] != '\0';
+    return NULL;
+}
+
+static void await_id(bool expected)
+{
+    int64_t limit = ftl_deadline(60 * FTL_S);
+    bool has = !expected;
+    while (has != expected && ftl_now() < limit)
+        unit_on_control(redis, has_id, &has);
+    ck_assert_msg(has == expected, expected ? "no ID has come" : "the ID has not gone");
+}
+
+/* As a tick that was on its way when the ID went. What the promoter sends because of it is executed
+ * before the PING, on the same link. */
+static void *tell_due(void *arg)
+{
+    const struct ftl__tick tick = {.promoter = true, .next = 1, .now = 2, .dead_oldest = INFINITY};
+    struct redisReply *reply;
+    (void)arg;
+    ftl__promote_told(one.promote, &tick);
+    for (int i = 0; i < 10; i++)
+        ftl_assert(ftl_yield() == 0);
+    ftl_assert(ftl__link_callf(parts.link, ftl_deadline(60 * FTL_S), &reply, "PING") == 0);
+    ftl__reply_free(reply);
+    return NULL;
+}
+
+START_TEST(without_an_id_it_stands_still)
+{
+    open_worker(&one);
+    unit_redis_await(redis, 1, "EXISTS fettle:promoter");
+    /* Fenced, and it cannot register anew. */
+    freeReplyObject(unit_redis_call(redis, "SET fettle:beat x"));
+    freeReplyObject(unit_redis_call(redis, "DEL fettle:owners fettle:promoter"));
+    await_id(false);
+    add_member("schedule", 1, "{\"class\":\"A\"}");
+    unit_on_control(redis, tell_due, NULL);
+    ck_assert_int_eq(unit_redis_int(redis, "ZCARD schedule"), 1);
+    ck_assert_int_eq(unit_redis_int(redis, "EXISTS fettle:promoter queue:default"), 0);
+    freeReplyObject(unit_redis_call(redis, "DEL fettle:beat"));
+    (void)next_of("default");
+    await_id(true);
+    close_worker(&one);
+}
+END_TEST
+
 START_TEST(dead_is_trimmed_to_its_bounds)
 {
     for (int i = 0; i < 250; i++) {
@@ -323,6 +373,7 @@ static void add_cases(Suite *suite)
     CASE(suite, a_queue_of_a_wrong_type_holds_nobody_up);
     CASE(suite, a_set_of_a_wrong_type_does_not_stop_the_other);
     CASE(suite, one_at_a_time_and_the_next_takes_over);
+    CASE(suite, without_an_id_it_stands_still);
     CASE(suite, dead_is_trimmed_to_its_bounds);
     CASE(suite, dead_is_never_trimmed_without_bounds);
 }
