@@ -16,32 +16,14 @@
 #include <string.h>
 
 #include "daemon/checksum.h"
-#include "daemon/fate.h"
 #include "daemon/part.h"
-#include "daemon/queues.h"
 #include "daemon/report.h"
+#include "daemon/settle_call.h"
 
-#define CALL_ENTRIES 400
 #define CALL_BYTES (4 << 20)
 #define CALL_TIMEOUT (10 * FTL_S)
 #define RETRY_AFTER FTL_S
 #define FENCED_AFTER (100 * FTL_MS)
-
-struct entry {
-    struct ftl__batch *batch;
-    uint32_t index;
-    struct ftl__slot *slot; /* NULL: a success */
-    struct ftl__operation operation;
-    bool last; /* after this call no entry of the batch should be left */
-};
-
-struct call {
-    struct entry entries[CALL_ENTRIES];
-    uint32_t count;
-    size_t bytes;
-    uint32_t number; /* marks what has a place in this call already */
-    uint32_t batches, queues;
-};
 
 struct ftl__settle {
     struct ftl__settle_options options;
@@ -51,7 +33,7 @@ struct ftl__settle {
     struct ftl__list later; /* what Redis has refused, until later_at */
     int64_t later_at;
     size_t open; /* slots in ends, later and call */
-    struct call call;
+    struct ftl__settle_call call;
     struct ftl__invoke invoke;
     int64_t sleeps_until; /* 0: it is awake, or about to be */
     bool hurry;
@@ -127,7 +109,7 @@ void ftl__settle_set_unroutable_ttl(struct ftl__settle *settle, double seconds)
 
 /* ---- filling the call -------------------------------------------------------------------- */
 
-static void gone(struct ftl__settle *settle, struct entry *entry, bool deleted)
+static void gone(struct ftl__settle *settle, struct ftl__settle_entry *entry, bool deleted)
 {
     if (ftl__ledger_gone(settle->options.ledger, entry->batch, entry->index, deleted))
         settle->options.on_ready(settle->options.arg);
@@ -138,7 +120,7 @@ static void gone(struct ftl__settle *settle, struct entry *entry, bool deleted)
 }
 
 /* The job is not ours any more: whoever has it runs it again. */
-static void refuse(struct ftl__settle *settle, struct entry *entry, const char *reason)
+static void refuse(struct ftl__settle *settle, struct ftl__settle_entry *entry, const char *reason)
 {
     if (entry->slot != NULL)
         ftl__report_refused(entry->slot, reason);
@@ -148,18 +130,18 @@ static void refuse(struct ftl__settle *settle, struct entry *entry, const char *
     gone(settle, entry, false);
 }
 
-static struct entry *append(struct call *call, struct ftl__batch *batch, uint32_t index,
-                            struct ftl__slot *slot)
+static struct ftl__settle_entry *append(struct ftl__settle_call *call, struct ftl__batch *batch,
+                                        uint32_t index, struct ftl__slot *slot)
 {
-    struct entry *entry = &call->entries[call->count++];
+    struct ftl__settle_entry *entry = &call->entries[call->count++];
 
-    *entry = (struct entry){.batch = batch, .index = index, .slot = slot};
+    *entry = (struct ftl__settle_entry){.batch = batch, .index = index, .slot = slot};
     return entry;
 }
 
-static bool has_room(const struct call *call)
+static bool has_room(const struct ftl__settle_call *call)
 {
-    return call->count < CALL_ENTRIES && call->bytes < CALL_BYTES;
+    return call->count < FTL__SETTLE_CALL_ENTRIES && call->bytes < CALL_BYTES;
 }
 
 /* In a tainted process nothing is written that was made of bytes which are not those of the claim:
@@ -187,7 +169,7 @@ static void leave_to_lease(struct ftl__settle *settle, struct ftl__slot *slot)
 /* 0, or FTL_ENOMEM when a rewrite could not be made: it is tried again later. */
 static int take_ends(struct ftl__settle *settle, double now)
 {
-    struct call *call = &settle->call;
+    struct ftl__settle_call *call = &settle->call;
 
     while (has_room(call) && !ftl__list_is_empty(&settle->ends)) {
         struct ftl__slot *slot = ftl__container(settle->ends.next, struct ftl__slot, link);
@@ -229,11 +211,11 @@ static void take_overdue(struct ftl__settle *settle, int64_t now)
 /* What was claimed under an earlier registration has gone to others. */
 static void drop_lost(struct ftl__settle *settle)
 {
-    struct call *call = &settle->call;
+    struct ftl__settle_call *call = &settle->call;
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < call->count; i++) {
-        struct entry entry = call->entries[i];
+        struct ftl__settle_entry entry = call->entries[i];
         if (ftl__ledger_owns(settle->options.ledger, entry.batch))
             call->entries[kept++] = entry;
         else
@@ -261,103 +243,8 @@ static int fill(struct ftl__settle *settle)
 
 /* ---- sending it --------------------------------------------------------------------------- */
 
-static void give_places(struct call *call)
-{
-    call->number++;
-    call->batches = call->queues = 0;
-    for (uint32_t i = 0; i < call->count; i++) {
-        struct ftl__batch *batch = call->entries[i].batch;
-        if (batch->call != call->number) {
-            batch->call = call->number;
-            batch->place_in_call = ++call->batches;
-            batch->in_call = 0;
-        }
-        batch->in_call++;
-        if (call->entries[i].operation.action == FTL__ACTION_PUSH &&
-            batch->queue->call != call->number) {
-            batch->queue->call = call->number;
-            batch->queue->place_in_call = ++call->queues;
-        }
-    }
-}
-
-/* Places were given in the order of the entries, so walking them again meets each in its turn. */
-static void add_keys(struct ftl__settle *settle)
-{
-    const struct ftl__keys *keys = settle->options.keys;
-    const char *id = settle->options.ledger->id;
-    struct call *call = &settle->call;
-    struct ftl__key key;
-    uint32_t next = 1;
-
-    ftl__invoke_key(&settle->invoke, &keys->owners);
-    ftl__key_batches(keys, id, &key);
-    ftl__invoke_key(&settle->invoke, &key);
-    ftl__invoke_key(&settle->invoke, &keys->retry);
-    ftl__invoke_key(&settle->invoke, &keys->dead);
-    ftl__invoke_key(&settle->invoke, &keys->queues);
-    for (uint32_t i = 0; i < call->count; i++)
-        if (call->entries[i].batch->place_in_call == next) {
-            ftl__key_batch(keys, id, call->entries[i].batch->seq, &key);
-            ftl__invoke_key(&settle->invoke, &key);
-            next++;
-        }
-    next = 1;
-    for (uint32_t i = 0; i < call->count; i++)
-        if (call->entries[i].operation.action == FTL__ACTION_PUSH &&
-            call->entries[i].batch->queue->place_in_call == next) {
-            ftl__invoke_key(&settle->invoke, &call->entries[i].batch->queue->key);
-            next++;
-        }
-}
-
-static bool is_last(const struct ftl__batch *batch)
-{
-    return batch->count[FTL__ENTRY_GONE] + batch->in_call == batch->size;
-}
-
-static void add_entry(struct ftl__invoke *invoke, struct entry *entry)
-{
-    static const char *const actions[] = {
-        [FTL__ACTION_DONE] = "done", [FTL__ACTION_ZADD] = "zadd", [FTL__ACTION_PUSH] = "push"};
-    const struct ftl__operation *operation = &entry->operation;
-
-    entry->last = is_last(entry->batch);
-    ftl__invoke_uint(invoke, entry->batch->place_in_call);
-    ftl__invoke_uint(invoke, entry->index);
-    ftl__invoke_text(invoke, actions[operation->action]);
-    ftl__invoke_uint(invoke, entry->last);
-    if (operation->action == FTL__ACTION_ZADD) {
-        ftl__invoke_text(invoke, operation->set);
-        ftl__invoke_time(invoke, operation->score);
-        ftl__invoke_bytes(invoke, operation->payload, operation->payload_size);
-    } else if (operation->action == FTL__ACTION_PUSH) {
-        ftl__invoke_uint(invoke, entry->batch->queue->place_in_call);
-        ftl__invoke_text(invoke, entry->batch->queue->name);
-    }
-}
-
-static void build(struct ftl__settle *settle)
-{
-    struct call *call = &settle->call;
-    uint32_t next = 1;
-
-    give_places(call);
-    ftl__invoke_start(&settle->invoke, FTL__SCRIPT_SETTLE);
-    add_keys(settle);
-    ftl__invoke_text(&settle->invoke, settle->options.ledger->id);
-    ftl__invoke_uint(&settle->invoke, call->batches);
-    for (uint32_t i = 0; i < call->count; i++)
-        if (call->entries[i].batch->place_in_call == next) {
-            ftl__invoke_uint(&settle->invoke, call->entries[i].batch->seq);
-            next++;
-        }
-    for (uint32_t i = 0; i < call->count; i++)
-        add_entry(&settle->invoke, &call->entries[i]);
-}
-
 /* The call was not answered, or with an error: it may have been executed, wholly or in part. */
-static void mark_resent(struct call *call)
+static void mark_resent(struct ftl__settle_call *call)
 {
     for (uint32_t i = 0; i < call->count; i++) {
         call->entries[i].batch->resent = true;
@@ -366,7 +253,7 @@ static void mark_resent(struct call *call)
     }
 }
 
-static void collided(struct ftl__settle *settle, struct entry *entry)
+static void collided(struct ftl__settle *settle, struct ftl__settle_entry *entry)
 {
     ftl_assert(entry->slot != NULL);
     ftl__fate_collided(entry->slot);
@@ -375,7 +262,8 @@ static void collided(struct ftl__settle *settle, struct entry *entry)
 
 /* One operation could not be done (a key of the wrong type, a missing right): the others need not
  * wait for its next try. */
-static void put_off(struct ftl__settle *settle, struct entry *entry, const struct redisReply *reply)
+static void put_off(struct ftl__settle *settle, struct ftl__settle_entry *entry,
+                    const struct redisReply *reply)
 {
     int64_t now = ftl_now();
 
@@ -390,7 +278,7 @@ static void put_off(struct ftl__settle *settle, struct entry *entry, const struc
 }
 
 /* The slot goes, what it has told Redis is kept for a while. */
-static void told(struct ftl__settle *settle, struct entry *entry)
+static void told(struct ftl__settle *settle, struct ftl__settle_entry *entry)
 {
     struct ftl__slot *slot = entry->slot;
 
@@ -400,7 +288,7 @@ static void told(struct ftl__settle *settle, struct entry *entry)
                          slot->end == FTL__END_RETURNED, &slot->result, ftl_now());
 }
 
-static void answered(struct ftl__settle *settle, struct entry *entry,
+static void answered(struct ftl__settle *settle, struct ftl__settle_entry *entry,
                      const struct redisReply *reply)
 {
     bool resent = entry->slot != NULL ? entry->slot->resent : entry->batch->resent;
@@ -420,7 +308,7 @@ static void answered(struct ftl__settle *settle, struct entry *entry,
 
 static int take_answers(struct ftl__settle *settle, const struct redisReply *reply)
 {
-    struct call *call = &settle->call;
+    struct ftl__settle_call *call = &settle->call;
 
     if (reply->elements != call->count)
         return FTL_EPROTO;
@@ -437,7 +325,7 @@ static int send_call(struct ftl__settle *settle)
     int code;
 
     memcpy(id, settle->options.ledger->id, sizeof id);
-    build(settle);
+    ftl__settle_call_build(&settle->call, settle->options.keys, id, &settle->invoke);
     code = ftl__invoke_run(&settle->invoke, settle->options.scripts, settle->options.link,
                            ftl_deadline(CALL_TIMEOUT), &reply);
     if (code != 0)
