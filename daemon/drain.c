@@ -178,7 +178,7 @@ int ftl__daemon_drain(struct ftl__daemon *daemon, const char *reason)
     left = count_left(daemon);
     if (ftl__dispatch_running(daemon->dispatch) > 0)
         report_stuck(daemon);
-    ftl__registry_await(daemon->registry, end - TIME_TO_LEAVE);
+    ftl__registry_await(daemon->registry, at_least(end - TIME_TO_LEAVE, TIME_TO_LEAVE));
     leave(daemon, at_least(end, TIME_TO_LEAVE), &left);
     exit_code = daemon->refused[0] != '\0' ? FTL__EXIT_CONFIG : FTL__EXIT_OK;
     exit_code = left > 0 ? FTL__EXIT_LEFT : exit_code;

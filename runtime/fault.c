@@ -138,6 +138,7 @@ static void begin(struct ftl__fault *fault, struct ftl__strand *strand, int sign
     fault->class = class;
     fault->address = address;
     fault->overflow = fault->tainted = false;
+    fault->unwound = strand->unwound;
 }
 
 static void write_down(struct ftl__fault *fault, struct ftl__strand *strand, int signal,
@@ -193,6 +194,9 @@ static bool step(struct ftl__worker *worker, void *ucontext)
     }
     if (sp > stack->top || sp < ftl__stack_floor(stack))
         return land(worker, ucontext, true);
+    /* It has panicked, or its wait was aborted: its defers are for the other stack. */
+    if (fault->strand->unwound && !fault->unwound)
+        return land(worker, ucontext, false);
     const void *object = object_of(ftl__context_pc(ucontext));
     if (is_handler(fault->strand->task, object)) {
         /* The place stays; who has called is told better from here. */
@@ -245,8 +249,16 @@ static bool contain(struct ftl__worker *worker, int signal, const siginfo_t *inf
 {
     struct ftl__strand *strand = ftl__worker_strand(worker);
     struct ftl__fault *fault = worker->fault;
-    if (!strand || !fault || fault->stage == FTL__FAULT_LANDING || signal == SIGABRT)
+    if (!strand || !fault || signal == SIGABRT)
         return false;
+    if (fault->stage == FTL__FAULT_LANDING) { /* the next step of one that found damage on its way */
+        bool by_call = signal == SIGTRAP && fault->signal == 0;
+        if (by_call)
+            ftl__context_stop_steps(ucontext);
+        return by_call;
+    }
+    if (fault->strand != strand) /* a debugger has swallowed the last step */
+        fault->stage = FTL__FAULT_NONE;
     if (fault->stage == FTL__FAULT_STEPPING)
         return signal == SIGTRAP ? step(worker, ucontext) : land(worker, ucontext, true);
     write_down(fault, strand, signal, info, ucontext);
@@ -279,7 +291,7 @@ static void record(const struct ftl__worker *worker, int signal, const siginfo_t
 {
     const struct ftl__strand *strand = ftl__worker_strand(worker);
     const struct ftl__fault *fault = worker->fault;
-    bool stepping = fault && fault->stage == FTL__FAULT_STEPPING;
+    bool stepping = fault && fault->stage == FTL__FAULT_STEPPING && signal == SIGTRAP;
     const char *class = stepping ? fault->class : ftl__crash_signal_name(signal);
     void *frames[FTL_PANIC_FRAMES] = {(void *)(uintptr_t)ftl__context_pc(ucontext)};
     uint32_t count = 1;

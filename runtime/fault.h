@@ -28,6 +28,7 @@ struct ftl__fault {
     struct ftl__strand *strand;
     int signal; /* 0: by a call, not by a signal */
     bool overflow, tainted;
+    bool unwound; /* the strand was at its end already */
     const char *class;
     const void *address, *sp; /* the memory it touched; its stack pointer */
     uint32_t steps; /* by which it was led out so far */

@@ -207,14 +207,15 @@ void ftl__fd_event(struct ftl_fd *fd, uint32_t events, struct ftl__wakes *wakes)
 }
 
 /* From now on epoll tells of room, and at once if there is some. With the lock held: while it is, the
- * descriptor's number is not given back (end()), though it may be unregistered already. */
-static void ask_for_room(struct ftl_fd *fd)
+ * descriptor's number is not given back (end()), though it may be unregistered already. False: the
+ * number is not ours, somebody else has closed it. */
+static bool ask_for_room(struct ftl_fd *fd)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.ptr = fd};
     int rc = epoll_ctl(fd->runtime->driver.epoll, EPOLL_CTL_MOD, fd->fd, &event);
-    ftl_assert(rc == 0 || last_error() == ENOENT);
     fd->tells_room = true;
+    return rc == 0 || last_error() == ENOENT;
 }
 
 /* 1: ready at once. 0: `waiter` stands there now. */
@@ -222,6 +223,7 @@ static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
                            struct ftl__waiter *waiter)
 {
     int rc = 0;
+    bool ours = true;
     ftl__lock_take(&fd->lock);
     if (is_closed(fd)) {
         rc = FTL_ECLOSED;
@@ -231,11 +233,12 @@ static int register_waiter(struct ftl_fd *fd, enum ftl_fd_direction direction,
     } else if (fd->waiting[direction]) {
         rc = FTL_EINVAL;
     } else {
-        fd->waiting[direction] = waiter;
-        if (direction == FTL_WRITE && !fd->tells_room)
-            ask_for_room(fd);
+        ours = direction == FTL_READ || fd->tells_room || ask_for_room(fd);
+        if (ours)
+            fd->waiting[direction] = waiter;
     }
     ftl__lock_drop(&fd->lock);
+    ftl_assert(ours);
     return rc;
 }
 

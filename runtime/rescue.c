@@ -119,6 +119,7 @@ void ftl__rescue(struct ftl__worker *worker)
     struct ftl__fault *fault = worker->fault;
     struct ftl__strand *strand = fault->strand;
     struct ftl_task *task = strand->task;
+    struct ftl__worker *calling = ftl__worker_call_begin(); /* the monitor sees it if malloc hangs */
     struct ftl_panic *panic = make_panic(fault);
     fault->stage = FTL__FAULT_NONE;
     ftl__fault_tell(task, fault->class, fault->tainted, panic);
@@ -126,6 +127,7 @@ void ftl__rescue(struct ftl__worker *worker)
     if (fault->tainted)
         drop_defers(&strand->defers);
     change_stack(worker, strand);
+    ftl__worker_call_end(calling);
     if (strand->place)
         ftl__place_wake(strand->place);
 }

@@ -37,18 +37,25 @@ void ftl__tcb_pool_destroy(struct ftl__tcb_pool *pool)
     pool->loose_count = 0;
 }
 
+#ifdef FTL__ASAN
+static void poison_between(const void *from, const void *to, bool free)
+{
+    size_t size = (size_t)((const char *)to - (const char *)from);
+    if (free)
+        __asan_poison_memory_region(from, size);
+    else
+        __asan_unpoison_memory_region(from, size);
+}
+#endif
+
 /* What may be looked at in a free block: the state, for walkers, and the links. ASan is told of the
  * rest. */
 static void poison(struct ftl_task *task, bool free)
 {
     (void)task, (void)free;
 #ifdef FTL__ASAN
-    char *from = (char *)&task->batch_next + sizeof task->batch_next;
-    size_t size = sizeof *task - (size_t)(from - (char *)task);
-    if (free)
-        __asan_poison_memory_region(from, size);
-    else
-        __asan_unpoison_memory_region(from, size);
+    poison_between(&task->queue_next + 1, &task->batch_next, free);
+    poison_between(&task->batch_next + 1, task + 1, free);
 #endif
 }
 

@@ -312,9 +312,13 @@ INLINE bool look_after(struct ftl__worker *worker, struct ftl_task *task, enum f
 __attribute__((noinline, cold)) static bool rescue(struct ftl__worker *worker,
                                                    struct ftl_task *task)
 {
-    ftl__rescue(worker);
-    bool alive = look_after(worker, task, run_task(worker, task));
-    ftl__rescue_provide(worker);
+    enum ftl__switch why;
+    do {
+        ftl__rescue(worker);
+        why = run_task(worker, task);
+    } while (why == FTL__SWITCH_FAULT);
+    bool alive = look_after(worker, task, why);
+    ftl__rescue_provide(worker); /* last: the allocator may hang */
     return alive;
 }
 

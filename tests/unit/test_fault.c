@@ -425,6 +425,20 @@ static void call_panic(void)
         ftl_panic("at the end");
 }
 
+static void count_call(void *arg)
+{
+    atomic_fetch_add((_Atomic unsigned *)arg, 1);
+}
+
+static _Atomic unsigned defers_run;
+
+static void *descend_with_defers(void *arg)
+{
+    FTL_DEFER(count_call, &defers_run);
+    FTL_DEFER(count_call, &defers_run);
+    return descend_main(arg);
+}
+
 START_TEST(a_panic_at_the_end_of_the_stack_is_a_panic)
 {
     struct ftl_runtime_stats stats;
@@ -434,8 +448,10 @@ START_TEST(a_panic_at_the_end_of_the_stack_is_a_panic)
     start(FTL_CONTAIN_ALL);
     for (size_t at = 150; at < 2048; at += 16) {
         atomic_store(&panic_at, at);
-        struct ftl_outcome outcome = outcome_of(descend_main, &descent, NULL);
+        atomic_store(&defers_run, 0);
+        struct ftl_outcome outcome = outcome_of(descend_with_defers, &descent, NULL);
         ck_assert_int_eq(outcome.kind, FTL_PANICKED);
+        ck_assert_uint_eq(atomic_load(&defers_run), 2);
         ck_assert(!outcome.panic->tainted);
         ck_assert_msg(outcome.panic->fault == NULL ||
                           strcmp(outcome.panic->fault, "StackOverflow") == 0,
