@@ -6,8 +6,8 @@
  * them there, for some time, makes one for that (native.c); and a run that is to be alone has one for
  * itself, with one process that is gone with it.
  *
- * A child sees the environment of this process, without what the service manager meant for this
- * process alone. */
+ * A child sees the environment of this process, without what the service manager, or the program that
+ * was this process before, meant for this process alone. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +23,8 @@
 
 static const char *const ours_alone[] = {
     "NOTIFY_SOCKET=",  "WATCHDOG_PID=",   "WATCHDOG_USEC=", "LISTEN_FDS=", "LISTEN_PID=",
-    "LISTEN_FDNAMES=", "JOURNAL_STREAM=", "INVOCATION_ID=", "MAINPID="};
+    "LISTEN_FDNAMES=", "JOURNAL_STREAM=", "INVOCATION_ID=", "MAINPID=",
+    "FETTLE_QUARANTINE="};
 
 static bool is_ours_alone(const char *variable)
 {
