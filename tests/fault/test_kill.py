@@ -64,6 +64,7 @@ def test_stopped(t):
             victim.stop()
             longest = max(longest, time.monotonic() - start)
             victim.start()
+            until(lambda: redisd.client.call("HLEN", "fettle:owners") == 2, what="it to be back")
     t.note("the longest stop: %.2f s" % longest)
     in_time(longest, TIMEOUT + 1)
     load.settle()

@@ -14,7 +14,7 @@ from fettled import Fettled, command, job, native
 from places import inflight, places
 from probe import Probe
 from redisd import Redisd, available
-from tap import equal, main
+from tap import equal, main, thrice
 from wait import in_time, patience, until
 
 
@@ -270,6 +270,7 @@ def test_interrupt_is_the_same(t):
     equal([(e["exit"], e["returned"], e["left"]) for e in stopped], [(0, 0, 0)], "last word")
 
 
+@thrice
 def test_commands_that_ignore_sigterm(t):
     """They get SIGKILL, and the exit is still in time."""
     redisd, tag = t.use(Redisd()), a_minute(t)

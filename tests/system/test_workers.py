@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from fettled import FETTLE, SRCDIR, Fettled, job
 from places import member, places
 from redisd import Redisd, available
-from tap import Skip, equal, main
+from tap import Skip, equal, main, thrice
 from wait import in_time, until
 
 LIAR = os.path.join(SRCDIR, "tests", "lib", "liar.py")
@@ -321,6 +321,7 @@ def test_reload(t):
     until(lambda: gone(new["pid"]))
 
 
+@thrice
 def test_shutdown(t):
     """What was done when it was cut off is done; what heeds its cancel, and what does not, goes back to
     the front of its queue as it was; no process is left, and it is in time."""
@@ -363,7 +364,8 @@ def test_nothing_leaks(t):
 
 
 def run_example(t, argv):
-    jobs = Jobs(t, {"class": "Resize", "worker": argv, "timeout": 2, "kill_after": 60})
+    jobs = Jobs(t, {"class": "Resize", "worker": argv, "timeout": 3, "kill_after": 60})
+    jobs.daemon.wait_event("worker.ready")  # its start is in the time of a run that waits for it
     jid = jobs.push("Resize", "cat.png", 3)
     jobs.daemon.wait_event("job.done", jid=jid)
     equal(jobs.line(jid), "resized cat.png")
