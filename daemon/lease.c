@@ -268,6 +268,7 @@ static int open_parts(struct ftl__lease *lease)
         .keys = options->keys,
         .cancels = options->cancels,
         .faulted = options->faulted,
+        .clock = options->clock,
         .queues = options->queues,
     };
     lease->wake = ftl_notify_new();

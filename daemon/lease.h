@@ -17,6 +17,7 @@
 #define FTL__LEASE_RECOVERIES 3 /* a job recovered this often goes to dead */
 
 struct ftl__lease;
+struct ftl__clock;
 struct ftl__queues;
 struct ftl__tick;
 
@@ -26,6 +27,7 @@ struct ftl__lease_options {
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
     struct ftl__marks *cancels, *faulted; /* each tick brings what is new */
+    struct ftl__clock *clock;   /* each tick sets it; may be NULL */
     struct ftl__queues *queues; /* whose work and pauses a tick tells; NULL: none */
     double ttl;                 /* seconds */
 

@@ -34,7 +34,7 @@ static int compare(const void *a, const void *b)
 bool ftl__marks_is_reply(const struct redisReply *generation, const struct redisReply *fields)
 {
     if (generation->type != REDIS_REPLY_STRING ||
-        generation->len >= sizeof((struct ftl__marks *)NULL)->generation ||
+        generation->len > FTL__GENERATION_MAX ||
         fields->type != REDIS_REPLY_ARRAY || fields->elements % 2 != 0)
         return false;
     for (size_t i = 0; i < fields->elements; i++)
@@ -78,14 +78,12 @@ static bool is_news(const struct ftl__marks *marks, const char *generation)
     return now == 0 ? marks->count > 0 : now > strtoull(marks->generation, NULL, 10);
 }
 
-void ftl__marks_take(struct ftl__marks *marks, const struct redisReply *generation,
-                     const struct redisReply *fields)
+static void replace(struct ftl__marks *marks, const struct redisReply *generation,
+                    const struct redisReply *fields)
 {
     size_t count;
     struct ftl__mark *fresh;
 
-    if (!is_news(marks, generation->str))
-        return;
     fresh = copy(fields, &count);
     if (fresh == NULL)
         return;
@@ -95,6 +93,22 @@ void ftl__marks_take(struct ftl__marks *marks, const struct redisReply *generati
     memcpy(marks->generation, generation->str, generation->len + 1);
     if (marks->on_change != NULL)
         marks->on_change(marks->arg);
+}
+
+void ftl__marks_take(struct ftl__marks *marks, const struct redisReply *generation,
+                     const struct redisReply *fields)
+{
+    if (is_news(marks, generation->str))
+        replace(marks, generation, fields);
+}
+
+void ftl__marks_take_from(struct ftl__marks *marks, const char *known,
+                          const struct redisReply *generation, const struct redisReply *fields)
+{
+    bool other = strcmp(generation->str, known) != 0;
+
+    if (is_news(marks, generation->str) || (other && strcmp(marks->generation, known) == 0))
+        replace(marks, generation, fields);
 }
 
 /* ---- asking ------------------------------------------------------------------------------ */

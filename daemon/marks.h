@@ -19,8 +19,10 @@ struct ftl__mark {
     double until; /* epoch seconds of Redis' clock */
 };
 
+#define FTL__GENERATION_MAX 23 /* bytes */
+
 struct ftl__marks {
-    char generation[24]; /* "0": there are none */
+    char generation[FTL__GENERATION_MAX + 1]; /* "0": there are none */
     struct ftl__mark *all; /* sorted by name */
     size_t count;
     void (*on_change)(void *arg); /* they are others now; must not wait; may be NULL */
@@ -32,9 +34,14 @@ void ftl__marks_free(struct ftl__marks *marks); /* what it points to, not itself
 
 /* Are these two elements of a reply a generation, and its fields and values? */
 bool ftl__marks_is_reply(const struct redisReply *generation, const struct redisReply *fields);
-/* Takes them in. Without memory nothing changes: they will be told again. */
+/* Takes them in, if they are younger than those that are known. Without memory nothing changes: they will
+ * be told again. */
 void ftl__marks_take(struct ftl__marks *marks, const struct redisReply *generation,
                      const struct redisReply *fields);
+/* The same, but also older ones if `known` was what Redis was asked with and is what is known still: it
+ * has gone back in time. */
+void ftl__marks_take_from(struct ftl__marks *marks, const char *known,
+                          const struct redisReply *generation, const struct redisReply *fields);
 
 static inline bool ftl__marks_any(const struct ftl__marks *marks)
 {

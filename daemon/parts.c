@@ -381,6 +381,7 @@ static int open_lease(struct ftl__daemon *daemon)
         .keys = daemon->keys,
         .cancels = &daemon->cancels,
         .faulted = &daemon->faulted,
+        .clock = &daemon->clock,
         .queues = &daemon->queues,
         .ttl = daemon->started->lease_ttl,
         .on_registered = on_registered,

@@ -47,6 +47,7 @@ struct ftl__ticker {
     struct ftl__invoke invoke;
     struct ftl__queue **asked;
     size_t asked_count, asked_room;
+    char cancels[FTL__GENERATION_MAX + 1], faulted[FTL__GENERATION_MAX + 1]; /* known when asked */
 };
 
 int ftl__ticker_open(const struct ftl__ticker_options *options, struct ftl__ticker **ret_ticker)
@@ -131,8 +132,10 @@ static void build(struct ftl__ticker *ticker, const char *id)
     ftl__invoke_uint(invoke, FTL__PROMOTE_LOCK_MS);
     ftl__invoke_uint(invoke, FTL__ROSTER_EXPIRE);
     ftl__invoke_uint(invoke, FTL__ROSTER_SIGNALS);
-    ftl__invoke_text(invoke, ticker->options.cancels->generation);
-    ftl__invoke_text(invoke, ticker->options.faulted->generation);
+    memcpy(ticker->cancels, ticker->options.cancels->generation, sizeof ticker->cancels);
+    memcpy(ticker->faulted, ticker->options.faulted->generation, sizeof ticker->faulted);
+    ftl__invoke_text(invoke, ticker->cancels);
+    ftl__invoke_text(invoke, ticker->faulted);
     for (size_t i = 0; i < ticker->asked_count; i++)
         ftl__invoke_text(invoke, ticker->asked[i]->name);
 }
@@ -183,18 +186,20 @@ static bool note_paused(struct ftl__ticker *ticker, const struct redisReply *pla
     return resumed;
 }
 
-static void take_marks(struct ftl__marks *marks, const struct redisReply *reply)
+static void take_marks(struct ftl__marks *marks, const char *known, const struct redisReply *reply)
 {
     if (reply->elements > 0)
-        ftl__marks_take(marks, reply->element[0], reply->element[1]);
+        ftl__marks_take_from(marks, known, reply->element[0], reply->element[1]);
 }
 
 static void read_tick(struct ftl__ticker *ticker, struct redisReply *reply, struct ftl__tick *tick)
 {
     struct redisReply *const *at = reply->element;
 
-    take_marks(ticker->options.cancels, at[CANCELLED]);
-    take_marks(ticker->options.faulted, at[FAULTED]);
+    if (ticker->options.clock != NULL) /* first: marks are judged by it */
+        ftl__clock_set(ticker->options.clock, strtoll(at[TIME]->str, NULL, 10));
+    take_marks(ticker->options.cancels, ticker->cancels, at[CANCELLED]);
+    take_marks(ticker->options.faulted, ticker->faulted, at[FAULTED]);
     *tick = (struct ftl__tick){
         .reply = reply,
         .now = strtod(at[TIME]->str, NULL) / 1e6,

@@ -12,6 +12,7 @@
 #include "daemon/marks.h"
 #include "daemon/keys.h"
 #include "daemon/link.h"
+#include "daemon/clock.h"
 #include "daemon/queues.h"
 #include "daemon/script.h"
 
@@ -26,6 +27,7 @@ struct ftl__ticker_options {
     struct ftl__scripts *scripts;
     const struct ftl__keys *keys;
     struct ftl__marks *cancels, *faulted; /* told of what is new */
+    struct ftl__clock *clock;   /* set by each answer; NULL: none is kept */
     struct ftl__queues *queues; /* those to look at; NULL: none */
 };
 

@@ -119,6 +119,25 @@ START_TEST(an_older_answer_is_no_news)
 }
 END_TEST
 
+/* Asked with what is known still, Redis says that it has another one: it has gone back in time. */
+START_TEST(an_older_redis_is_believed)
+{
+    struct redisReply old = string("9"), name = string("jid:b"), until = string("1795190060");
+    struct redisReply *items[] = {&name, &until};
+    struct redisReply fields = {.type = REDIS_REPLY_ARRAY, .elements = 2, .element = items};
+    setup();
+    take("10", (const char *[]){"jid:a", "1795190060", NULL});
+    ftl__marks_take_from(&cancels, "8", &old, &fields); /* it was on its way when "10" came */
+    ck_assert(has("\"a\"", 1, NOW) && changes == 1);
+    ftl__marks_take_from(&cancels, "10", &old, &fields);
+    ck_assert(has("\"b\"", 1, NOW) && !has("\"a\"", 1, NOW) && changes == 2);
+    ck_assert_str_eq(cancels.generation, "9");
+    ftl__marks_take_from(&cancels, "9", &old, &fields);
+    ck_assert_int_eq(changes, 2);
+    ftl__marks_free(&cancels);
+}
+END_TEST
+
 START_TEST(other_replies_are_none)
 {
     struct redisReply good = string("7"), number = {.type = REDIS_REPLY_INTEGER}, *one = &number;
@@ -137,6 +156,7 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, a_mark_ends);
     UNIT_CASE(suite, another_generation_takes_the_place_of_the_last);
     UNIT_CASE(suite, an_older_answer_is_no_news);
+    UNIT_CASE(suite, an_older_redis_is_believed);
     UNIT_CASE(suite, other_replies_are_none);
 }
 
