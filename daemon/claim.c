@@ -83,15 +83,22 @@ void ftl__claim_reconnected(struct ftl__claim *claim)
     ftl__claim_hungry(claim);
 }
 
+/* What the audit of this connection may ask for is kept, however long the last one is over. */
+static void forget_ends(struct ftl__claim *claim, int64_t now)
+{
+    if (ftl__link_is_up(claim->context->link) && !claim->anew && !claim->audit_due)
+        ftl__history_expire(&claim->context->ledger->history, now);
+}
+
 void ftl__claim_told(struct ftl__claim *claim, const struct ftl__tick *tick)
 {
     int64_t now = ftl_now();
     bool audit = now >= claim->audit_again;
 
-    ftl__history_expire(&claim->context->ledger->history, now);
     if (audit)
         claim->audit_again = now + AUDIT_PERIOD;
     claim->audit_due |= audit && tick->batches > 0;
+    forget_ends(claim, now);
     claim->hungry |= tick->work;
     if (claim->audit_due || claim->hungry || tick->resumed)
         ftl_notify_one(claim->wake);

@@ -107,7 +107,6 @@ void ftl__history_add(struct ftl__history *history, uint64_t seq, uint32_t index
     history->bytes += size_of(past);
     while (history->bytes > FTL__HISTORY_BYTES)
         forget_oldest(history);
-    ftl__history_expire(history, now);
 }
 
 struct ftl__past *ftl__history_take(struct ftl__history *history, uint64_t seq)

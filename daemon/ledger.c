@@ -268,6 +268,10 @@ struct ftl__past *ftl__ledger_reopen(struct ftl__ledger *ledger, struct ftl__bat
 
     if (past == NULL) {
         revive_successes(batch);
+        if (batch->count[FTL__ENTRY_GONE] == batch->size) {
+            ftl__ledger_remove(ledger, batch);
+            return NULL;
+        }
     } else {
         ftl_assert(past->index < batch->size);
         if (batch->entry[past->index] == FTL__ENTRY_GONE) {

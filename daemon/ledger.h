@@ -120,7 +120,8 @@ void ftl__ledger_keep(struct ftl__ledger *ledger, struct ftl__batch *batch, uint
 void ftl__ledger_lose(struct ftl__batch *batch);
 /* One end that was kept, of a batch that Redis may have as it was before: its entry is LIVE again,
  * and the end the caller's. NULL: there is no other. Then the successes are DONE again; but if more
- * had failed, the batch is doubtful. */
+ * had failed, the batch is doubtful; and if all of such a one is GONE, it is removed, and left to the
+ * next audit. */
 struct ftl__past *ftl__ledger_reopen(struct ftl__ledger *ledger, struct ftl__batch *batch);
 
 /* The first held batch whose patience is over, or NULL; when that of the first one is (INT64_MAX:

@@ -282,6 +282,34 @@ START_TEST(a_doubtful_batch_is_told_entry_by_entry)
 }
 END_TEST
 
+/* It waits for its ack, and nothing is known of its end any more: it is left to the next audit. */
+START_TEST(a_doubtful_batch_of_which_all_is_gone_is_given_up)
+{
+    setup();
+    struct ftl__batch *batch = next_batch(2);
+    end_badly(batch, 1, 10, 1);
+    ftl__ledger_open(&ledger, batch, 0);
+    ftl__ledger_lose(batch);
+    ck_assert(ftl__ledger_gone(&ledger, batch, 0, false));
+    ftl__history_expire(&ledger.history, INT64_MAX);
+    ck_assert_ptr_eq(ftl__ledger_reopen(&ledger, batch), NULL);
+    ck_assert_ptr_eq(ftl__ledger_find(&ledger, 1), NULL);
+    ck_assert(ledger.batches == 0 && !ftl__ledger_knows(&ledger, 1));
+    ftl__ledger_free(&ledger);
+}
+END_TEST
+
+/* What an audit may still ask for: whoever knows that there is none expires it. */
+START_TEST(an_end_that_is_added_expires_no_other)
+{
+    setup();
+    end_badly(next_batch(1), 0, 10, 1);
+    end_badly(next_batch(1), 0, 10, 2 * FTL__HISTORY_KEEP);
+    ck_assert(ftl__ledger_knows(&ledger, 1) && ftl__ledger_knows(&ledger, 2));
+    ftl__ledger_free(&ledger);
+}
+END_TEST
+
 /* Any order of ends: each batch goes exactly once, and only when all of it is settled. */
 START_TEST(random_walks_lose_nothing)
 {
@@ -331,6 +359,8 @@ static void add_cases(Suite *suite)
     UNIT_CASE(suite, what_is_too_old_or_too_much_is_forgotten);
     UNIT_CASE(suite, what_failed_is_told_again_before_the_rest_is_acked);
     UNIT_CASE(suite, a_doubtful_batch_is_told_entry_by_entry);
+    UNIT_CASE(suite, a_doubtful_batch_of_which_all_is_gone_is_given_up);
+    UNIT_CASE(suite, an_end_that_is_added_expires_no_other);
     UNIT_CASE(suite, random_walks_lose_nothing);
 }
 
