@@ -22,7 +22,10 @@ static int make_native(const struct ftl__config *config, const struct ftl__handl
                        const struct ftl__handler_settings *settings, struct ftl__handler **ret,
                        char *reason, size_t size)
 {
+    bool moves = from->isolation == FTL__ISOLATION_AUTO;
+    /* A class that moves keeps its room: what waits for a place would use up its timeout. */
     const struct ftl__children_settings children = {.processes = from->processes,
+                                                    .concurrency = moves ? config->concurrency : 0,
                                                     .start_timeout = from->start_timeout,
                                                     .limits = from->limits};
     struct ftl__handler *native;
@@ -32,7 +35,7 @@ static int make_native(const struct ftl__config *config, const struct ftl__handl
         return rc;
     if (from->isolation == FTL__ISOLATION_PROCESS)
         rc = ftl__hosted_new(settings, &children, native, &native, reason, size);
-    else if (from->isolation == FTL__ISOLATION_AUTO)
+    else if (moves)
         ftl__native_allow_children(native, &children);
     if (rc == 0)
         *ret = native;

@@ -4,6 +4,8 @@
  * settle, and lets parked jobs start in the room that came free. It sleeps until there is one. */
 #include "daemon/dispatch_state.h"
 
+#include <string.h>
+
 #include "daemon/faults.h"
 #include "daemon/report.h"
 
@@ -52,9 +54,17 @@ static bool has_crashed(const struct ftl__slot *slot, const struct ftl_outcome *
            ftl__faults_is_crash(run->failure.error_class);
 }
 
+/* A suspect whose own child has died: it has seen two deaths, and this one is its own. */
+static bool is_deadly(const struct ftl__slot *slot, const struct ftl_outcome *outcome)
+{
+    return slot->shelter != NULL && outcome->kind == FTL_COMPLETED && has_crashed(slot, outcome) &&
+           ftl__faults_is_death(slot->run.failure.error_class);
+}
+
 static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
                   const struct ftl_outcome *outcome)
 {
+    bool deadly = is_deadly(slot, outcome);
     /* Also one that was aborted, and whose worker's answer was faster. */
     bool done = outcome->kind != FTL_PANICKED && slot->run.verdict == FTL__VERDICT_DONE;
 
@@ -74,14 +84,34 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
         ftl__settle_success(dispatch->options.settle, slot);
     } else {
         explain(slot, outcome);
+        slot->run.failure.never |= deadly;
         fail(dispatch, slot);
     }
 }
 
-/* Its class goes elsewhere by now, which was not known when it was spawned. Its permits are
- * free by now, so it may have to wait for others. */
+/* No child process is to be had. It must not fail for that: whoever goes to `retry` is a job without
+ * deaths again. Its handler may be another one by now. */
+static bool take_back(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
+{
+    struct ftl_run *run = &slot->run;
+    struct ftl__handler *own =
+        ftl__registry_find(dispatch->options.registry, run->class, strlen(run->class));
+
+    if (own == NULL)
+        return false;
+    ftl__handler_unref(run->handler);
+    run->handler = ftl__handler_ref(own);
+    run->place = FTL__PLACE_TASK;
+    slot->bound = ftl__park_bound(&dispatch->park, own);
+    return true;
+}
+
+/* Its class goes elsewhere by now, which was not known when it was spawned, or it has no child and is
+ * to run here. Its permits are free by now, so it may have to wait for others. */
 static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
 {
+    bool refused = slot->run.verdict == FTL__VERDICT_REFUSED;
+
     if (slot->cancelled || dispatch->aborting) {
         cut_off(dispatch, slot);
         return;
@@ -93,7 +123,12 @@ static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, 
     slot->moved = true;
     slot->timed_out = false;
     ftl__slot_set(slot, FTL__SLOT_CLAIMED);
-    ftl__dispatch_start_or_park(dispatch, slot, now);
+    if (refused && !take_back(dispatch, slot))
+        ftl__dispatch_put_back(dispatch, slot, "no handler");
+    else if (refused && slot->shelter != NULL)
+        ftl__dispatch_start_alone(dispatch, slot, now);
+    else
+        ftl__dispatch_start_or_park(dispatch, slot, now);
 }
 
 static void take_outcome(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
@@ -102,7 +137,8 @@ static void take_outcome(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
     ftl_assert(slot->state == FTL__SLOT_RUNNING);
     ftl__list_unlink(&slot->link);
     dispatch->in_flight--;
-    if (outcome->kind == FTL_COMPLETED && slot->run.verdict == FTL__VERDICT_MOVED) {
+    if (outcome->kind == FTL_COMPLETED && (slot->run.verdict == FTL__VERDICT_MOVED ||
+                                           slot->run.verdict == FTL__VERDICT_REFUSED)) {
         begin_again(dispatch, slot, now);
         return;
     }

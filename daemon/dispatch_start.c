@@ -7,7 +7,8 @@
  *
  * A suspect, which was in flight at two deaths, goes to a child process of its own where its handler
  * can have one: then it is a job like others, but that only so many of them are there at a time (the
- * park's shelter). Elsewhere it is left to dispatch.c, to be run alone. */
+ * park's shelter). Elsewhere, and if there is no process to be had, it is left to dispatch.c, to be
+ * run alone. */
 #include "daemon/dispatch_state.h"
 
 #include "daemon/queues.h"
@@ -149,6 +150,18 @@ void ftl__dispatch_put_back_parked(struct ftl__dispatch *dispatch, int64_t befor
     ftl__dispatch_put_back_list(dispatch, &list, "parked");
 }
 
+void ftl__dispatch_start_alone(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now)
+{
+    slot->shelter = NULL;
+    if (dispatch->quiet || dispatch->alone) {
+        ftl__dispatch_start_or_park(dispatch, slot, now); /* which it cannot: it goes back */
+        return;
+    }
+    dispatch->suspect = slot;
+    dispatch->alone = true;
+    ftl__dispatch_put_back_parked(dispatch, INT64_MAX);
+}
+
 /* ---- a claimed job ------------------------------------------------------------------------ */
 
 void ftl__dispatch_start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
@@ -221,6 +234,7 @@ void ftl__dispatch_return(struct ftl__dispatch *dispatch, struct ftl__batch *bat
     struct ftl__slot *slot = ftl__slots_take(dispatch->options.slots);
 
     ftl__slot_enter(slot, batch, index);
+    slot->resent = true; /* Redis may have heard of its end */
     ftl__dispatch_put_back(dispatch, slot, reason);
 }
 

@@ -41,6 +41,8 @@ uint32_t ftl__dispatch_room_left(const struct ftl__dispatch *dispatch);
 int ftl__dispatch_start(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now);
 void ftl__dispatch_start_or_park(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
                                  int64_t now);
+/* A suspect that has no child: it waits until it is alone, or goes back to its queue. */
+void ftl__dispatch_start_alone(struct ftl__dispatch *dispatch, struct ftl__slot *slot, int64_t now);
 /* Room came free: parked jobs are first in line, but what is promised to claims is not theirs. */
 void ftl__dispatch_start_parked(struct ftl__dispatch *dispatch, int64_t now);
 /* Back to its queue; the same for a list, to the fronts of their queues, in their old order; and for

@@ -60,16 +60,20 @@ static uint64_t most_commands(const struct ftl__config *config)
     return most < config->concurrency ? most : config->concurrency;
 }
 
+/* At most, with those that suspects have for themselves. */
 static uint64_t worker_processes(const struct ftl__config *config)
 {
     uint64_t count = 0;
+    bool shelters = false;
 
-    for (size_t i = 0; i < config->handler_count; i++)
-        if (config->handlers[i].type == FTL__HANDLER_WORKER ||
-            (config->handlers[i].type == FTL__HANDLER_MODULE &&
-             config->handlers[i].isolation != FTL__ISOLATION_TASK))
+    for (size_t i = 0; i < config->handler_count; i++) {
+        bool isolates = config->handlers[i].type == FTL__HANDLER_MODULE &&
+                        config->handlers[i].isolation != FTL__ISOLATION_TASK;
+        if (isolates || config->handlers[i].type == FTL__HANDLER_WORKER)
             count += config->handlers[i].processes;
-    return count;
+        shelters |= isolates;
+    }
+    return count + (shelters ? FTL__SHELTER : 0);
 }
 
 static void warn_of_files(const struct ftl__config *config)

@@ -6,7 +6,7 @@
  *
  * A mark ends by Redis' clock, its time counted from the last crash of the class, in a task or in a
  * child: so a class that goes on crashing stays out, and one that was mended comes back. Since a class
- * in children may crash a thousand times a minute, only half of a ttl is worth a renewal. A mark that
+ * in children may crash a thousand times a minute, only a sixteenth of a ttl is worth a renewal. A mark that
  * was seen in Redis and is not there any more was taken away by somebody.
  *
  * A process that begins anew after a crash may be unable to ask Redis: what it knew stands in its
@@ -131,8 +131,10 @@ void ftl__quarantine_add(struct ftl__quarantine *quarantine, const char *class,
             drop(quarantine, entry);
             return;
         }
-    } else if (entry->until > until - ttl / 2) {
-        return;
+    } else {
+        (void)isolate(quarantine, entry, reason); /* if it could not be so far */
+        if (entry->until > until - ttl / 16)
+            return;
     }
     entry->until = until;
     entry->untold = true;
@@ -152,6 +154,8 @@ void ftl__quarantine_look(struct ftl__quarantine *quarantine)
         untold |= entry->untold;
         if (entry->until <= now)
             release(quarantine, entry, "its time is over");
+        else
+            (void)isolate(quarantine, entry, "known before");
     }
     if (untold)
         ftl_notify_one(quarantine->wake);

@@ -74,6 +74,8 @@ int ftl__children_new(const struct ftl__handler *native,
         .blocking = native->blocking,
     };
     uint32_t processes = alone ? 1 : settings->processes;
+    uint32_t concurrency =
+        native->concurrency > 0 ? native->concurrency : settings->concurrency;
     char file[PATH_MAX], runs[16], stack[24];
     const char *const argv[] = {PROGRAM, "--host",       file,  "--runs",
                                 runs,    "--stack-size", stack, NULL};
@@ -87,7 +89,7 @@ int ftl__children_new(const struct ftl__handler *native,
 
     ftl__native_file(native, file);
     (void)snprintf(runs, sizeof(runs), "%u",
-                   alone ? 1u : (unsigned)runs_of(native->concurrency, processes));
+                   alone ? 1u : (unsigned)runs_of(concurrency, processes));
     (void)snprintf(stack, sizeof(stack), "%zu", native->stack_size);
     worker.env = env;
     if (env == NULL) {

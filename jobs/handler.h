@@ -54,7 +54,7 @@ struct ftl__handler_kind {
     int64_t wind_up;       /* ns that it needs after that, to tell how it ended */
     /* Of kinds whose functions run here, else NULL: where does a run of the class go? A run of it has
      * kept its worker: true if they go to the blocking pool from now on. Control. */
-    enum ftl__place (*place)(const struct ftl__handler *handler, const char *class);
+    enum ftl__place (*place)(struct ftl__handler *handler, const char *class);
     bool (*stalled)(struct ftl__handler *handler, const char *class);
     /* Of handlers with `isolates`. From now on, or no more, runs of the class go to child processes,
      * which are there from the first such class to the last: true if that is new. NULL: they do
@@ -141,6 +141,7 @@ void ftl__native_file(const struct ftl__handler *handler, char ret_file[PATH_MAX
 /* ---- children.c ---- Child processes of this program that run the functions of a module. */
 struct ftl__children_settings {
     uint32_t processes;   /* at least 1 */
+    uint32_t concurrency; /* of all of them, where the handler has none; 0: 8 in each */
     double start_timeout; /* seconds */
     struct ftl_process_limits limits; /* of each process */
 };
@@ -202,6 +203,9 @@ struct ftl__worker_settings {
 int ftl__workers_new(const struct ftl__handler_settings *settings,
                     const struct ftl__worker_settings *worker, struct ftl__handler **ret_handler,
                     char *error, size_t error_size);
+
+/* A handler of that kind: can no process be started? */
+bool ftl__workers_are_down(const struct ftl__handler *handler);
 
 /* ---- http.c ---- (where there is libcurl) */
 struct ftl__http_settings {

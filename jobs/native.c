@@ -12,7 +12,9 @@
  *
  * A handler is immutable but for what it learns of its classes: which have kept a worker, if it is to
  * move these to the blocking pool (blocking = "auto"), and which are to run in child processes for
- * some time, because they have crashed (isolation = "auto"). Control writes that down; a run of such a
+ * some time, because they have crashed (isolation = "auto"). While no child process can be started
+ * these are run here as before: a crash of one class must not be the end of all its jobs. Control
+ * writes that down; a run of such a
  * class that was spawned before, and gets its turn only now, sees it and gives its worker back at
  * once, so that a row of hogs holds up what is behind it no longer than until the first is noticed.
  *
@@ -34,6 +36,7 @@ struct native {
     struct ftl__handler base;
     const struct ftl_module *module; /* in the shared object: there for good */
     _Atomic bool any_moved;
+    _Atomic bool childless;       /* no child process is to be had: they stay here */
     _Atomic unsigned char *moved; /* for each class of the module: 1 << FTL__PLACE_… */
 
     /* With base.isolates: */
@@ -64,20 +67,25 @@ static bool native_serves(const struct ftl__handler *handler, const char *class,
     return find_class(((const struct native *)handler)->module, class, size) != NULL;
 }
 
+static bool is_moved(const struct native *native, const struct ftl_class *class, unsigned bit)
+{
+    const _Atomic unsigned char *moved = &native->moved[class - native->module->classes];
+
+    return (atomic_load_explicit(moved, memory_order_relaxed) & bit) != 0;
+}
+
 /* Where it is known to belong, other than where the configuration says. */
 static enum ftl__place moved_to(const struct native *native, const struct ftl_class *class)
 {
-    unsigned moved;
-
     /* Relaxed: nothing else is read by it, and who sees it late stalls, or crashes, once more. */
     if (!atomic_load_explicit(&native->any_moved, memory_order_relaxed)) {
         return FTL__PLACE_TASK;
     }
-    moved = atomic_load_explicit(&native->moved[class - native->module->classes],
-                                 memory_order_relaxed);
-    return (moved & IN(CHILD)) != 0  ? FTL__PLACE_CHILD
-           : (moved & IN(POOL)) != 0 ? FTL__PLACE_POOL
-                                     : FTL__PLACE_TASK;
+    if (is_moved(native, class, IN(CHILD)) &&
+        !atomic_load_explicit(&native->childless, memory_order_relaxed)) {
+        return FTL__PLACE_CHILD;
+    }
+    return is_moved(native, class, IN(POOL)) ? FTL__PLACE_POOL : FTL__PLACE_TASK;
 }
 
 /* Control alone writes. */
@@ -104,15 +112,25 @@ static int native_run(struct ftl__handler *handler, struct ftl_run *run)
     return class->fn(run);
 }
 
-static enum ftl__place native_place(const struct ftl__handler *handler, const char *class)
+/* Control. */
+static void look_at_children(struct native *native)
 {
-    const struct native *native = (const struct native *)handler;
+    bool childless = native->children == NULL || ftl__workers_are_down(native->children);
+
+    atomic_store_explicit(&native->childless, childless, memory_order_relaxed);
+}
+
+static enum ftl__place native_place(struct ftl__handler *handler, const char *class)
+{
+    struct native *native = (struct native *)handler;
     enum ftl__place place = handler->blocking == FTL__BLOCKING_ALWAYS ? FTL__PLACE_POOL
                                                                       : FTL__PLACE_TASK;
 
     if (atomic_load_explicit(&native->any_moved, memory_order_relaxed)) {
-        enum ftl__place other = moved_to(native, find_class(native->module, class, strlen(class)));
+        enum ftl__place other;
 
+        look_at_children(native);
+        other = moved_to(native, find_class(native->module, class, strlen(class)));
         place = other > place ? other : place;
     }
     return place;
@@ -133,13 +151,13 @@ static bool native_stalled(struct ftl__handler *handler, const char *class)
 
 /* ---- child processes -------------------------------------------------------------------- */
 
-/* NULL: not now. The next time that somebody asks for them they are tried again. */
+/* NULL: not now. Who asks again tries again. */
 static struct ftl__handler *start_children(const struct native *native)
 {
     struct ftl__handler *children;
     char error[256];
 
-    if (native->stopping || ftl__children_new(&native->base, &native->settings, false, &children,
+    if (ftl__children_new(&native->base, &native->settings, false, &children,
                                               error, sizeof(error)) != 0) {
         return NULL;
     }
@@ -155,11 +173,12 @@ static bool native_isolate(struct ftl__handler *handler, const char *class, bool
     struct native *native = (struct native *)handler;
     const struct ftl_class *found = find_class(native->module, class, strlen(class));
 
-    if (!handler->isolates || found == NULL ||
-        (moved_to(native, found) == FTL__PLACE_CHILD) == isolated) {
+    if (!handler->isolates || found == NULL || is_moved(native, found, IN(CHILD)) == isolated) {
         return false;
     }
-    if (native->children == NULL && (native->children = start_children(native)) == NULL) {
+    /* A handler that stops has no more runs: then it is only said. */
+    if (native->children == NULL && !native->stopping &&
+        (native->children = start_children(native)) == NULL) {
         return false;
     }
     set_moved(native, found, IN(CHILD), isolated);

@@ -254,7 +254,7 @@ void *ftl__run_main(void *arg)
     struct ftl_run *run = arg;
     int code = run->handler->kind->run(run->handler, run);
 
-    if (run->verdict == FTL__VERDICT_MOVED) {
+    if (run->verdict == FTL__VERDICT_MOVED || run->verdict == FTL__VERDICT_REFUSED) {
         return run;
     }
     if (code != 0) {

@@ -23,6 +23,7 @@ enum ftl__verdict {
     FTL__VERDICT_DONE,
     FTL__VERDICT_FAILED, /* also never, later: see failure */
     FTL__VERDICT_MOVED,  /* not begun: its class goes elsewhere by now */
+    FTL__VERDICT_REFUSED, /* not begun: FTL__PLACE_CHILD, and no child process can be started */
 };
 
 /* Where a run goes. */

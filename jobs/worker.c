@@ -29,8 +29,13 @@ struct worker {
 
 /* ---- a place ---------------------------------------------------------------------------- */
 
+/* One that its own handler could run after all goes back there, and has not failed. */
 static int refuse(struct ftl_run *run, const char *why)
 {
+    if (run->place == FTL__PLACE_CHILD) {
+        run->verdict = FTL__VERDICT_REFUSED;
+        return 1;
+    }
     (void)ftl_run_fail(run, "WorkerError", "no worker process: %s", why);
     run->failure.later = DOWN_LATER;
     return 1;
@@ -46,6 +51,9 @@ static int begin(struct ftl__worker_pool *pool, struct ftl__worker_item *item, c
 
     do {
         rc = ftl_semaphore_acquire(pool->permits, 1, FTL_FOREVER, place);
+        if (rc == FTL_ECANCELED && pool->alone) {
+            return refuse(run, "it has not come");
+        }
         if (rc == FTL_ECANCELED) {
             return ftl_run_fail(run, "Cancelled", "its workers had no room for it");
         }
@@ -166,6 +174,17 @@ static int worker_run(struct ftl__handler *handler, struct ftl_run *run)
         rc = begin(pool, &item, line, size, &place);
     }
     return rc != 0 ? rc : await(pool, &item);
+}
+
+bool ftl__workers_are_down(const struct ftl__handler *handler)
+{
+    struct ftl__worker_pool *pool = ((const struct worker *)handler)->pool;
+    bool down;
+
+    ftl__lock_take(&pool->lock);
+    down = pool->down;
+    ftl__lock_drop(&pool->lock);
+    return down;
 }
 
 /* ---- configuration ---------------------------------------------------------------------- */

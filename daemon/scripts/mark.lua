@@ -5,6 +5,9 @@
 -- ARGV ttl (seconds; 0 takes the marks away), then marks: jid:JID, token:TOKEN or class:CLASS
 -- → the generation: µs, it grows with each change; "0" if there is no mark
 --
+-- No fence: operators leave marks, who are no owners; and that a class has crashed is as true when a daemon
+-- says it that has been fenced meanwhile. A mark touches no job.
+--
 -- A mark's value is the time at which it ends, in seconds; the key ends with the last of them.
 
 local MAX = 4000

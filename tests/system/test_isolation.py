@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import BUILDDIR, Fettled, job, native
-from places import inflight, member
+from places import inflight, member, now
 from probe import Probe
 from redisd import Redisd, available
 from scripts import FAULTED, mark_call
@@ -77,8 +77,9 @@ class Jobs:
 def test_it_moves_and_all_know(t):
     """A crash in a task is the last one of its class: the next attempt of that very job and all others
     of the class are in children, which were not there before; also in the other daemon, and in one that
-    is started later, from its first job on. Other classes stay tasks. After a reload it is still so."""
-    jobs = Jobs(t, native("*", "crash"))
+    is started later, from its first job on. Other classes stay tasks. After a reload it is still so.
+    There is as much room in the children as there was."""
+    jobs = Jobs(t, native("*", "crash"), concurrency=20)
     first, second = jobs.daemon(), jobs.daemon()
     assert not jobs.fine(), "a good class is in a child"
     bad = jobs.push("abort")
@@ -86,6 +87,7 @@ def test_it_moves_and_all_know(t):
     until(lambda: len(jobs.find("class.isolated")) == 2, 20, "both to know")
     equal(sorted(e["reason"] for e in jobs.find("class.isolated")), ["Abort", "another daemon"])
     ready = until(lambda: len(jobs.find("worker.ready")) == 2, 20, "children in both")
+    equal([event["runs"] for event in jobs.find("worker.ready")], [20, 20], "places")
     assert ready and jobs.fine() and jobs.fine(), "in the daemon"
     jobs.due(bad)
     again = jobs.wait("job.failed", jid=bad, attempt=2)
@@ -194,10 +196,10 @@ def test_redis_is_away(t):
 
 def test_it_begins_anew_and_knows(t):
     """After a wild pointer the new program of the process knows the class from the start, although Redis
-    has lost the mark: its next crash ends a child."""
+    has lost the mark: its next crash ends a child. What it knows is not for its children."""
     if not CONTAINED:
         return t.note("the sanitizer has handlers of its own for these signals")
-    jobs = Jobs(t)
+    jobs = Jobs(t, native("Calm", "crash", isolation="process"), native("Moody", "crash"))
     daemon = jobs.daemon()
     pid = daemon.pid
     gate = os.path.join(daemon.directory, "gate")
@@ -211,7 +213,10 @@ def test_it_begins_anew_and_knows(t):
         pass
     daemon.wait_event("daemon.start", since=mark, pid=pid)
     equal(daemon.wait_event("class.isolated", since=mark)["reason"], "known before")
-    daemon.wait_event("worker.ready", since=mark)
+    daemon.wait_event("worker.ready", since=mark, handler="Moody")
+    other = daemon.wait_event("worker.ready", since=mark, handler="Calm")
+    with open("/proc/%d/environ" % other["pid"], "rb") as environment:
+        assert b"FETTLE_QUARANTINE" not in environment.read(), "in the environment of a child"
     failed = daemon.wait_event("job.failed", jid=jobs.push("null"))
     equal(failed["error_class"], "Signal")
     assert failed["error_message"].startswith("killed by SIGSEGV"), failed
@@ -221,7 +226,8 @@ def test_it_begins_anew_and_knows(t):
 
 def test_a_suspect_has_a_child_of_its_own(t):
     """What was in flight at two deaths runs in a child that nobody shares, while its daemon goes on: the
-    crash is the failure of that run, with its cause, and its class is moved."""
+    crash is the failure of that run, with its cause, and the last one, since it is its own third death.
+    Its class is moved."""
     jobs = Jobs(t, lease_ttl=1, shutdown_timeout=0.2)
     held = jobs.push(0, 3600, name="Hold")
     deadly = jobs.push("exit")
@@ -229,9 +235,10 @@ def test_a_suspect_has_a_child_of_its_own(t):
         daemon = t.use(Fettled(jobs.redisd, **jobs.settings))
         equal(daemon.wait_exit(), 3, "exit of the process, %d" % attempt)
     daemon = jobs.daemon()
-    failed = daemon.wait_event("job.failed", jid=deadly)
-    equal((failed["attempt"], failed["error_class"], failed["error_message"]),
-          (3, "ExitStatus", "exit status 3"))
+    dead = daemon.wait_event("job.dead", jid=deadly)
+    equal((dead["attempt"], dead["error_class"], dead["error_message"], dead["reason"]),
+          (3, "ExitStatus", "exit status 3", "never"))
+    assert member(jobs.client, "dead", deadly), "not in dead"
     alone = daemon.find("worker.ready", runs=1, handler="Moody")
     equal(len(alone), 1, "children for one run")
     died = daemon.wait_event("worker.died", pid=alone[0]["pid"])
@@ -240,8 +247,54 @@ def test_a_suspect_has_a_child_of_its_own(t):
     equal(daemon.wait_event("class.isolated")["reason"], "ExitStatus")
     assert jobs.fine(), "its class is in the daemon"
     until(lambda: jobs.probe.slot(0).running, what="the other suspect")
-    equal(daemon.find("job.returned") + daemon.find("job.dead"), [])
+    equal(daemon.find("job.returned") + daemon.find("job.failed"), [])
     equal(len(daemon.find("job.start", jid=held)), 1, "starts of the other one")
+
+
+def test_a_suspect_without_a_child(t):
+    """None can be started for it: it runs alone, as a task, with its deaths counted on."""
+    jobs = Jobs(t, native("Moody", "crash", memory=1 << 20), lease_ttl=1)
+    gate = os.path.join(jobs.redisd.directory, "gate")
+    deadly = jobs.push("exit", gate)
+    for attempt in 1, 2, 3:
+        daemon = t.use(Fettled(jobs.redisd, **jobs.settings))
+        line = daemon.wait_event("job.log", jid=deadly)
+        equal((line["attempt"], line["line"]), (attempt, "pid %d" % daemon.pid))
+        if attempt == 3:
+            daemon.wait_event("worker.down", handler="Moody")
+        with open(gate, "w"):
+            pass
+        equal(daemon.wait_exit(), 3, "exit of the process, %d" % attempt)
+        os.unlink(gate)
+    daemon = jobs.daemon()
+    daemon.wait_event("job.dead", jid=deadly)
+    assert member(jobs.client, "dead", deadly), "not in dead"
+    assert not jobs.fine(), "in a child"
+
+
+def test_no_children(t):
+    """While none can be started a class that has crashed is run as before; not even the job that has
+    waited for one fails."""
+    jobs = Jobs(t, native("Moody", "crash", memory=1 << 20))
+    mark_call(60, MOODY, key=FAULTED).run(jobs.client)
+    daemon = jobs.daemon()
+    assert not jobs.fine(), "in a child"
+    daemon.wait_event("worker.down", handler="Moody")
+    assert not jobs.fine(), "in a child"
+    equal(daemon.wait_event("job.failed", jid=jobs.push("abort"))["error_class"], "Abort")
+    equal(len(daemon.find("worker.down")), 1, "worker.down")
+    equal(len(daemon.find("job.failed")), 1, "failures")
+
+
+def test_each_crash_counts(t):
+    """The time of a class begins anew with each crash, also with those in children."""
+    jobs = Jobs(t, isolation_ttl=16)
+    daemon = jobs.daemon()
+    daemon.wait_event("job.failed", jid=jobs.push("abort"))
+    first = until(lambda: jobs.client.call("HGET", FAULTED, MOODY), what="the mark")
+    until(lambda: now(jobs.client) + 16 > float(first) + 1, what="more than a second")
+    daemon.wait_event("job.failed", jid=jobs.push("abort"))
+    until(lambda: float(jobs.client.call("HGET", FAULTED, MOODY)) > float(first), what="renewal")
 
 
 def test_many_suspects(t):
@@ -261,8 +314,8 @@ def test_many_suspects(t):
     equal(len(running), 4, "suspects that run")
     pid = daemon.find("worker.ready", runs=1)[0]["pid"]
     os.kill(pid, signal.SIGKILL)
-    failed = daemon.wait_event("job.failed")
-    equal((failed["error_class"], failed["error_message"]), ("Signal", "killed by SIGKILL"))
+    dead = daemon.wait_event("job.dead")
+    equal((dead["error_class"], dead["error_message"]), ("Signal", "killed by SIGKILL"))
     daemon.wait_events(5, "worker.ready", runs=1)
     equal(len({e["pid"] for e in daemon.find("worker.ready", runs=1)}), 5, "children")
     daemon.stop()

@@ -87,7 +87,7 @@ static bool isolate(struct ftl__handler *handler, const char *class, bool isolat
     return handler->kind->isolate(handler, class, isolated);
 }
 
-static enum ftl__place place(const struct ftl__handler *handler, const char *class)
+static enum ftl__place place(struct ftl__handler *handler, const char *class)
 {
     return handler->kind->place(handler, class);
 }
@@ -164,7 +164,7 @@ START_TEST(who_has_none_isolates_nothing)
 }
 END_TEST
 
-/* A class that crashes while the daemon stops, too, stays where it is: there is nobody to wait for. */
+/* A class that crashes while the daemon stops is news for who comes after, once. Nothing is started for it. */
 START_TEST(a_stop_ends_them)
 {
     struct ftl__handler *handler = open_handler(true), *idle = open_handler(true);
@@ -174,6 +174,7 @@ START_TEST(a_stop_ends_them)
     handler->kind->stop(handler);
     await_count(&ends, 2);
     idle->kind->stop(idle);
+    ck_assert(isolate(idle, "Spin", true));
     ck_assert(!isolate(idle, "Spin", true));
     ck_assert_int_eq(place(idle, "Spin"), FTL__PLACE_TASK);
     ftl__handler_unref(handler);

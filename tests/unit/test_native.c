@@ -162,7 +162,7 @@ static struct ftl__handler *load_blocking(enum ftl__blocking blocking)
     return handler;
 }
 
-static enum ftl__place place(const struct ftl__handler *handler, const char *class)
+static enum ftl__place place(struct ftl__handler *handler, const char *class)
 {
     return handler->kind->place(handler, class);
 }

@@ -18,6 +18,7 @@ static struct unit_parts parts;
 static struct ftl__clock clock_of_redis;
 static struct ftl__marks marks;
 static struct ftl__quarantine *quarantine;
+static bool refuses;
 static char told[1024]; /* "+CLASS " and "-CLASS " of what was news to the handlers */
 static char in[512];    /* " CLASS " of each that is with them */
 
@@ -28,7 +29,7 @@ static bool isolate(void *arg, const char *class, bool isolated)
     (void)arg;
     snprintf(word, sizeof word, " %s ", class);
     at = strstr(in, word);
-    if (class[0] == 'N' || (at != NULL) == isolated)
+    if (refuses || class[0] == 'N' || (at != NULL) == isolated)
         return false;
     if (isolated)
         strcat(in, word);
@@ -163,15 +164,33 @@ START_TEST(a_crash_is_told_once)
     await_mark("B");
     take_marks();
     expect("+A +B ");
-    pass(TTL * 0.6); /* it goes on crashing: more than half of its time is over */
+    pass(TTL * 0.1); /* it goes on crashing: more than a sixteenth of its time is over */
     on_control(add_task, "A");
     for (int i = 0; strcmp(unit_redis_text(&parts.redis, "HGET fettle:faulted generation"),
                            marks.generation) == 0 && i < 60000; i++)
         usleep(1000);
     ck_assert_str_ne(unit_redis_text(&parts.redis, "HGET fettle:faulted generation"), generation);
-    pass(TTL * 0.6);
+    pass(TTL * 0.95);
     on_control(look_task, NULL);
     expect("+A +B -B ");
+    teardown();
+}
+END_TEST
+
+/* There was no child for them. */
+START_TEST(what_could_not_be_moved_is_tried_again)
+{
+    setup();
+    refuses = true;
+    unit_redis_int(&parts.redis, "HSET fettle:faulted generation 5 class:A 9999999999 class:B 9999999999");
+    take_marks();
+    on_control(look_task, NULL);
+    expect("");
+    refuses = false;
+    on_control(add_task, "B");
+    expect("+B ");
+    on_control(look_task, NULL);
+    expect("+B +A ");
     teardown();
 }
 END_TEST
@@ -262,6 +281,7 @@ static void add_cases(Suite *suite)
 {
     unit_redis_require();
     UNIT_CASE(suite, a_crash_is_told_once);
+    UNIT_CASE(suite, what_could_not_be_moved_is_tried_again);
     UNIT_CASE(suite, what_no_handler_here_moves_is_not_told);
     UNIT_CASE(suite, what_others_tell_comes_and_goes);
     UNIT_CASE(suite, what_is_known_here_alone_stays);
