@@ -50,7 +50,7 @@ static inline void ftl__set_lifo(struct ftl__worker *worker, struct ftl_task *ta
 /* Behind everything that is ready on this worker. True: another worker could take it. */
 static inline bool ftl__schedule_behind(struct ftl__worker *worker, struct ftl_task *task)
 {
-    if (task->worker) {
+    if (ftl__task_home(task)) {
         ftl__local_push(&worker->pinned, task);
         return false;
     }

@@ -80,6 +80,26 @@ struct ftl_task {
     uint32_t permit_count;
 };
 
+/* The worker it is pinned to; NULL: none yet. Plain memory, handed on by the queues; to
+ * ThreadSanitizer atomic, for the same reason as the slots of a ring (queue.c). */
+static inline struct ftl__worker *ftl__task_home(const struct ftl_task *task)
+{
+#ifdef FTL__TSAN
+    return __atomic_load_n(&task->worker, __ATOMIC_RELAXED);
+#else
+    return task->worker;
+#endif
+}
+
+static inline void ftl__task_pin(struct ftl_task *task, struct ftl__worker *worker)
+{
+#ifdef FTL__TSAN
+    __atomic_store_n(&task->worker, worker, __ATOMIC_RELAXED);
+#else
+    task->worker = worker;
+#endif
+}
+
 /* ---- allocation: tcb.c ------------------------------------------------------------------ */
 
 /* A worker's own free control blocks, linked by queue_next. Owner thread only. */

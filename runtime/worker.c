@@ -114,7 +114,7 @@ static bool give_stack(struct ftl__worker *worker, struct ftl_task *task)
     if (!strand->stack)
         return false;
     if (!task->migratable)
-        task->worker = worker;
+        ftl__task_pin(task, worker);
     ftl__shadow_begin(&strand->shadow, &strand->stack->fiber);
     if (!strand->stack->guarded)
         say_unguarded(worker->runtime);
