@@ -14,7 +14,7 @@ from places import inflight, member, now
 from probe import Probe
 from redisd import Redisd, available
 from scripts import FAULTED, mark_call
-from tap import equal, main
+from tap import equal, main, thrice
 from wait import until
 
 with open(os.path.join(BUILDDIR, "config.h")) as _file:
@@ -239,6 +239,7 @@ def test_a_suspect_has_a_child_of_its_own(t):
     until(lambda: jobs.probe.slot(0).running, what="the other suspect")
     equal(daemon.find("job.returned") + daemon.find("job.failed"), [])
     equal(len(daemon.find("job.start", jid=held)), 1, "starts of the other one")
+    daemon.kill()  # a stop would have a fifth of a second for what is held
 
 
 def test_a_suspect_without_a_child(t):
@@ -287,6 +288,7 @@ def test_each_crash_counts(t):
     until(lambda: float(jobs.client.call("HGET", FAULTED, MOODY)) > float(first), what="renewal")
 
 
+@thrice
 def test_many_suspects(t):
     """Four of them run at a time, each in a fresh child; the others wait, and what is none does not."""
     jobs = Jobs(t, native("Hold", "probe"), lease_ttl=1, concurrency=16, shutdown_timeout=0.2)
