@@ -228,7 +228,8 @@ static bool is_lost(int code)
 }
 
 /* Until the answer of the oldest round has come; if there is room for another claim before that, it
- * is sent behind, so that Redis does not sleep between the two. */
+ * is sent behind, so that Redis does not sleep between the two. One of short runs is sent for a share only:
+ * its patience begins anew at the second look, in begin_one(). */
 static int await_with_another(struct ftl__claim *claim, struct ftl__round *round)
 {
     int64_t deadline, until;

@@ -103,6 +103,8 @@ static bool take_back(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
     run->handler = ftl__handler_ref(own);
     run->place = FTL__PLACE_TASK;
     slot->bound = ftl__park_bound(&dispatch->park, own);
+    if (own->kind->place == NULL) /* it runs in children only, and there with others then */
+        slot->shelter = NULL;
     return true;
 }
 
@@ -122,6 +124,8 @@ static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, 
     slot->run.verdict = FTL__VERDICT_NONE;
     slot->moved = true;
     slot->timed_out = false;
+    slot->run.deadline = FTL_FOREVER; /* another handler may have none */
+    slot->run.deadline_epoch = 0;
     ftl__slot_set(slot, FTL__SLOT_CLAIMED);
     if (refused && !take_back(dispatch, slot))
         ftl__dispatch_put_back(dispatch, slot, "no handler");

@@ -41,6 +41,34 @@ static char **arguments;
 static unsigned in_a_row; /* restarts */
 static int64_t last;      /* ns */
 
+/* Who was there before us: started by what has executed us, or spared the last time. */
+static pid_t elders[CHILDREN_MAX];
+static size_t elder_count;
+
+/* All children of all our threads, or as many as there is room for. */
+static size_t list_children(pid_t *ret_children, size_t room)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    const struct dirent *task;
+    size_t count = 0;
+
+    while (tasks != NULL && (task = readdir(tasks)) != NULL) {
+        char path[64];
+        FILE *file;
+        int pid;
+
+        snprintf(path, sizeof path, "/proc/self/task/%.20s/children", task->d_name);
+        file = fopen(path, "re");
+        while (file != NULL && count < room && fscanf(file, "%d", &pid) == 1)
+            ret_children[count++] = pid;
+        if (file != NULL)
+            fclose(file);
+    }
+    if (tasks != NULL)
+        closedir(tasks);
+    return count;
+}
+
 void ftl__restart_begin(char **argv)
 {
     const char *state = getenv(STATE);
@@ -52,6 +80,7 @@ void ftl__restart_begin(char **argv)
     if (state != NULL && sscanf(state, "%u:%" SCNd64, &in_a_row, &last) != 2)
         in_a_row = 0;
     unsetenv(STATE);
+    elder_count = list_children(elders, CHILDREN_MAX);
 }
 
 static unsigned pause_seconds(void)
@@ -86,28 +115,12 @@ bool ftl__restart_wait(void)
     return true;
 }
 
-/* All children of all our threads, or as many as there is room for. */
-static size_t list_children(pid_t *ret_children, size_t room)
+static bool is_elder(pid_t pid)
 {
-    DIR *tasks = opendir("/proc/self/task");
-    const struct dirent *task;
-    size_t count = 0;
-
-    while (tasks != NULL && (task = readdir(tasks)) != NULL) {
-        char path[64];
-        FILE *file;
-        int pid;
-
-        snprintf(path, sizeof path, "/proc/self/task/%.20s/children", task->d_name);
-        file = fopen(path, "re");
-        while (file != NULL && count < room && fscanf(file, "%d", &pid) == 1)
-            ret_children[count++] = pid;
-        if (file != NULL)
-            fclose(file);
-    }
-    if (tasks != NULL)
-        closedir(tasks);
-    return count;
+    for (size_t i = 0; i < elder_count; i++)
+        if (elders[i] == pid)
+            return true;
+    return false;
 }
 
 /* A child that the kernel does not let go of is not waited for. */
@@ -117,13 +130,15 @@ static void end_children(pid_t spared)
     const struct timespec pause = {.tv_nsec = FTL_MS};
     size_t count = list_children(children, CHILDREN_MAX);
     int64_t until = ftl_deadline(FTL_S);
+    size_t ours = 0;
 
     for (size_t i = 0; i < count; i++)
-        if (children[i] != spared)
-            kill(children[i], SIGKILL);
-    for (size_t i = 0; i < count; i++)
-        while (children[i] != spared && waitpid(children[i], NULL, WNOHANG) == 0 &&
-               ftl_now() < until)
+        if (children[i] != spared && !is_elder(children[i]))
+            children[ours++] = children[i];
+    for (size_t i = 0; i < ours; i++)
+        kill(children[i], SIGKILL);
+    for (size_t i = 0; i < ours; i++)
+        while (waitpid(children[i], NULL, WNOHANG) == 0 && ftl_now() < until)
             nanosleep(&pause, NULL);
 }
 

@@ -223,7 +223,9 @@ static void native_await(struct ftl__handler *handler, int64_t deadline)
     struct ftl__handler *children = ((struct native *)handler)->children;
 
     if (children != NULL) {
+        ftl__handler_ref(children); /* its class may be released meanwhile */
         children->kind->await(children, deadline);
+        ftl__handler_unref(children);
     }
 }
 

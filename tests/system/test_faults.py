@@ -9,11 +9,12 @@ import random
 import re
 import signal
 import sys
+import tempfile
 import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import BUILDDIR, Fettled, job, native
+from fettled import BUILDDIR, FETTLED, Fettled, job, native
 from notify import Notify
 from places import inflight, member, members, places
 from probe import Probe
@@ -221,6 +222,28 @@ def test_no_child_is_left_to_the_next(t):
     daemon.wait_event("daemon.ready", since=mark)
     again = daemon.wait_event("worker.ready", since=mark)
     equal(children(daemon.pid), {again["pid"]}, "children of the new program")
+
+
+@contained
+def test_elder_children_are_spared(t):
+    """What has executed the daemon had started something before: that is not the daemon's to end."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    program = os.path.join(t.use(tempfile.TemporaryDirectory()), "entry")
+    with open(program, "w") as file:
+        file.write("#!/bin/sh\nsleep 1000 </dev/null >/dev/null 2>&1 &\nexec '%s' \"$@\"\n" % FETTLED)
+    os.chmod(program, 0o700)
+    daemon = t.use(Fettled(redisd, program=program,
+                           **probe.settings(native("NullRead", "faults", isolation="task"))))
+    daemon.wait_ready()
+    (elder,) = children(daemon.pid)
+    try:
+        for _ in range(2):
+            mark = daemon.mark()
+            push(redisd.client, "NullRead", "jid", retry=0)
+            daemon.wait_event("daemon.ready", since=mark)
+            equal(children(daemon.pid), {elder}, "children of the new program")
+    finally:
+        os.kill(elder, signal.SIGKILL)
 
 
 def children(pid):
