@@ -56,6 +56,7 @@ struct ftl__link {
     struct ftl_runtime *runtime;
     const struct ftl__address *address;
     const char *name;
+    int64_t retry_max;
     int (*on_up)(void *arg, struct ftl__link *link);
     void (*on_down)(void *arg, const char *reason);
     void *arg;
@@ -493,7 +494,7 @@ static void *keep_connected(void *arg)
         clear_up(link);
         int64_t retry = delay / 2 + ftl__jitter(delay / 2);
         announce_down(link, retry);
-        delay = 2 * delay < RETRY_MAX ? 2 * delay : RETRY_MAX;
+        delay = 2 * delay < link->retry_max ? 2 * delay : link->retry_max;
         (void)ftl_sleep(retry);
     }
     return NULL;
@@ -518,6 +519,7 @@ int ftl__link_open(const struct ftl__link_options *options, struct ftl__link **r
     link->runtime = options->runtime;
     link->address = options->address;
     link->name = options->name;
+    link->retry_max = options->retry_max > 0 ? options->retry_max : RETRY_MAX;
     link->on_up = options->on_up;
     link->on_down = options->on_down;
     link->arg = options->arg;

@@ -31,6 +31,7 @@ struct ftl__link_options {
     struct ftl_runtime *runtime;        /* control */
     const struct ftl__address *address; /* outlives the link */
     const char *name;                   /* static; for the log and CLIENT SETNAME */
+    int64_t retry_max;                  /* ns between two attempts to connect; 0 = a second */
     /* After connect, AUTH, SELECT: a task of the control runtime that may make calls. Until it has
      * returned 0, calls of others fail with FTL_ECONN; another value closes the connection and the
      * link tries again. May be NULL. */

@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -99,6 +100,22 @@ FTL_NORETURN static void restart(struct ftl__daemon *daemon)
     _exit(FTL__EXIT_LEFT);
 }
 
+/* What is wrong is said once. */
+static int configure(struct ftl__daemon *daemon, char *error, size_t size)
+{
+    char told[ERROR_SIZE] = "";
+    int code;
+
+    while ((code = ftl__daemon_configure(daemon, error, size)) != 0) {
+        if (strcmp(told, error) != 0)
+            fprintf(stderr, "%s\n", error);
+        snprintf(told, sizeof told, "%s", error);
+        if (!ftl__restart_hold())
+            return code;
+    }
+    return 0;
+}
+
 /* With a thread that does not come back, an orderly exit would wait for it, or pull the ground from
  * under it. */
 static int run(const struct ftl__options *options)
@@ -110,10 +127,11 @@ static int run(const struct ftl__options *options)
     daemon.options = options;
     ftl__signals_block();
     raise_files();
-    if ((options->mode == FTL__MODE_DEV &&
-         ftl__dev_start(options->dev_dir, &daemon.dev, error, sizeof error) != 0) ||
-        ftl__daemon_configure(&daemon, error, sizeof error) != 0) {
+    if (options->mode == FTL__MODE_DEV &&
+        ftl__dev_start(options->dev_dir, &daemon.dev, error, sizeof error) != 0) {
         fprintf(stderr, "%s\n", error);
+    } else if (configure(&daemon, error, sizeof error) != 0) {
+        exit_code = FTL__EXIT_CONFIG; /* which has been said */
     } else if (ftl__log_start() != 0) {
         perror("fettled: cannot start the log");
     } else {

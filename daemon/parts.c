@@ -330,12 +330,19 @@ static int open_outside(struct ftl__daemon *daemon)
     return code != 0 ? code : ftl__signals_open(&signals, &daemon->signals);
 }
 
+/* Several attempts in a lease, however short that is. */
+static int64_t retry_max(double lease_ttl)
+{
+    return lease_ttl < 4 ? (int64_t)(lease_ttl / 4 * (double)FTL_S) : FTL_S;
+}
+
 static int open_links(struct ftl__daemon *daemon)
 {
     struct ftl__link_options options = {
         .runtime = daemon->control,
         .address = &daemon->started->redis,
         .name = "work",
+        .retry_max = retry_max(daemon->started->lease_ttl),
         .on_up = on_work_up,
         .on_down = on_work_down,
         .arg = daemon,

@@ -164,9 +164,11 @@ void ftl__quarantine_look(struct ftl__quarantine *quarantine)
 void ftl__quarantine_apply(struct ftl__quarantine *quarantine)
 {
     struct ftl__list *head = &quarantine->entries;
+    double now = now_of(quarantine);
 
     for (struct ftl__list *node = head->next; node != head; node = node->next)
-        (void)isolate(quarantine, ENTRY(node), "known before");
+        if (ENTRY(node)->until > now) /* the others are released at the next look */
+            (void)isolate(quarantine, ENTRY(node), "known before");
 }
 
 void ftl__quarantine_set_ttl(struct ftl__quarantine *quarantine, double seconds)

@@ -30,6 +30,7 @@
 #define STATE "FETTLE_RESTARTS"
 #define IN_A_ROW (60 * FTL_S)
 #define PAUSE_MAX 32u /* seconds */
+#define HOLD (5 * FTL_S) /* between two looks at a configuration that does not load */
 #define CHILDREN_MAX 4096
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -90,6 +91,36 @@ static unsigned pause_seconds(void)
     return in_a_row - 2 < 5 ? 1u << (in_a_row - 2) : PAUSE_MAX;
 }
 
+/* At most a second, and not beyond `end`; *ret_signal: which one has come, or 0. */
+static void await_signal(const sigset_t *set, int64_t end, int *ret_signal)
+{
+    int64_t left = end - ftl_now();
+    const struct timespec time = {.tv_sec = left >= FTL_S, .tv_nsec = left % FTL_S};
+    int number = left > 0 ? sigtimedwait(set, NULL, &time) : 0;
+
+    ftl__notify_extend();
+    ftl__notify_alive();
+    *ret_signal = number > 0 ? number : 0;
+}
+
+bool ftl__restart_hold(void)
+{
+    int64_t end = ftl_deadline(HOLD);
+    int number = 0;
+    sigset_t set;
+
+    if (in_a_row == 0)
+        return false;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    ftl__notify_status("Waiting for a configuration that loads");
+    while (number == 0 && ftl_now() < end)
+        await_signal(&set, end, &number);
+    return number == 0 || number == SIGHUP;
+}
+
 bool ftl__restart_wait(void)
 {
     unsigned pause = pause_seconds();
@@ -102,14 +133,11 @@ bool ftl__restart_wait(void)
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
+    ftl__notify_status("Waiting for %u s after %u restarts in a row", pause, in_a_row);
     for (int64_t end = ftl_deadline(pause * FTL_S); ftl_now() < end;) {
-        int64_t left = end - ftl_now();
-        const struct timespec time = {.tv_sec = left >= FTL_S, .tv_nsec = left % FTL_S};
-
-        ftl__notify_status("Waiting for %u s after %u restarts in a row", pause, in_a_row);
-        ftl__notify_extend();
-        ftl__notify_alive();
-        if (left > 0 && sigtimedwait(&stop, NULL, &time) > 0)
+        int number;
+        await_signal(&stop, end, &number);
+        if (number != 0)
             return false;
     }
     return true;

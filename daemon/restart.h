@@ -15,6 +15,9 @@ void ftl__restart_begin(char **argv);
 /* After the second restart in a row waits, so that there are never many: false = told to stop by a
  * signal meanwhile. The daemon's signals are blocked. */
 bool ftl__restart_wait(void);
+/* The configuration does not load. One that begins anew has nobody who would start it again: it waits
+ * some seconds, or for a SIGHUP. False: it is not such a one, or is to stop. The signals are blocked. */
+bool ftl__restart_hold(void);
 
 /* Ends all children but one (0: none is spared), and begins anew. Returns only if that is not possible;
  * errno tells. What is open is closed, but 0, 1 and 2. */

@@ -39,8 +39,8 @@ def limit(seconds):
 
 
 def thrice(function):
-    """For what has a fifth of a second by design, which a machine with other work may not give it: it
-    fails when it has failed three times."""
+    """For what has a second or less by design, which a machine with other work may not give it: it
+    fails when it has failed three times. What is no AssertionError fails at once."""
     function.tries = 3
     return function
 

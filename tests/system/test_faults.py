@@ -246,6 +246,25 @@ def test_elder_children_are_spared(t):
         os.kill(elder, signal.SIGKILL)
 
 
+@contained
+def test_a_configuration_that_does_not_load(t):
+    """An editor's half-written file when it begins anew: it waits for the rest."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, **probe.settings(native("NullRead", "faults", isolation="task"))))
+    daemon.wait_ready()
+    with open(daemon.config) as file:
+        whole = file.read()
+    with open(daemon.config, "a") as file:
+        file.write("oops")
+    mark = daemon.mark()
+    push(redisd.client, "NullRead", "jid", retry=0)
+    until(lambda: any("syntax error" in line for line in daemon.lines), what="the error")
+    with open(daemon.config, "w") as file:
+        file.write(whole)
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_event("daemon.ready", since=mark)
+
+
 def children(pid):
     found = set()
     for task in os.listdir("/proc/%d/task" % pid):
