@@ -63,6 +63,7 @@ static int listener = -1;
 static struct connection *connections[CONNECTIONS_MAX];
 static size_t count;
 static int64_t delay; /* ms */
+static bool held;     /* something is, for its time: also after a `pass` */
 static bool stalled[2], sliced;
 static bool again; /* something may go on without anything new to poll for */
 
@@ -324,8 +325,10 @@ static bool serve(struct connection *connection, const struct pollfd polled[2])
         if ((polled[d].revents & (POLLIN | POLLHUP | POLLERR)) != 0 &&
             has_room(connection, (enum direction)d) && !read_some(flow))
             return false;
-        if (is_due(flow) && has_room(connection, (enum direction)d))
+        bool due = is_due(flow);
+        if (due && has_room(connection, (enum direction)d))
             take_messages(connection, (enum direction)d);
+        held |= flow->in.size > 0 && !due;
     }
     for (int d = UP; d <= DOWN; d++)
         if (connection->flow[d].out.size > 0 && !stalled[d] && !write_some(&connection->flow[d]))
@@ -399,11 +402,7 @@ static int patience(void)
 {
     if (again)
         return 0;
-    for (size_t i = 0; i < count; i++)
-        for (int d = UP; d <= DOWN; d++)
-            if (connections[i]->flow[d].in.size > 0 && delay > 0)
-                return 1;
-    return -1;
+    return held ? 1 : -1;
 }
 
 static void turn(void)
@@ -417,7 +416,7 @@ static void turn(void)
         want(connections[i], &polled[2 + 2 * i]);
     if (poll(polled, 2 + 2 * connected, patience()) < 0 && errno != EINTR)
         die("poll");
-    again = false;
+    again = held = false;
     for (size_t i = connected; i-- > 0;) /* downwards: a closed one is replaced by the last */
         if (!serve(connections[i], &polled[2 + 2 * i]))
             close_connection(i);
