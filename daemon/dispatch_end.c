@@ -51,14 +51,13 @@ static bool has_crashed(const struct ftl__slot *slot, const struct ftl_outcome *
         return outcome->panic->fault != NULL;
     return outcome->kind == FTL_COMPLETED && run->place == FTL__PLACE_CHILD &&
            run->verdict == FTL__VERDICT_FAILED &&
-           ftl__faults_is_crash(run->failure.error_class);
+           (run->lost || ftl__faults_is_crash(run->failure.error_class));
 }
 
 /* A suspect whose own child has died: it has seen two deaths, and this one is its own. */
 static bool is_deadly(const struct ftl__slot *slot, const struct ftl_outcome *outcome)
 {
-    return slot->shelter != NULL && outcome->kind == FTL_COMPLETED && has_crashed(slot, outcome) &&
-           ftl__faults_is_death(slot->run.failure.error_class);
+    return slot->shelter != NULL && has_crashed(slot, outcome) && slot->run.lost;
 }
 
 static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,

@@ -21,22 +21,12 @@ void ftl__faults_count(struct ftl__faults *faults, const char *class)
             atomic_fetch_add_explicit(&faults->count[i], 1, memory_order_relaxed);
 }
 
-bool ftl__faults_is_death(const char *error_class)
-{
-    static const char *const of_processes[] = {"Signal", "ExitStatus", "OutOfMemory"};
-
-    for (size_t i = 0; i < sizeof of_processes / sizeof *of_processes; i++)
-        if (strcmp(of_processes[i], error_class) == 0)
-            return true;
-    return false;
-}
-
 bool ftl__faults_is_crash(const char *error_class)
 {
     for (size_t i = 0; i < FTL__FAULT_CLASSES; i++)
         if (strcmp(classes[i], error_class) == 0)
             return true;
-    return ftl__faults_is_death(error_class);
+    return false;
 }
 
 void ftl__faults_log(const struct ftl__faults *faults)

@@ -20,9 +20,7 @@ struct ftl__faults {
 
 /* One more of this class (runtime/runtime.h, interpose.c). Any thread, a tainted one as well. */
 void ftl__faults_count(struct ftl__faults *faults, const char *class);
-/* Is this the error class of a run whose process has died with it? Of one that has crashed, in its task
- * or so? */
-bool ftl__faults_is_death(const char *error_class);
+/* Is this the error class of a fault? */
 bool ftl__faults_is_crash(const char *error_class);
 /* Logs how many of each there have been, if there were any. */
 void ftl__faults_log(const struct ftl__faults *faults);

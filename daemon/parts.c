@@ -148,6 +148,8 @@ static void on_run_fault(void *arg, const struct ftl_run *run, const struct ftl_
 
     if (panic != NULL)
         ftl__report_fault(run, panic);
+    else if (!run->lost)
+        ftl__report_child_fault(run);
     ftl__quarantine_add(daemon->quarantine, run->class,
                         panic != NULL ? panic->fault : run->failure.error_class);
 }

@@ -75,6 +75,34 @@ void ftl__report_fault(const struct ftl_run *run, const struct ftl_panic *panic)
              FTL__UINT("token", run->token), FTL__BYTES("backtrace", backtrace, size));
 }
 
+/* As ftl_panic_format() has written it there. */
+static size_t join_backtrace(const struct ftl_run *run, char *buf, size_t room)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < run->backtrace_lines; i++) {
+        size_t size = strlen(run->backtrace[i]);
+        if (size + 1 > room - used)
+            break;
+        memcpy(buf + used, run->backtrace[i], size);
+        used += size;
+        buf[used++] = '\n';
+    }
+    return used;
+}
+
+void ftl__report_child_fault(const struct ftl_run *run)
+{
+    char backtrace[BACKTRACE_SIZE];
+    size_t size = join_backtrace(run, backtrace, sizeof backtrace);
+
+    ftl__log(FTL__EV_TASK_FAULT, FTL__STR("task", "run"),
+             FTL__STR("fault", run->failure.error_class), FTL__BOOL("tainted", false),
+             FTL__STR("reason", run->failure.error_message), FTL__STR("jid", or_null(run->jid)),
+             FTL__STR("class", run->class), FTL__UINT("token", run->token),
+             FTL__BYTES("backtrace", backtrace, size));
+}
+
 void ftl__report_stuck(const struct ftl__slot *slot, int64_t now)
 {
     ftl__log(FTL__EV_DAEMON_STUCK, FTL__STR("worker", "jobs"), FTL__STR("task", "run"),

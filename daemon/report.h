@@ -16,6 +16,8 @@ void ftl__report_started(const struct ftl__slot *slot);
 void ftl__report_done(const struct ftl__slot *slot);
 void ftl__report_panic(const struct ftl_run *run, const struct ftl_panic *panic);
 void ftl__report_fault(const struct ftl_run *run, const struct ftl_panic *panic);
+/* A fault that was contained in a child process, which has told of it. */
+void ftl__report_child_fault(const struct ftl_run *run);
 /* A task that keeps its worker; `slot` NULL: it is no run, or not known. */
 struct ftl_stall;
 void ftl__report_stalled(const struct ftl__slot *slot, const struct ftl_stall *stall);

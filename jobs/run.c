@@ -126,6 +126,7 @@ static void drop_failure(struct ftl_run *run)
     run->backtrace_lines = 0;
     run->texts[0] = run->texts[1] = NULL;
     run->failure = (struct ftl__failure){.error_class = NULL};
+    run->lost = false;
     run->verdict = FTL__VERDICT_NONE;
 }
 

@@ -66,6 +66,7 @@ struct ftl_run {
     char *texts[2];              /* error class, error message */
     char **backtrace;            /* lines, each malloc'd */
     size_t backtrace_lines;
+    bool lost;     /* the failure is the end of the process that it was in */
     json_t *args; /* cache of ftl_run_args() */
 };
 

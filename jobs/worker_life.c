@@ -346,6 +346,7 @@ static void lose(struct ftl__life *life, struct ftl__worker_item *item)
         tail = ftl__lines_tail(&life->outputs[1].lines, &size);
         error_class = ftl__ending(&life->exit, &life->pool->limits, what);
         (void)ftl__ending_fail(run, error_class, what, tail, size);
+        run->lost = true;
     } else {
         (void)ftl_run_fail(run, "WorkerError", "its worker was ended");
     }

@@ -14,7 +14,8 @@
  *     Fork                             logs "pid N" of a child that it has forked and forgotten
  *     Moody [how, file]                logs "pid N", waits until there is such a file (none given: it
  *                                      does not), and crashes as it is told: "abort", "null", "exit"
- *                                      (_exit(2), which no task survives), "fine"
+ *                                      (_exit(3), which no task survives), "recant" (the same, but
+ *                                      its third attempt only fails, as if it had), "fine"
  *     Calm                             logs "pid N" */
 #undef NDEBUG
 #include <assert.h>
@@ -176,7 +177,9 @@ static int moody(struct ftl_run *run)
             return FTL_ECANCELED;
     if (strcmp(how, "abort") == 0)
         abort();
-    if (strcmp(how, "exit") == 0)
+    if (strcmp(how, "recant") == 0 && ftl_run_attempt(run) > 2)
+        return ftl_run_fail(run, "ExitStatus", "so it says");
+    if (strcmp(how, "exit") == 0 || strcmp(how, "recant") == 0)
         _exit(3);
     if (strcmp(how, "null") == 0)
         sink = (size_t)*nowhere;

@@ -92,7 +92,9 @@ def test_it_moves_and_all_know(t):
     again = jobs.wait("job.failed", jid=bad, attempt=2)
     equal(again["error_class"] in ("Abort", "Signal"), True, again)
     assert jobs.is_outside(bad), "its own next attempt"
-    equal(len(jobs.find("task.fault")), 1, "crashes in tasks")
+    faults = jobs.find("task.fault")
+    equal(len(faults), 2 if again["error_class"] == "Abort" else 1, "contained crashes")
+    assert all("crash.so" in fault["backtrace"] for fault in faults), faults
     assert not jobs.is_outside(jobs.push(name="Calm")), "another class of the module"
     equal({e["class"] for e in jobs.find("class.isolated")}, {"Moody"}, "classes")
     first.stop()
@@ -240,6 +242,20 @@ def test_a_suspect_has_a_child_of_its_own(t):
     equal(daemon.find("job.returned") + daemon.find("job.failed"), [])
     equal(len(daemon.find("job.start", jid=held)), 1, "starts of the other one")
     daemon.kill()  # a stop would have a fifth of a second for what is held
+
+
+def test_a_suspect_that_only_fails(t):
+    """What counts is the end of its child, not what the run says of itself."""
+    jobs = Jobs(t, lease_ttl=1)
+    suspect = jobs.push("recant")
+    for attempt in 1, 2:
+        daemon = t.use(Fettled(jobs.redisd, **jobs.settings))
+        equal(daemon.wait_exit(), 3, "exit of the process, %d" % attempt)
+    failed = jobs.daemon().wait_event("job.failed", jid=suspect)
+    equal((failed["attempt"], failed["error_class"], failed["error_message"]), (3, "ExitStatus", "so it says"))
+    assert jobs.is_outside(suspect), "in the daemon"
+    assert member(jobs.client, "retry", suspect), "not in retry"
+    equal(jobs.find("worker.died") + jobs.find("class.isolated"), [])
 
 
 def test_a_suspect_without_a_child(t):
