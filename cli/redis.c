@@ -60,21 +60,30 @@ static int prepare_tls(struct ftl__redis *redis, const struct ftl__url *url)
     return 0;
 }
 
-static int dial(struct ftl__redis *redis, const struct ftl__url *url)
+static int dial_sentinels(struct ftl__redis *redis)
 {
     const struct timeval timeout = {.tv_sec = TIMEOUT_S};
     char reason[512];
-    int rc;
-    if (redis->settings->sentinels != NULL)
-        rc = ftl__cli_dial_master(redis->settings, redis->tls, timeout, &redis->dialed, reason,
+    int rc = ftl__cli_dial_master(redis->settings, redis->tls, timeout, &redis->dialed, reason,
                                   sizeof reason);
-    else if (strcmp(url->scheme, "unix") == 0)
-        rc = ftl__dial_unix(url->path, timeout, &redis->dialed, reason, sizeof reason);
-    else
-        rc = ftl__dial_tcp(url->host != NULL ? url->host : "127.0.0.1",
-                           url->port != 0 ? url->port : 6379, redis->tls, timeout, &redis->dialed,
-                           reason, sizeof reason);
     return rc == 0 ? 0 : ftl__cli_failed("cannot connect to Redis: %s", reason);
+}
+
+static int dial(struct ftl__redis *redis, const struct ftl__url *url)
+{
+    const struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    const char *host = url->host != NULL ? url->host : "127.0.0.1";
+    uint16_t port = url->port != 0 ? url->port : 6379;
+    char reason[512];
+    if (strcmp(url->scheme, "unix") == 0) {
+        int rc = ftl__dial_unix(url->path, timeout, &redis->dialed, reason, sizeof reason);
+        return rc == 0 ? 0
+                       : ftl__cli_failed("cannot connect to Redis at %s: %s", url->path, reason);
+    }
+    int rc = ftl__dial_tcp(host, port, redis->tls, timeout, &redis->dialed, reason, sizeof reason);
+    return rc == 0 ? 0
+                   : ftl__cli_failed("cannot connect to Redis at %s:%u: %s", host, (unsigned)port,
+                                     reason);
 }
 
 static int authenticate(struct ftl__redis *redis, const struct ftl__url *url)
@@ -112,7 +121,8 @@ static int open_url(struct ftl__redis *redis, const struct ftl__url *url)
         return FTL__EXIT_FAILED;
     if (redis->settings->sentinels != NULL)
         db = (unsigned)redis->settings->db;
-    if (prepare_tls(redis, url) != 0 || dial(redis, url) != 0)
+    if (prepare_tls(redis, url) != 0 ||
+        (redis->settings->sentinels != NULL ? dial_sentinels(redis) : dial(redis, url)) != 0)
         return FTL__EXIT_FAILED;
     int rc = authenticate(redis, url);
     return rc != 0 ? rc : select_db(redis, db);

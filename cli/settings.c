@@ -215,8 +215,11 @@ static int read_file(const char *file, bool optional, bool address,
 
 static int fill(const struct ftl__cli_options *options, struct ftl__cli_settings *settings)
 {
-    const char *url = options->redis != NULL ? options->redis : getenv("FETTLE_REDIS_URL");
+    const char *environment = getenv("FETTLE_REDIS_URL");
     bool named = options->config != NULL;
+    const char *url = options->redis;
+    if (url == NULL && environment != NULL && *environment != '\0')
+        url = environment;
     /* Without any address the file counts: one that we may not read must be told. */
     bool optional = !named && (url != NULL || access(DEFAULT_FILE, F_OK) != 0);
     if (replace(&settings->url, DEFAULT_URL) != 0 || replace(&settings->prefix, "") != 0)

@@ -18,7 +18,7 @@ import time
 TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 
 # In one shard only: what is not counted, or is the same in each.
-WHOLE = {"every_error", "brought_back", "contained", "hosted", "deadly"}
+WHOLE = {"every_error", "brought_back", "contained", "hosted", "automatic", "deadly"}
 ALL = [("fault/test_cut.py", "every_offset"), ("fault/test_cut.py", "every_error"),
        ("fault/test_kill.py", "killed"), ("fault/test_redis.py", "killed_and_restarted"),
        ("fault/test_kill.py", "stopped"), ("fault/test_kill.py", "paused"),
@@ -27,7 +27,7 @@ ALL = [("fault/test_cut.py", "every_offset"), ("fault/test_cut.py", "every_error
        ("fault/test_kill.py", "killer"), ("fault/test_redis.py", "brought_back"),
        ("fault/test_redis.py", "forgetful"), ("fault/test_releases.py", "side_by_side"),
        ("fault/test_storm.py", "contained"), ("fault/test_storm.py", "hosted"),
-       ("fault/test_storm.py", "deadly")]
+       ("fault/test_storm.py", "automatic"), ("fault/test_storm.py", "deadly")]
 
 
 def run(path, name, shard, shards):

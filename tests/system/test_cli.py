@@ -387,13 +387,16 @@ def test_addresses(t):
 
     fettle.bad(FAILED, "NOAUTH", "--redis", redisd.open_url, "stats")
     os.chmod(password, 0o644)
-    del fettle.environment["FETTLE_REDIS_URL"]
+    fettle.environment["FETTLE_REDIS_URL"] = ""  # as if it were not set
     fettle.bad(FAILED, "no access", "--config", config, "stats")
 
 
 def test_what_cannot_be_reached_is_said(t):
     fettle = cli(t)
-    fettle.bad(FAILED, "cannot connect", "--redis", "unix:///nonexistent/s", "stats")
+    fettle.bad(FAILED, "cannot connect to Redis at /nonexistent/s: No such file", "--redis",
+               "unix:///nonexistent/s", "stats")
+    fettle.bad(FAILED, "cannot connect to Redis at 127.0.0.1:1: ", "--redis", "redis://127.0.0.1:1",
+               "stats")
     fettle.bad(FAILED, "rediss:// or unix://", "--redis", "http://h", "stats")
     fettle.bad(FAILED, "database", "--redis", "redis://h/x", "stats")
     fettle.bad(FAILED, "No such file", "--config", "/nonexistent/f.conf", "stats")
