@@ -125,6 +125,8 @@ static void reset(struct ftl__slot *slot)
     memset(slot->run.texts, 0, sizeof slot->run.texts);
     slot->run.backtrace = NULL;
     slot->run.backtrace_lines = 0;
+    slot->run.lost = false;
+    slot->run.logged = 0;
     slot->run.args = NULL;
 }
 

@@ -9,8 +9,9 @@
  * Pure: no allocation, no I/O. */
 #include "jobs/lines.h"
 
-#include <stdio.h>
 #include <string.h>
+
+_Static_assert(FTL__OUTPUT_MAX == 1048576, "FTL__OUTPUT_DROPPED says so");
 
 /* Makes room for `size` bytes by forgetting the oldest. */
 static void tail_forget(struct ftl__lines *lines, size_t size)
@@ -36,12 +37,8 @@ static void tail_add(struct ftl__lines *lines, const char *line, size_t size)
 
 static void say_dropping(struct ftl__lines *lines)
 {
-    char text[80];
-    int size = snprintf(text, sizeof(text), "more than %d bytes of output: the rest is dropped",
-                        FTL__OUTPUT_MAX);
-
     lines->dropping = true;
-    lines->emit(lines->arg, text, (size_t)size);
+    lines->emit(lines->arg, FTL__OUTPUT_DROPPED, sizeof(FTL__OUTPUT_DROPPED) - 1);
 }
 
 static void give(struct ftl__lines *lines, const char *line, size_t size)

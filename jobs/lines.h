@@ -9,6 +9,7 @@
 
 #define FTL__LINE_MAX   8192          /* bytes of a line; a longer one is given in pieces */
 #define FTL__OUTPUT_MAX (1024 * 1024) /* bytes of a stream that are given, newlines included */
+#define FTL__OUTPUT_DROPPED "more than 1048576 bytes of output: the rest is dropped"
 #define FTL__TAIL_LINES 20
 #define FTL__TAIL_BYTES 2048
 

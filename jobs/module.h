@@ -91,7 +91,8 @@ FTL_API int ftl_run_fail_forever(struct ftl_run *run, const char *error_class, c
 FTL_API int ftl_run_later(struct ftl_run *run, double seconds);
 
 /* One line to the daemon's log under the job's id (event job.log); from any task or thread as long
- * as the run lasts. Newlines make it several lines, and so does every 8 KiB. */
+ * as the run lasts. Newlines make it several lines, and so does every 8 KiB. After 1 MiB of a run one
+ * line says that the rest is dropped. */
 FTL_API void ftl_run_log(struct ftl_run *run, const char *format, ...) FTL_PRINTF(2, 3);
 
 #endif

@@ -15,14 +15,15 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jobs/handler.h"
+#include "jobs/lines.h"
 
-#define MESSAGE_MAX    10000 /* bytes of an error message that are kept */
-#define LINE_MAX_BYTES 8192
+#define MESSAGE_MAX 10000 /* bytes of an error message that are kept */
 
 /* ---- the job ---------------------------------------------------------------------------- */
 
@@ -198,6 +199,21 @@ int ftl_run_later(struct ftl_run *run, double seconds)
 
 /* ---- the log ---------------------------------------------------------------------------- */
 
+/* What one run may print (lines.h) it may log, too. */
+static void log_line(struct ftl_run *run, const char *line, size_t size)
+{
+    size_t before = atomic_fetch_add_explicit(&run->logged, size + 1, memory_order_relaxed);
+
+    if (before > FTL__OUTPUT_MAX) {
+        return;
+    }
+    if (before + size + 1 > FTL__OUTPUT_MAX) {
+        line = FTL__OUTPUT_DROPPED;
+        size = sizeof(FTL__OUTPUT_DROPPED) - 1;
+    }
+    run->on_line(run->on_line_arg, run, FTL__STREAM_LOG, line, size);
+}
+
 /* A message with newlines is as many lines; a long one is cut into pieces. */
 static void log_lines(struct ftl_run *run, const char *text, size_t size)
 {
@@ -206,9 +222,9 @@ static void log_lines(struct ftl_run *run, const char *text, size_t size)
     do {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         size_t line = (size_t)((newline != NULL ? newline : end) - text);
-        size_t piece = cut(text, line, LINE_MAX_BYTES);
+        size_t piece = cut(text, line, FTL__LINE_MAX);
 
-        run->on_line(run->on_line_arg, run, FTL__STREAM_LOG, text, piece);
+        log_line(run, text, piece);
         text += piece;
         text += text == newline;
     } while (text < end);
@@ -337,4 +353,5 @@ void ftl__run_clear(struct ftl_run *run)
     run->size = 0;
     run->args = NULL;
     run->handler = NULL;
+    run->logged = 0;
 }

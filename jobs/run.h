@@ -67,6 +67,7 @@ struct ftl_run {
     char **backtrace;            /* lines, each malloc'd */
     size_t backtrace_lines;
     bool lost;     /* the failure is the end of the process that it was in */
+    _Atomic size_t logged; /* bytes, newlines included */
     json_t *args; /* cache of ftl_run_args() */
 };
 

@@ -438,7 +438,7 @@ def contained(which):
 def weather(t, rows, **kinds):
     """One daemon, which is the same one all the time."""
     storm = Storm(t, rows, daemons=1, **kinds)
-    storm.blow(WARM + JOBS // 10, 120)
+    storm.blow(WARM + JOBS // 10, 600 if FULL else 120)
     before = [Vitals.of(daemon.pid) for daemon in storm.crew]
     with Beats(storm.redisd) as beats, \
             Passers(storm.redisd, storm.probe, JOBS + JOBS // 10 + WARM) as passers:

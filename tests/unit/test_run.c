@@ -338,6 +338,49 @@ START_TEST(log_lines_have_no_newline)
 }
 END_TEST
 
+static char last_line[100];
+static size_t lines;
+
+static void take_line(void *arg, const struct ftl_run *run, enum ftl__stream stream,
+                      const char *line, size_t size)
+{
+    (void)arg;
+    (void)run;
+    (void)stream;
+    lines++;
+    (void)snprintf(last_line, sizeof(last_line), "%.*s", (int)size, line);
+}
+
+static int logs_much(struct ftl_run *run)
+{
+    char line[1024]; /* with its newline */
+
+    memset(line, 'x', sizeof(line));
+    line[sizeof(line) - 1] = '\0';
+    for (int i = 0; i < 1025; i++) {
+        ftl_run_log(run, "%s", line);
+        ck_assert_int_eq(last_line[0], i < 1024 ? 'x' : 'm');
+    }
+    ftl_run_log(run, "more");
+    return 0;
+}
+
+START_TEST(what_a_run_logs_is_bounded)
+{
+    struct ftl_run run;
+
+    for (int i = 0; i < 2; i++) { /* each run anew */
+        run_fill(&run, job_text, stub(logs_much));
+        run.on_line = take_line;
+        lines = 0;
+        ck_assert_int_eq(run_attempt(&run), FTL_COMPLETED);
+        ck_assert_uint_eq(lines, 1025);
+        ck_assert_str_eq(last_line, "more than 1048576 bytes of output: the rest is dropped");
+        ftl__run_clear(&run);
+    }
+}
+END_TEST
+
 START_TEST(clear_makes_a_run_usable_again)
 {
     struct ftl_run *run = attempt(job_text, fail_normally, FTL_COMPLETED);
@@ -360,6 +403,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, a_panic_is_a_failure_with_its_backtrace);
     UNIT_CASE(suite, a_fault_is_named_after_its_signal);
     FIXTURE_CASE(suite, log_lines_have_no_newline);
+    FIXTURE_CASE(suite, what_a_run_logs_is_bounded);
     FIXTURE_CASE(suite, clear_makes_a_run_usable_again);
 }
 
