@@ -5,7 +5,7 @@
  * the run goes is its handler's choice for its class: a task, the blocking pool, or a child process,
  * which is another handler in its place.
  *
- * A suspect, which was in flight at two deaths, goes to a child process of its own where its handler
+ * A suspect, a job of a module that was in flight at two deaths, goes to a child process of its own where its handler
  * can have one: then it is a job like others, but that only so many of them are there at a time (the
  * park's shelter). Elsewhere, and if there is no process to be had, it is left to dispatch.c, to be
  * run alone. */
@@ -181,6 +181,12 @@ void ftl__dispatch_start_or_park(struct ftl__dispatch *dispatch, struct ftl__slo
     }
 }
 
+/* Can what the handler does end this process? Commands, workers and requests run elsewhere anyway. */
+static bool may_kill(const struct ftl__handler *handler)
+{
+    return handler->isolates || handler->kind->place != NULL;
+}
+
 void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch, uint32_t index,
                        const char *bytes, size_t size, uint32_t recoveries, int64_t now)
 {
@@ -210,7 +216,7 @@ void ftl__dispatch_job(struct ftl__dispatch *dispatch, struct ftl__batch *batch,
         return;
     }
     slot->bound = ftl__park_bound(&dispatch->park, slot->run.handler);
-    suspect = recoveries + 1 >= FTL__LEASE_RECOVERIES;
+    suspect = recoveries + 1 >= FTL__LEASE_RECOVERIES && may_kill(slot->run.handler);
     if (suspect && slot->run.handler->isolates)
         slot->shelter = dispatch->park.shelter;
     dispatch->wary = suspect && slot->shelter == NULL;

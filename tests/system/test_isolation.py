@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import BUILDDIR, Fettled, job, native
+from fettled import BUILDDIR, Fettled, command, job, native
 from places import inflight, member, now
 from probe import Probe
 from redisd import Redisd, available
@@ -256,6 +256,20 @@ def test_a_suspect_that_only_fails(t):
     assert jobs.is_outside(suspect), "in the daemon"
     assert member(jobs.client, "retry", suspect), "not in retry"
     equal(jobs.find("worker.died") + jobs.find("class.isolated"), [])
+
+
+def test_a_command_is_no_suspect(t):
+    """It cannot have killed its daemon: others run beside it, whatever it was in flight at."""
+    jobs = Jobs(t, native("Moody", "crash"), command("Wait", ["/bin/sh", "-c", "echo here; exec sleep 600"]),
+                lease_ttl=1, shutdown_timeout=0.2)
+    waits = jobs.push(name="Wait")
+    for attempt in 1, 2, 3:
+        daemon = jobs.daemon()
+        daemon.wait_event("job.stdout", jid=waits)
+        if attempt < 3:
+            daemon.kill()
+    assert not jobs.fine(), "in a child"
+    equal(daemon.find("job.returned"), [])
 
 
 def test_a_suspect_without_a_child(t):
