@@ -5,7 +5,9 @@
  * senders. A message goes to a waiting receiver directly; a waiting sender's message enters the
  * ring, in the sender's turn, when there is room. What was handed to a receiver whom an abort or
  * deadline reached first goes back to the head, for which the ring keeps one slot more than its
- * capacity. */
+ * capacity. It is out until its receiver goes on; the next one may wait meanwhile, and be handed another,
+ * so there may be several out. The second and each further one takes up room in the ring: whatever
+ * comes back finds a place. */
 #include <fettle/channel.h>
 
 #include <stdlib.h>
@@ -21,6 +23,7 @@ struct ftl_channel {
     void (*message_free)(void *message);
     size_t capacity, slots; /* slots = capacity + 1 */
     size_t head, len;
+    size_t out; /* handed over, and neither taken nor given back; len + out <= slots */
     void *ring[];
 };
 
@@ -58,8 +61,9 @@ static void put_tail(struct ftl_channel *channel, void *message)
     channel->ring[slot(channel, channel->head + channel->len++)] = message;
 }
 
-static void put_head(struct ftl_channel *channel, void *message)
+static void put_back(struct ftl_channel *channel, void *message)
 {
+    channel->out--;
     channel->head = slot(channel, channel->head + channel->slots - 1);
     channel->ring[channel->head] = message;
     channel->len++;
@@ -85,19 +89,6 @@ void ftl_channel_unref(struct ftl_channel *channel)
     free(channel);
 }
 
-/* With the lock held: lets senders in as far as there is room. */
-static void admit(struct ftl_channel *channel, struct ftl__wakes *wakes)
-{
-    while (channel->len < channel->capacity) {
-        struct ftl__list *node = ftl__list_pop_front(&channel->senders);
-        if (!node)
-            return;
-        struct ftl__waiter *sender = ftl__container(node, struct ftl__waiter, link);
-        put_tail(channel, sender->item);
-        ftl__waiter_grant(sender, wakes);
-    }
-}
-
 /* With the lock held and a receiver waiting. */
 static void hand_over(struct ftl_channel *channel, void *message, struct ftl__wakes *wakes)
 {
@@ -107,18 +98,41 @@ static void hand_over(struct ftl_channel *channel, void *message, struct ftl__wa
     ftl__waiter_grant(receiver, wakes);
 }
 
+/* With the lock held, and nobody waiting who would come first. False: there is no room. */
+static bool place(struct ftl_channel *channel, void *message, struct ftl__wakes *wakes)
+{
+    size_t out = channel->out;
+    if (channel->len + (out > 1 ? out : 1) > channel->capacity)
+        return false;
+    if (channel->receiver) { /* the ring is empty */
+        channel->out++;
+        hand_over(channel, message, wakes);
+    } else {
+        put_tail(channel, message);
+    }
+    return true;
+}
+
+/* With the lock held: lets senders in as far as there is room. */
+static void admit(struct ftl_channel *channel, struct ftl__wakes *wakes)
+{
+    while (!ftl__list_is_empty(&channel->senders)) {
+        struct ftl__waiter *sender =
+            ftl__container(channel->senders.next, struct ftl__waiter, link);
+        if (!place(channel, sender->item, wakes))
+            return;
+        ftl__list_unlink(&sender->link);
+        ftl__waiter_grant(sender, wakes);
+    }
+}
+
 /* With the lock held. 0: delivered. */
 static int deliver(struct ftl_channel *channel, void *message, struct ftl__wakes *wakes)
 {
     if (channel->closed)
         return FTL_ECLOSED;
-    if (channel->receiver) {
-        hand_over(channel, message, wakes);
-        return 0;
-    }
-    if (channel->len >= channel->capacity || !ftl__list_is_empty(&channel->senders))
+    if (!ftl__list_is_empty(&channel->senders) || !place(channel, message, wakes))
         return FTL_EAGAIN;
-    put_tail(channel, message);
     return 0;
 }
 
@@ -201,9 +215,21 @@ static void withdraw_receiver(struct ftl_channel *channel, struct ftl__waiter *w
     if (channel->receiver == waiter)
         channel->receiver = NULL;
     else if (waiter->item != &closed_mark && channel->receiver)
-        hand_over(channel, waiter->item, &wakes);
+        hand_over(channel, waiter->item, &wakes); /* it stays out */
     else if (waiter->item != &closed_mark)
-        put_head(channel, waiter->item);
+        put_back(channel, waiter->item);
+    ftl__lock_drop(&channel->lock);
+    ftl__wakes_submit(&wakes);
+}
+
+/* What was handed over is taken: there may be room for another. */
+static void taken(struct ftl_channel *channel)
+{
+    struct ftl__wakes wakes;
+    ftl__wakes_init(&wakes);
+    ftl__lock_take(&channel->lock);
+    channel->out--;
+    admit(channel, &wakes);
     ftl__lock_drop(&channel->lock);
     ftl__wakes_submit(&wakes);
 }
@@ -237,6 +263,7 @@ int ftl_channel_recv(struct ftl_channel *channel, int64_t deadline, void **ret_m
     if (waiter.item == &closed_mark)
         return FTL_ECLOSED;
     *ret_message = waiter.item;
+    taken(channel);
     return 0;
 }
 

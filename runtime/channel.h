@@ -33,7 +33,8 @@ FTL_API int ftl_channel_try_send(struct ftl_channel *channel, void *message);
 
 /* Waits for a message, which is the caller's then. FTL_ECLOSED: closed and empty. FTL_ETIMEDOUT,
  * FTL_ECANCELED: none was taken; one that was granted to a receiver when its deadline or an abort
- * ended the wait goes back to the head. One receiver at a time: FTL_EINVAL while another one waits.
+ * ended the wait goes back to the head. One receiver waits at a time: FTL_EINVAL while another one
+ * does that has not been granted a message.
  * try: FTL_EAGAIN instead of waiting. */
 FTL_API int ftl_channel_recv(struct ftl_channel *channel, int64_t deadline, void **ret_message);
 FTL_API int ftl_channel_try_recv(struct ftl_channel *channel, void **ret_message);
@@ -54,10 +55,11 @@ struct ftl_oneshot {
 };
 
 FTL_API void ftl_oneshot_init(struct ftl_oneshot *oneshot);
-/* Hands the value over; once. Never waits. After the receiver's return the sender touches
+/* Hands the value over; once (a second time panics the task). Never waits. After the receiver's return the sender touches
  * nothing. */
 FTL_API void ftl_oneshot_send(struct ftl_oneshot *oneshot, void *value);
-/* Waits for it. FTL_ETIMEDOUT, FTL_ECANCELED: nothing was taken, it may be repeated. */
+/* Waits for it. FTL_ETIMEDOUT, FTL_ECANCELED: nothing was taken, it may be repeated. FTL_EINVAL:
+ * another receiver waits. */
 FTL_API int ftl_oneshot_recv(struct ftl_oneshot *oneshot, int64_t deadline, void **ret_value);
 FTL_API bool ftl_oneshot_is_sent(const struct ftl_oneshot *oneshot);
 

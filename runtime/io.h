@@ -41,6 +41,7 @@ FTL_API void ftl_fd_close(struct ftl_fd *fd);
  * with FTL_ECLOSED; no call that is not waiting may be in progress, or begin after it. */
 FTL_API int ftl_fd_release(struct ftl_fd *fd);
 
+/* The descriptor itself, which stays ours: for getsockopt(2) and the like. Any thread. */
 FTL_API int ftl_fd_number(const struct ftl_fd *fd);
 
 /* ---- ownership -------------------------------------------------------------------------- */

@@ -315,7 +315,7 @@ int ftl_try_join(struct ftl_branch *branches, size_t count, size_t *ret_failed)
     if (rc == 0 && join.decider < count)
         rc = branches[join.decider].result;
     if (rc != 0 && join.branches && ret_failed)
-        *ret_failed = join.decider;
+        *ret_failed = join.cancelled ? count : join.decider;
     return rc;
 }
 

@@ -123,7 +123,7 @@ static void report(struct ftl__worker *worker, int64_t duration)
     struct ftl_stall stall = unknown;
     name_task(worker, &stall);
     ftl__sample_take(worker, &stall);
-    /* acquire: what was read comes before; a worker that has come back was in something else */
+    /* A worker that has come back was in something else. */
     if (atomic_load_explicit(&worker->tick, memory_order_acquire) != worker->watch.tick)
         stall = unknown;
     runtime->on_stall(runtime->hook_arg, &stall);

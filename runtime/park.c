@@ -14,8 +14,8 @@
 
 void ftl__worker_unpark(struct ftl__worker *worker)
 {
-    /* seq_cst: what was made visible before is seen by the worker after it leaves its sleep, or it
-     * sees NOTIFIED before it begins one. */
+    /* What was made visible before is seen by the worker after it leaves its sleep, or it sees
+     * NOTIFIED before it begins one. */
     switch (atomic_exchange(&worker->park, FTL__PARK_NOTIFIED)) {
     case FTL__PARK_FUTEX:
         ftl__futex_wake(&worker->park, 1);

@@ -59,6 +59,7 @@ FTL_API int ftl_process_start(struct ftl_runtime *runtime,
  * directory. */
 FTL_API int ftl_process_contain(struct ftl_runtime *runtime, int dir);
 
+/* Its pid, and the number of its group; both stay taken until ftl_process_free(). Any thread. */
 FTL_API pid_t ftl_process_pid(const struct ftl_process *process);
 
 /* Our ends of the pipes, NULL where there is none; owned by the process object. close_stdin sends
@@ -77,7 +78,7 @@ struct ftl_exit {
 };
 
 /* Waits for the child's end; repeatable, the same answer each time. One waiter at a time.
- * FTL_ETIMEDOUT, FTL_ECANCELED. The zombie stays until ftl_process_free(), so that the number of
+ * FTL_ETIMEDOUT, FTL_ECANCELED: *ret_exit is untouched. The zombie stays until ftl_process_free(), so that the number of
  * the group stays taken. */
 FTL_API int ftl_process_wait(struct ftl_process *process, int64_t deadline,
                              struct ftl_exit *ret_exit);

@@ -104,9 +104,9 @@ FTL_API int ftl_runtime_start(const struct ftl_runtime_options *options,
                               struct ftl_runtime **ret_runtime);
 
 /* Refuses new tasks, aborts those that are left, waits until they have ended or `deadline` has
- * passed. Returns the number of tasks still there: 0 means that ftl_runtime_free() may be called.
- * From a foreign thread or a task of another runtime, one at a time. May be repeated with a later
- * deadline. */
+ * passed. Returns the number of tasks still there: 0 means that ftl_runtime_free() may be called,
+ * under the other conditions that it has. From a foreign thread or a task of another runtime, one at
+ * a time; an abort of that task ends the wait early. May be repeated with a later deadline. */
 FTL_API size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadline);
 
 /* Joins the worker threads and frees the runtime. Only after a shutdown that returned 0, when every
@@ -115,6 +115,7 @@ FTL_API size_t ftl_runtime_shutdown(struct ftl_runtime *runtime, int64_t deadlin
  * foreign thread. NULL-safe. */
 FTL_API void ftl_runtime_free(struct ftl_runtime *runtime);
 
+/* How many workers it was started with, without the extra ones. Any thread. */
 FTL_API unsigned ftl_runtime_workers(const struct ftl_runtime *runtime);
 
 /* Another bound for the blocking pool, ≥ 1, as blocking_max. More tasks than a lower one allows run to

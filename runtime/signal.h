@@ -28,7 +28,8 @@ FTL_API int ftl_signal_open(struct ftl_runtime *runtime, const sigset_t *signals
                             struct ftl_signal **ret_listener);
 
 /* Waits for one of its signals and takes it; of several the one with the lowest number. One waiter
- * at a time. FTL_ETIMEDOUT, FTL_ECANCELED: none was taken. FTL_ECLOSED: closed meanwhile. */
+ * at a time. FTL_ETIMEDOUT, FTL_ECANCELED: none was taken. FTL_ECLOSED: closed meanwhile.
+ * *ret_signal is untouched then. */
 FTL_API int ftl_signal_wait(struct ftl_signal *listener, int64_t deadline, int *ret_signal);
 
 /* A wait in progress ends with FTL_ECLOSED; none may begin after it. NULL-safe. Any thread, but not

@@ -17,7 +17,8 @@ FTL_API int ftl_task_set_spawn(struct ftl_task_set *set, struct ftl_runtime *run
                                ftl_task_fn fn, void *arg, const struct ftl_spawn_options *options,
                                void *tag, struct ftl_task **ret_task);
 
-/* Waits for the next member to end. *ret_tag may be NULL.
+/* Waits for the next member to end. `ret_tag` may be NULL; what is returned is untouched unless the
+ * call returns 0, here and below.
  * FTL_EEMPTY: the set has no members. FTL_ETIMEDOUT, FTL_ECANCELED: as every wait. */
 FTL_API int ftl_task_set_join_next(struct ftl_task_set *set, int64_t deadline,
                                    struct ftl_outcome *ret_outcome, void **ret_tag);

@@ -185,3 +185,34 @@ const struct model_scenario model_runtime_free = {
     .stale = 1,
     .sum = 1,
 };
+
+/* ---- one that is being spawned ---- */
+
+static void *spawn_yielding(void *arg)
+{
+    model_check(ftl_spawn(state->runtime, yield_twice, NULL, NULL, NULL) == 0);
+    return arg;
+}
+
+static void setup_spawning(void)
+{
+    start(1, NULL);
+    model_thread(dump, NULL);
+    model_thread(spawn_yielding, NULL);
+}
+
+static void finish_spawning(void)
+{
+    model_check(model_has_returned(1) && state->step == 3);
+}
+
+extern const struct model_scenario model_dump_spawning;
+const struct model_scenario model_dump_spawning = {
+    .name = "dump_spawning",
+    .promise = "a dump sees a task whole, or not yet",
+    .setup = setup_spawning,
+    .finish = finish_spawning,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 3,
+};

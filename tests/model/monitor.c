@@ -3,18 +3,25 @@
  * The monitor beside workers that are kept by a task, that fall asleep and that wake: what only the
  * stuck one could reach is run by another, and the monitor does not sleep while a task runs. Its own
  * loop would never end; here it looks twice. */
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include <fettle/io.h>
 #include <fettle/runtime.h>
 #include <fettle/task.h>
 #include <fettle/time.h>
 
 #include "runtime/futex.h"
 #include "runtime/monitor.h"
+#include "runtime/park.h"
 #include "tests/model/model.h"
 
 static struct state {
     struct ftl_runtime *runtime, *other;
+    struct ftl_fd *fd;
+    int number;
     _Atomic uint32_t flag; /* futex word */
     int ran, kept, slept; /* plain: what orders the tasks orders these */
 } * state;
@@ -252,4 +259,117 @@ const struct model_scenario model_monitor_sleep = {
     .preemptions = 1,
     .stale = 1,
     .sum = 2,
+};
+
+/* ---- its sleep, while a worker comes back from the driver ---- */
+
+static void *nap_and_keep(void *arg)
+{
+    (void)ftl_sleep(FTL_MS);
+    keep_worker();
+    return arg;
+}
+
+static void setup_nap(void)
+{
+    start(1);
+    spawn_onto(state->runtime, nap_and_keep);
+    model_thread(sleep_and_release, NULL);
+}
+
+extern const struct model_scenario model_monitor_nap;
+const struct model_scenario model_monitor_nap = {
+    .name = "monitor_nap",
+    .promise = "the monitor does not sleep while a worker comes back from the driver",
+    .setup = setup_nap,
+    .finish = finish_sleep,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 2,
+};
+
+/* ---- an extra worker ---- */
+
+static void *look_for_long(void *arg)
+{
+    ftl__monitor_look(state->runtime);
+    (void)ftl_sleep(20 * FTL_MS);
+    ftl__monitor_look(state->runtime); /* its thread cannot be started */
+    raise_flag();
+    return arg;
+}
+
+static void *ask(void *arg)
+{
+    struct ftl_runtime_stats stats;
+    ftl_runtime_stats(state->runtime, &stats);
+    return arg;
+}
+
+static void setup_extra(void)
+{
+    const struct ftl_runtime_options options = {.workers = 1, .extra_workers = 1};
+    state = calloc(1, sizeof *state);
+    model_check(ftl_runtime_start(&options, &state->runtime) == 0);
+    spawn_onto(state->runtime, keep);
+    spawn_onto(state->runtime, note);
+    model_thread(look_for_long, NULL);
+    model_thread(ask, NULL);
+}
+
+static void finish_extra(void)
+{
+    model_check(state->ran == 1 && state->kept == 1);
+}
+
+extern const struct model_scenario model_monitor_extra;
+const struct model_scenario model_monitor_extra = {
+    .name = "monitor_extra",
+    .promise = "who counts while an extra worker comes to be sees all of it, or nothing",
+    .setup = setup_extra,
+    .finish = finish_extra,
+    .preemptions = 1,
+    .stale = 1,
+};
+
+/* ---- the driver in turns ---- */
+
+static void *poke(void *arg)
+{
+    uint64_t one = 1;
+    (void)!write(state->number, &one, sizeof one);
+    return arg;
+}
+
+static void *close_and_poll(void *arg)
+{
+    ftl_fd_close(state->fd);
+    while (!ftl__runtime_poll(state->runtime)) /* in vain while the worker sleeps there */
+        sched_yield();
+    return arg;
+}
+
+static void setup_close(void)
+{
+    start(1);
+    state->number = eventfd(0, 0);
+    model_check(ftl_fd_open(state->runtime, state->number, &state->fd) == 0);
+    model_thread(poke, NULL);
+    model_thread(close_and_poll, NULL);
+}
+
+static void finish_close(void)
+{
+    model_check(model_has_returned(1));
+}
+
+extern const struct model_scenario model_driver_close;
+const struct model_scenario model_driver_close = {
+    .name = "driver_close",
+    .promise = "a descriptor is freed after all use of it by whoever polled before",
+    .setup = setup_close,
+    .finish = finish_close,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 3,
 };

@@ -15,7 +15,9 @@ extern const struct model_scenario model_lock, model_inject, model_oneshot, mode
     model_channel_around, model_task_set_detach, model_task_set_until, model_task_finished,
     model_dump_waiting, model_dump_yielding, model_runtime_free, model_monitor_lifo,
     model_monitor_displace, model_monitor_outbox, model_monitor_destructor,
-    model_monitor_sleep;
+    model_monitor_sleep, model_task_set_leave, model_task_timer_elsewhere, model_task_stats,
+    model_task_stats_2, model_dump_spawning, model_monitor_nap, model_worker_retire, model_lock_spin,
+    model_monitor_extra, model_driver_close;
 
 const struct model_scenario *const model_scenarios[] = {
     &model_lock,
@@ -66,6 +68,16 @@ const struct model_scenario *const model_scenarios[] = {
     &model_queue_pop_4,
     &model_queue_exchange_2,
     &model_queue_exchange_4,
+    &model_task_set_leave,
+    &model_task_timer_elsewhere,
+    &model_task_stats,
+    &model_task_stats_2,
+    &model_dump_spawning,
+    &model_monitor_nap,
+    &model_worker_retire,
+    &model_lock_spin,
+    &model_monitor_extra,
+    &model_driver_close,
     NULL,
 };
 

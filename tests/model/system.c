@@ -8,6 +8,7 @@
  *
  * thread.c of the runtime, its thread-local variables, is replaced: threads here are contexts. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -226,6 +227,11 @@ int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
         events[fd - FIRST_FD].epoll = epoll;
         events[fd - FIRST_FD].data = event->data;
     }
+    if (op == EPOLL_CTL_DEL && fd >= FIRST_FD) {
+        model_operation();
+        model_point(true);
+        events[fd - FIRST_FD].epoll = -1;
+    }
     return 0;
 }
 
@@ -235,6 +241,14 @@ int __wrap_close(int fd)
     (void)fd;
     return 0;
 }
+
+int __wrap_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...)
+{
+    (void)fd, (void)command;
+    return O_NONBLOCK | FD_CLOEXEC;
+}
+int __wrap_fcntl(int fd, int command, ...) __attribute__((alias("__wrap_fcntl64")));
 
 /* What stands for a set: who waits for it waits on this. */
 static const void *epoll_set(int epoll)
@@ -254,7 +268,8 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t size)
     events[fd - FIRST_FD].count++;
     events[fd - FIRST_FD].edge = true;
     model_progress();
-    model_wake(ON_EPOLL, epoll_set(events[fd - FIRST_FD].epoll), 1);
+    if (events[fd - FIRST_FD].epoll >= 0)
+        model_wake(ON_EPOLL, epoll_set(events[fd - FIRST_FD].epoll), 1);
     return 8;
 }
 
@@ -337,6 +352,8 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
                           void *arg)
 {
     (void)attr;
+    if (model_self && fn == worker_main)
+        return EAGAIN; /* no thread begins in the middle of a schedule */
     *thread = fn == worker_main ? (pthread_t)model_thread_count : MODEL_THREADS;
     if (fn == worker_main)
         model_thread(fn, arg);

@@ -10,6 +10,7 @@
 #include <fettle/task_set.h>
 #include <fettle/time.h>
 
+#include "runtime/park.h"
 #include "tests/model/model.h"
 
 enum { SOON = 1000 };
@@ -463,4 +464,136 @@ const struct model_scenario model_task_shutdown_waiting = {
     .preemptions = 2,
     .stale = 1,
     .sum = 2,
+};
+
+/* The owner waits, in vain, and leaves: what it has written to the hub comes before its end. */
+static void *leave_set(void *arg)
+{
+    struct ftl_outcome outcome;
+    model_check(ftl_task_set_spawn(state->set, state->runtime, end_at_once, NULL, NULL, NULL,
+                                   NULL) == 0);
+    (void)ftl_task_set_join_next(state->set, ftl_now() + SOON, &outcome, NULL);
+    ftl_task_set_detach_all(state->set);
+    ftl_task_set_free(state->set);
+    return arg;
+}
+
+static void setup_set_leave(void)
+{
+    start(NULL);
+    state->set = ftl_task_set_new();
+    model_thread(leave_set, NULL);
+}
+
+static void finish_set_leave(void)
+{
+    model_check(model_has_returned(1));
+    model_check(atomic_load_explicit(&state->ended, memory_order_relaxed) == 1);
+}
+
+extern const struct model_scenario model_task_set_leave;
+const struct model_scenario model_task_set_leave = {
+    .name = "task_set_leave",
+    .promise = "a set is left after a wait in vain",
+    .setup = setup_set_leave,
+    .finish = finish_set_leave,
+    .preemptions = 2,
+    .stale = 1,
+};
+
+/* ---- the driver is elsewhere ---- */
+
+static void *poll_later(void *arg)
+{
+    (void)ftl_sleep(2 * FTL_MS);
+    (void)ftl__runtime_poll(state->runtime);
+    return arg;
+}
+
+static void setup_timer_elsewhere(void)
+{
+    start(wait_until);
+    ftl_task_detach(state->task);
+    model_thread(send, NULL);
+    model_thread(poll_later, NULL);
+}
+
+static void finish_timer_elsewhere(void)
+{
+    model_check(state->returned == 1 && state->freed == 1);
+}
+
+extern const struct model_scenario model_task_timer_elsewhere;
+const struct model_scenario model_task_timer_elsewhere = {
+    .name = "task_timer_elsewhere",
+    .promise = "a timer is fired by another thread while the task is woken",
+    .setup = setup_timer_elsewhere,
+    .finish = finish_timer_elsewhere,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 3,
+};
+
+/* ---- counting ---- */
+
+static void *spawn_and_abort(void *arg)
+{
+    struct ftl_task *task;
+    if (ftl_spawn(state->runtime, quick, state, &options, &task) == 0)
+        abort_it(task);
+    return arg;
+}
+
+static void *spawn_one(void *arg)
+{
+    (void)arg;
+    state->started++;
+    (void)ftl_spawn(state->runtime, end_at_once, NULL, NULL, NULL);
+    return NULL;
+}
+
+static void *ask(void *arg)
+{
+    struct ftl_runtime_stats stats;
+    ftl_runtime_stats(state->runtime, &stats);
+    model_check(stats.ended <= stats.spawned);
+    return arg;
+}
+
+static void setup_stats(void)
+{
+    start(NULL);
+    model_thread(spawn_and_abort, NULL);
+    model_thread(ask, NULL);
+}
+
+static void setup_stats_2(void)
+{
+    state = calloc(1, sizeof *state);
+    state->runtime = model_runtime(2);
+    model_check(ftl_spawn(state->runtime, spawn_one, NULL, NULL, NULL) == 0);
+    model_thread(ask, NULL);
+}
+
+static void finish_stats(void)
+{
+}
+
+extern const struct model_scenario model_task_stats, model_task_stats_2;
+const struct model_scenario model_task_stats = {
+    .name = "task_stats",
+    .promise = "never more have ended than were spawned",
+    .setup = setup_stats,
+    .finish = finish_stats,
+    .preemptions = 2,
+    .stale = 1,
+    .sum = 3,
+};
+const struct model_scenario model_task_stats_2 = {
+    .name = "task_stats_2",
+    .promise = "never more have ended than were spawned, on two workers",
+    .setup = setup_stats_2,
+    .finish = finish_stats,
+    .preemptions = 1,
+    .stale = 1,
 };

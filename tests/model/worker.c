@@ -10,6 +10,8 @@
 #include <fettle/task.h>
 #include <fettle/time.h>
 
+#include "runtime/park.h"
+#include "runtime/worker.h"
 #include "tests/model/model.h"
 
 static struct state {
@@ -237,4 +239,32 @@ const struct model_scenario model_worker_inbox_2 = {
     .finish = finish,
     .preemptions = 1,
     .stale = 1,
+};
+
+/* ---- a worker is sent away ---- */
+
+static void *send_away(void *arg)
+{
+    struct ftl__worker *worker = state->runtime->workers[1];
+    atomic_store_explicit(&worker->needed, false, memory_order_relaxed);
+    ftl__worker_unpark(worker); /* publishes it */
+    return arg;
+}
+
+static void setup_retire(void)
+{
+    start(2, 1);
+    model_thread(spawn, &state->run[0]);
+    model_thread(send_away, NULL);
+}
+
+extern const struct model_scenario model_worker_retire;
+const struct model_scenario model_worker_retire = {
+    .name = "worker_retire",
+    .promise = "a task comes while one worker sleeps and the other one leaves",
+    .setup = setup_retire,
+    .finish = finish,
+    .preemptions = 1,
+    .stale = 1,
+    .sum = 3,
 };

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <fettle/channel.h>
 #include <fettle/task_set.h>
@@ -343,8 +344,107 @@ START_TEST(what_goes_back_is_first_also_in_a_full_channel)
 }
 END_TEST
 
+/* ---- several messages out ---- */
+
+/* A receiver on a worker of its own, which is kept busy from when the receiver waits until it is let
+ * go: what it was handed is out as long. */
+struct late_receiver {
+    struct ftl_runtime *runtime;
+    struct ftl_task *task;
+    _Atomic bool waits, may_go;
+    void *got;
+};
+
+static void *keep_busy(void *arg)
+{
+    struct late_receiver *late = arg;
+    atomic_store(&late->waits, true);
+    while (!atomic_load(&late->may_go))
+        sched_yield();
+    return NULL;
+}
+
+static void *receive_late(void *arg)
+{
+    struct late_receiver *late = arg;
+    ftl_assert(ftl_spawn(late->runtime, keep_busy, late, NULL, NULL) == 0);
+    ftl_assert(ftl_channel_recv(channel, FTL_FOREVER, &late->got) == 0);
+    return NULL;
+}
+
+static void late_start(struct late_receiver *late, void *message)
+{
+    const struct ftl_runtime_options options = {.workers = 1};
+    memset(late, 0, sizeof(*late));
+    ck_assert_int_eq(ftl_runtime_start(&options, &late->runtime), 0);
+    ck_assert_int_eq(ftl_spawn(late->runtime, receive_late, late, NULL, &late->task), 0);
+    while (!atomic_load(&late->waits))
+        sched_yield();
+    ck_assert_int_eq(ftl_channel_try_send(channel, message), 0);
+}
+
+static void late_finish(struct late_receiver *late, enum ftl_outcome_kind expected)
+{
+    atomic_store(&late->may_go, true);
+    ck_assert_int_eq(fixture_join(late->task), expected);
+    ck_assert_uint_eq(ftl_runtime_shutdown(late->runtime, ftl_deadline(60 * FTL_S)), 0);
+    ftl_runtime_free(late->runtime);
+}
+
+START_TEST(all_that_comes_back_finds_room)
+{
+    enum { MOST = 3 };
+    struct late_receiver late[MOST];
+    int messages[MOST + 1], seen[MOST + 1];
+    void *got;
+    for (size_t capacity = 1; capacity < MOST; capacity++) {
+        size_t out = capacity + 1;
+        memset(seen, 0, sizeof(seen));
+        channel = ftl_channel_new(capacity, NULL);
+        for (size_t i = 0; i < out; i++)
+            late_start(&late[i], &messages[i]);
+        ck_assert_int_eq(ftl_channel_try_send(channel, &messages[out]), FTL_EAGAIN);
+        ck_assert_uint_eq(ftl_channel_len(channel), 0);
+        for (size_t i = 0; i < out; i++)
+            ftl_abort(late[i].task, 0);
+        for (size_t i = 0; i < out; i++)
+            late_finish(&late[i], FTL_CANCELLED);
+        ck_assert_uint_eq(ftl_channel_len(channel), out);
+        while (ftl_channel_try_recv(channel, &got) == 0)
+            seen[(int *)got - messages]++;
+        for (size_t i = 0; i < out; i++)
+            ck_assert_int_eq(seen[i], 1);
+        ftl_channel_unref(channel);
+    }
+}
+END_TEST
+
+START_TEST(what_is_taken_lets_the_next_sender_in)
+{
+    struct late_receiver late[2];
+    int messages[3];
+    void *got;
+    channel = ftl_channel_new(1, NULL);
+    late_start(&late[0], &messages[0]);
+    late_start(&late[1], &messages[1]);
+    struct ftl_task *sender = fixture_spawn(send_it, &messages[2]);
+    ck_assert_int_eq(ftl_channel_try_send(channel, &messages[2]), FTL_EAGAIN);
+    late_finish(&late[0], FTL_COMPLETED);
+    ck_assert_ptr_eq(late[0].got, &messages[0]);
+    ck_assert_int_eq(fixture_join(sender), FTL_COMPLETED);
+    ck_assert_uint_eq(ftl_channel_len(channel), 1);
+    late_finish(&late[1], FTL_COMPLETED);
+    ck_assert_ptr_eq(late[1].got, &messages[1]);
+    ck_assert_int_eq(ftl_channel_try_recv(channel, &got), 0);
+    ck_assert_ptr_eq(got, &messages[2]);
+    ftl_channel_unref(channel);
+}
+END_TEST
+
 static void add_cases(Suite *suite)
 {
+    UNIT_CASE(suite, all_that_comes_back_finds_room);
+    FIXTURE_CASE(suite, what_is_taken_lets_the_next_sender_in);
     UNIT_CASE(suite, a_message_that_an_aborted_receiver_was_granted_goes_to_the_next);
     UNIT_CASE(suite, what_goes_back_is_first_also_in_a_full_channel);
     FIXTURE_CASE(suite, messages_arrive_once_in_order_within_the_bound);

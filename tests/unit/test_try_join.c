@@ -48,6 +48,33 @@ START_TEST(try_join_returns_at_the_first_error_after_the_defers_of_the_others)
 }
 END_TEST
 
+static int abort_and_fail(void *arg)
+{
+    ftl_mask(); /* it has begun, and so it ends */
+    ftl_abort(ftl_task_current(), 60 * FTL_S);
+    ftl_sleep(FTL_MS); /* the join hears of it */
+    ftl_unmask();
+    return fails(arg);
+}
+
+static void *abort_before_the_error(void *arg)
+{
+    struct ftl_branch branches[2] = {{.fn = abort_and_fail}, {.fn = must_not_run}};
+    size_t failed = 9;
+    (void)arg;
+    ftl_assert(ftl_try_join(branches, 2, &failed) == FTL_ECANCELED);
+    ftl_assert(failed == 2);
+    ftl_assert(branches[0].returned && branches[0].result == FTL_EPROTO);
+    ftl_assert(!branches[1].returned && branches[1].result == FTL_ECANCELED);
+    return NULL;
+}
+
+START_TEST(an_abort_is_no_branch_that_failed)
+{
+    fixture_run(abort_before_the_error, NULL);
+}
+END_TEST
+
 static void *error_before_the_rest(void *arg)
 {
     struct ftl_branch branches[3] = {
@@ -303,6 +330,7 @@ static void add_cases(Suite *suite)
     FIXTURE_CASE(suite, try_join_returns_at_the_first_error_after_the_defers_of_the_others);
     FIXTURE_CASE(suite, branches_that_have_not_begun_never_do_after_an_error);
     FIXTURE_CASE(suite, try_join_without_an_error_is_join);
+    FIXTURE_CASE(suite, an_abort_is_no_branch_that_failed);
     FIXTURE_CASE(suite, a_branch_leaves_its_permits_to_the_caller);
     FIXTURE_CASE(suite, a_branch_may_release_what_the_caller_holds);
     FIXTURE_CASE(suite, a_panic_in_a_branch_aborts_its_siblings_and_then_the_task);
