@@ -104,8 +104,9 @@ def test_children_of_a_handler_exit_as_ever(t):
     redisd, probe = t.use(Redisd()), t.use(Probe())
     # LeakSanitizer looks at such a child, too: what only the stacks of threads it has not got still
     # hold is lost there.
-    options = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
-    daemon = t.use(Fettled(redisd, environment=options, **settings(probe)))
+    mine = settings(probe)
+    mine["environment"]["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+    daemon = t.use(Fettled(redisd, **mine))
     push(redisd.client, "ForkExit", "jid")
     daemon.wait_event("job.done", jid="jid")
 
