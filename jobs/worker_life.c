@@ -30,6 +30,7 @@
 #define COLLECT   FTL_S /* for what is on its way after the end of the child */
 #define HURRY     (FTL__STOP_GRACE / 5 * 2) /* twice: to end by itself, and by TERM */
 #define OF_USE    (10 * FTL_S)              /* for a process that had no run */
+#define LAST_WORDS 150 /* bytes of its stderr that tell how it ended */
 
 void ftl__life_tell(const struct ftl__life *life, enum ftl__worker_event_kind kind,
                     const char *text, uint32_t runs, int64_t time)
@@ -377,6 +378,26 @@ static void end_life(void *arg)
     free(life);
 }
 
+/* The end of the last lines, from the start of one that begins there, if one does. */
+static const char *last_words(const struct ftl__life *life, int *ret_size)
+{
+    size_t size;
+    const char *tail = ftl__lines_tail(&life->outputs[1].lines, &size);
+
+    if (size > LAST_WORDS) {
+        const char *end = tail + size, *from = end - LAST_WORDS;
+        const char *newline = memchr(from - 1, '\n', LAST_WORDS);
+
+        tail = newline != NULL ? newline + 1 : from;
+        while (((unsigned char)*tail & 0xc0) == 0x80) {
+            tail++; /* not in the middle of a character */
+        }
+        size = (size_t)(end - tail);
+    }
+    *ret_size = (int)size;
+    return tail;
+}
+
 static void describe(struct ftl__life *life)
 {
     struct ftl__worker_life *result = life->result;
@@ -391,12 +412,11 @@ static void describe(struct ftl__life *life)
         (void)snprintf(result->ending, sizeof(result->ending), "%s: %.100s", what,
                        life->worker->fault);
     } else {
-        size_t size;
-        const char *tail = ftl__lines_tail(&life->outputs[1].lines, &size);
+        int size;
+        const char *words = last_words(life, &size);
 
         (void)snprintf(result->ending, sizeof(result->ending), "%s%s%.*s", what,
-                       size > 0 ? ": " : "", (int)(size > 150 ? 150 : size),
-                       size > 150 ? tail + size - 150 : tail);
+                       size > 0 ? ": " : "", size, words);
     }
 }
 

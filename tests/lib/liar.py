@@ -109,7 +109,7 @@ def cancel(token):
 
 
 if boot == "exit":
-    print("cannot boot", file=sys.stderr, flush=True)
+    print("x" * 200 + "\ncannot boot", file=sys.stderr, flush=True)
     os._exit(7)
 elif boot == "silent":
     wait.wait()
