@@ -41,6 +41,17 @@ static int refuse(struct ftl_run *run, const char *why)
     return 1;
 }
 
+/* It was asked to end before it has begun: if that is its timeout, it has done nothing wrong. */
+static int give_up(struct ftl__worker_pool *pool, struct ftl_run *run)
+{
+    if (pool->alone) {
+        return refuse(run, "it has not come");
+    }
+    (void)ftl_run_fail(run, "WorkerError", "its workers had no room for it in its time");
+    run->failure.later = FTL__WORKER_INNOCENT;
+    return 1;
+}
+
 /* Waits for a place and takes it. 0: begun, *place is held. 1: the run has failed. Or a code. */
 static int begin(struct ftl__worker_pool *pool, struct ftl__worker_item *item, const char *line,
                  size_t size, struct ftl_permit *place)
@@ -51,21 +62,15 @@ static int begin(struct ftl__worker_pool *pool, struct ftl__worker_item *item, c
 
     do {
         rc = ftl_semaphore_acquire(pool->permits, 1, FTL_FOREVER, place);
-        if (rc == FTL_ECANCELED && pool->alone) {
-            return refuse(run, "it has not come");
-        }
-        if (rc == FTL_ECANCELED) {
-            return ftl_run_fail(run, "Cancelled", "its workers had no room for it");
-        }
         if (rc != 0) {
-            return rc;
+            return rc == FTL_ECANCELED ? give_up(pool, run) : rc;
         }
         rc = ftl__worker_pool_submit(pool, item, line, size, why);
         if (rc != 0) {
             ftl_permit_release(place);
         }
         if (rc == FTL_EAGAIN && ftl_yield() != 0) {
-            return FTL_ECANCELED;
+            return give_up(pool, run);
         }
     } while (rc == FTL_EAGAIN);
     return rc == FTL_ENOENT ? refuse(run, why) : rc;

@@ -16,6 +16,7 @@
 #define FTL__WORKER_PLACES 1000 /* most runs at once in a process: "ready" */
 #define FTL__WORKER_BUCKETS 64  /* a power of two */
 #define FTL__WORKER_REASON 256  /* bytes of a sentence about a worker */
+#define FTL__WORKER_INNOCENT 1.0 /* seconds until a run comes back that others had in their way */
 
 struct ftl__worker_pool;
 struct ftl__worker_process;

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 // A persistent worker: fettled starts it once and hands it job after job, RUNS at a time.
 //
-//     { class = "Resize"; worker = [ "node", "/opt/app/worker.js" ]; }
+//     { class = "Resize"; worker = [ "node", "/opt/app/worker.js" ]; concurrency = 16; }
 const fs = require("fs");
 const readline = require("readline");
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A persistent worker: fettled starts it once and hands it job after job, THREADS at a time.
 
-    { class = "Resize"; worker = [ "python3", "/opt/app/worker.py" ]; processes = 2; }"""
+    { class = "Resize"; worker = [ "python3", "/opt/app/worker.py" ]; processes = 2; concurrency = 8; }"""
 
 import json
 import os

@@ -275,6 +275,24 @@ def test_cancelled_in_vain(t):
     assert between > 2.99, "%.3f s from TERM to KILL" % between
 
 
+def test_no_room(t):
+    """A run whose time is over while it waits for a place among its workers has done nothing: it comes back,
+    its counts untouched, and is done when there is one."""
+    jobs = Jobs(t, liar("Liar", ready=1, timeout=1, kill_after=600))
+    pid = jobs.daemon.wait_event("worker.ready")["pid"]
+    first = jobs.push("Liar", "ignore", retry=0)
+    equal(jobs.line(first), "ignoring")
+    second = jobs.push("Liar", "done", retry=0)
+    event = jobs.daemon.wait_event("job.failed", jid=second)
+    equal((event["error_class"], event["error_message"], event["reason"]),
+          ("WorkerError", "its workers had no room for it in its time", "later"))
+    assert "retry_count" not in event, event
+    os.kill(pid, signal.SIGKILL)
+    jobs.daemon.wait_event("job.done", jid=second)
+    equal(jobs.daemon.wait_event("job.dead")["jid"], first)
+    equal(jobs.daemon.find("job.dead", jid=second), [])
+
+
 def seconds(event):
     """When it was logged."""
     return datetime.datetime.fromisoformat(event["ts"].replace("Z", "+00:00")).timestamp()
