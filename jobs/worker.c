@@ -7,7 +7,7 @@
  * runs are is jobs/worker_pool.c; what becomes of a process, jobs/worker_life.c.
  *
  * A run that was asked to end and does not is ended with its process, which cannot be spared: the
- * others in it are tried again at once, their counts untouched. The task of a run returns, or is
+ * others in it that were not asked are tried again in a second, their counts untouched. The task of a run returns, or is
  * unwound, only when its process has answered or is gone.
  *
  * An answer counts whenever it comes: a run that was done is done, also behind its deadline, and

@@ -201,10 +201,10 @@ void ftl__worker_pool_cancel(struct ftl__worker_item *item)
     if (item->cancelled) {
         return;
     }
-    item->cancelled = true;
     ftl__lock_take(&process->pool->lock);
     /* Without memory it is not asked: it will be forced. Nothing is sent behind the answer. */
     if (ftl__list_is_linked(&item->link)) {
+        item->cancelled = true;
         (void)ftl__worker_pool_append(process, line, size);
     }
     ftl__lock_drop(&process->pool->lock);

@@ -34,7 +34,7 @@ struct ftl__worker_item {
     struct ftl__list link; /* in its process' table; the pool's lock */
     struct ftl_run *run;
     struct ftl__worker_process *process; /* NULL: not begun */
-    bool cancelled;                      /* asked for */
+    bool cancelled;                      /* asked for; by its own task, with the pool's lock */
     enum ftl__worker_end end;            /* by the process' task, before `over` is sent */
     struct ftl_oneshot over;
 };

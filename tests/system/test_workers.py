@@ -275,6 +275,19 @@ def test_cancelled_in_vain(t):
     assert between > 2.99, "%.3f s from TERM to KILL" % between
 
 
+def test_stuck_in_one_worker(t):
+    """Of several runs that do not heed their cancel in one worker each has had its time, whichever of them the
+    worker is ended for."""
+    jobs = Jobs(t, liar("Liar", timeout=2, kill_after=2))
+    jobs.daemon.wait_event("worker.ready")
+    jobs.client.call("LPUSH", "queue:default", *[job("Liar", ["ignore"], retry=0)] * 2)
+    for event in jobs.daemon.wait_events(2, "job.dead"):
+        equal(event["error_class"], "Timeout")
+        assert "its worker was ended: run " in event["error_message"], event
+    equal(jobs.daemon.wait_event("worker.died")["runs"], 2)
+    equal(jobs.daemon.find("job.failed", reason="later"), [])
+
+
 def test_no_room(t):
     """A run whose time is over while it waits for a place among its workers has done nothing: it comes back,
     its counts untouched, and is done when there is one."""
