@@ -37,11 +37,13 @@
 #define ERROR_SIZE 1024
 #define READ_SIZE 65536
 #define LEAVE_TIME FTL_S
+#define ASKED_TIME (7200 * FTL_S) /* longer than any kill_after */
 
 struct host_run {
     struct ftl_run run; /* first: what the task gets */
     struct ftl__list link;
     struct ftl_task *task;
+    bool asked; /* to end */
     char queue[FTL__QUEUE_MAX + 1];
 };
 
@@ -248,14 +250,17 @@ static void start(struct host *host, const struct ftl__worker_message *message)
     ftl_notify_one(host->spawned);
 }
 
+/* The first time it is asked, and has until the second, when its parent knows that it does not heed that. */
 static void cancel(struct host *host, uint64_t token)
 {
     struct ftl__list *node = host->runs.next;
 
     for (; node != &host->runs; node = node->next) {
         struct host_run *run = ftl__container(node, struct host_run, link);
-        if (run->run.token == token)
-            ftl_abort(run->task, 0);
+        if (run->run.token != token)
+            continue;
+        ftl_abort(run->task, run->asked ? 0 : ASKED_TIME);
+        run->asked = true;
     }
 }
 

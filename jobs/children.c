@@ -83,7 +83,8 @@ int ftl__children_new(const struct ftl__handler *native,
                                           .limits = settings->limits,
                                           .processes = processes,
                                           .start_timeout = settings->start_timeout,
-                                          .alone = alone};
+                                          .alone = alone,
+                                          .insists = true};
     const char **env = environment();
     int rc;
 

@@ -198,7 +198,11 @@ struct ftl__worker_settings {
     double start_timeout; /* seconds that a process has to say that it is ready, and to read what it
                              is given */
     bool alone;           /* a process is not started again when it has had a run */
+    bool insists;         /* it takes a second cancel of a run as "at once", as `fettled --host` does */
 };
+
+/* From there to the end of the process. */
+#define FTL__WORKER_ABORT_TIME FTL_S
 
 int ftl__workers_new(const struct ftl__handler_settings *settings,
                     const struct ftl__worker_settings *worker, struct ftl__handler **ret_handler,

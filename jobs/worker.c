@@ -85,18 +85,16 @@ static int wait_for(struct ftl__worker_item *item, int64_t deadline)
     return ftl_oneshot_recv(&item->over, deadline, &nothing);
 }
 
-/* Asks, and then does not ask any more. 0: it is over. */
-static int end_it(struct ftl__worker_item *item, int64_t patience, int64_t grace)
+static int ask(struct ftl__worker_item *item, enum ftl__worker_cancel how, int64_t patience)
 {
-    int rc;
+    ftl__worker_pool_cancel(item, how);
+    return wait_for(item, ftl_deadline(patience));
+}
 
-    ftl__worker_pool_cancel(item);
-    rc = wait_for(item, ftl_deadline(patience));
-    if (rc == FTL_ETIMEDOUT) {
-        ftl__worker_pool_force(item, grace);
-        rc = wait_for(item, FTL_FOREVER);
-    }
-    return rc;
+static int force(struct ftl__worker_item *item, int64_t grace)
+{
+    ftl__worker_pool_force(item, grace);
+    return wait_for(item, FTL_FOREVER);
 }
 
 /* The defer: the run is aborted, or has panicked. */
@@ -111,7 +109,9 @@ static void leave(void *arg)
     ftl_mask();
     kill_after = item->process->pool->kill_after;
     grace = kill_after < grace ? kill_after : grace;
-    (void)end_it(item, grace, grace);
+    if (ask(item, FTL__WORKER_INSIST, grace) == FTL_ETIMEDOUT) {
+        (void)force(item, grace);
+    }
     ftl_unmask();
 }
 
@@ -120,7 +120,7 @@ static int judge(struct ftl__worker_item *item)
     if (item->end == FTL__WORKER_HAS_DONE) {
         return 0;
     }
-    if (item->end == FTL__WORKER_HAS_CANCELLED && item->cancelled) {
+    if (item->end == FTL__WORKER_HAS_CANCELLED && item->cancelled > 0) {
         return FTL_ECANCELED;
     }
     if (item->end == FTL__WORKER_HAS_CANCELLED) {
@@ -129,14 +129,21 @@ static int judge(struct ftl__worker_item *item)
     return 1; /* it has said why */
 }
 
-/* An abort with a grace is a request: it is passed on. */
+/* An abort with a grace is a request: it is passed on. A function in C is aborted when it has not heeded
+ * that, as it would be as a task; that is told some time before its process is ended for it. */
 static int await(struct ftl__worker_pool *pool, struct ftl__worker_item *item)
 {
     int rc = wait_for(item, FTL_FOREVER);
 
     if (rc == FTL_ECANCELED) {
         ftl_heed();
-        rc = end_it(item, pool->kill_after, pool->kill_after);
+        rc = ask(item, FTL__WORKER_ASK, pool->kill_after);
+        if (rc == FTL_ETIMEDOUT && pool->insists) {
+            rc = ask(item, FTL__WORKER_INSIST, FTL__WORKER_ABORT_TIME);
+        }
+        if (rc == FTL_ETIMEDOUT) {
+            rc = force(item, pool->kill_after);
+        }
     }
     return rc != 0 ? rc : judge(item);
 }
@@ -240,7 +247,7 @@ static const struct ftl__handler_kind worker_kind = {
     .name = "worker",
     .migratable = true,
     .asks_twice = true,
-    .wind_up = FTL__EXECUTION_WIND_UP,
+    .wind_up = FTL__WORKER_ABORT_TIME + FTL__EXECUTION_WIND_UP,
     .run = worker_run,
     .destroy = worker_destroy,
     .start = worker_start,

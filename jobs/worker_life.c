@@ -340,7 +340,7 @@ static void lose(struct ftl__life *life, struct ftl__worker_item *item)
 
     if (what_is_asked(life).faulty) {
         (void)ftl_run_fail(run, "WorkerError", "its worker was ended: %s", worker->fault);
-        if (worker->guilty != 0 && !item->cancelled) {
+        if (worker->guilty != 0 && item->cancelled == 0) {
             run->failure.later = FTL__WORKER_INNOCENT;
         }
     } else if (life->ended) {

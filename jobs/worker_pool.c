@@ -192,19 +192,19 @@ int ftl__worker_pool_submit(struct ftl__worker_pool *pool, struct ftl__worker_it
     return rc;
 }
 
-void ftl__worker_pool_cancel(struct ftl__worker_item *item)
+void ftl__worker_pool_cancel(struct ftl__worker_item *item, enum ftl__worker_cancel how)
 {
     struct ftl__worker_process *process = item->process;
     char line[FTL__WORKER_CANCEL_MAX];
     size_t size = ftl__worker_message_cancel(item->run->token, line);
 
-    if (item->cancelled) {
-        return;
+    if (!process->pool->insists) {
+        how = FTL__WORKER_ASK;
     }
     ftl__lock_take(&process->pool->lock);
     /* Without memory it is not asked: it will be forced. Nothing is sent behind the answer. */
-    if (ftl__list_is_linked(&item->link)) {
-        item->cancelled = true;
+    while (ftl__list_is_linked(&item->link) && item->cancelled < how) {
+        item->cancelled++;
         (void)ftl__worker_pool_append(process, line, size);
     }
     ftl__lock_drop(&process->pool->lock);
@@ -367,6 +367,7 @@ int ftl__worker_pool_new(const struct ftl__handler_settings *settings,
     pool->count = processes;
     pool->limits = worker->limits;
     pool->alone = worker->alone;
+    pool->insists = worker->insists;
     pool->kill_after = ftl__seconds(settings->kill_after);
     pool->start_timeout = ftl__seconds(worker->start_timeout);
     pool->permits = ftl_semaphore_new(0);

@@ -34,7 +34,7 @@ struct ftl__worker_item {
     struct ftl__list link; /* in its process' table; the pool's lock */
     struct ftl_run *run;
     struct ftl__worker_process *process; /* NULL: not begun */
-    bool cancelled;                      /* asked for; by its own task, with the pool's lock */
+    unsigned cancelled; /* how often it was asked to end; by its own task, with the pool's lock */
     enum ftl__worker_end end;            /* by the process' task, before `over` is sent */
     struct ftl_oneshot over;
 };
@@ -63,7 +63,8 @@ struct ftl__worker_pool {
     struct ftl__invocation program;
     struct ftl_process_limits limits; /* of each process */
     int64_t kill_after, start_timeout;
-    bool alone; /* a process is for one run */
+    bool alone;   /* a process is for one run */
+    bool insists; /* a second cancel means at once */
     _Atomic uint32_t refs; /* the handler's, and one of each process' task */
     struct ftl_semaphore *permits; /* as many as there are places in all, see `down` */
     struct ftl__lock lock;         /* guards the rest, and what the processes say */
@@ -96,8 +97,10 @@ void ftl__worker_pool_unref(struct ftl__worker_pool *pool);
  * FTL_ENOMEM. */
 int ftl__worker_pool_submit(struct ftl__worker_pool *pool, struct ftl__worker_item *item,
                             const char *line, size_t size, char why[FTL__WORKER_REASON]);
-/* Asks its worker to cut it off; once. */
-void ftl__worker_pool_cancel(struct ftl__worker_item *item);
+/* Tells its worker to cut it off, as often as `how` says, if it was not told so before; once, where the
+ * pool does not insist. */
+enum ftl__worker_cancel { FTL__WORKER_ASK = 1, FTL__WORKER_INSIST = 2 };
+void ftl__worker_pool_cancel(struct ftl__worker_item *item, enum ftl__worker_cancel how);
 /* Ends the process that it is in, since it did not heed that: TERM, and KILL `grace` ns later. */
 void ftl__worker_pool_force(struct ftl__worker_item *item, int64_t grace);
 

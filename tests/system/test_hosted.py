@@ -12,10 +12,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import FETTLED, MODULES_DIR, Fettled, job, native
+from fettled import FETTLE, FETTLED, MODULES_DIR, Fettled, job, native
 from places import member, places
+from probe import Probe
 from redisd import Redisd, available
-from tap import equal, main
+from tap import equal, main, thrice
 from wait import RELAXED, in_time, patience, until
 
 
@@ -89,6 +90,31 @@ def test_crashes(t):
     jobs.ended("job.done", "Hello", "again")
     assert not jobs.daemon.find("job.failed", jid=sleeper) or \
         jobs.daemon.find("job.failed", jid=sleeper)[0]["error_message"] == "killed by SIGKILL"
+
+
+@thrice
+def test_time_to_answer(t):
+    """A handler is asked to end as it is as a task: it has kill_after for what it has to say then, and is aborted
+    when that is over, or as soon as an operator's patience is; its child, and what else is in it, goes on."""
+    probe = t.use(Probe(3))
+    settings = probe.settings()
+    jobs = Jobs(t, hosted("Heed", "probe", timeout=1, kill_after=2), hosted("Insist", "probe"), hosted("*"),
+                environment=settings["environment"], module_path=settings["module_path"])
+    jobs.daemon.wait_events(3, "worker.ready")
+    event = jobs.ended("job.failed", "Heed", 0, 0.1)
+    equal((event["error_class"], event["error_message"]),
+          ("Timeout", "not done after 1 s: saved half of it"))
+    event = jobs.ended("job.failed", "Heed", 1, 600)
+    equal((event["error_class"], event["error_message"]), ("Timeout", "not done after 1 s"))
+    jid = jobs.push("Insist", 2, 600)
+    jobs.daemon.wait_event("job.start", jid=jid)
+    cli = subprocess.run([FETTLE, "--redis", jobs.redisd.url, "cancel", jid], check=False,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    equal(cli.returncode, 0, cli.stdout)
+    equal(until(lambda: member(jobs.client, "dead", jid))[0]["error_class"], "Cancelled")
+    equal(probe.cells(), (1, 0, 0), "answers")
+    equal(jobs.daemon.find("worker.fault"), [])
+    equal(jobs.daemon.find("worker.died"), [])
 
 
 def test_by_hand(t):
