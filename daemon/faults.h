@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Faults that were contained in tasks of the jobs runtime, counted by class. */
+ * Faults that were contained, in tasks of the jobs runtime and in child processes, counted by class. */
 #ifndef FETTLE_DAEMON_FAULTS_H
 #define FETTLE_DAEMON_FAULTS_H
 

@@ -146,10 +146,12 @@ static void on_run_fault(void *arg, const struct ftl_run *run, const struct ftl_
 {
     struct ftl__daemon *daemon = arg;
 
-    if (panic != NULL)
+    if (panic != NULL) { /* which was counted where it happened */
         ftl__report_fault(run, panic);
-    else if (!run->lost)
+    } else if (!run->lost) {
         ftl__report_child_fault(run);
+        ftl__faults_count(&daemon->faults, run->failure.error_class);
+    }
     ftl__quarantine_add(daemon->quarantine, run->class,
                         panic != NULL ? panic->fault : run->failure.error_class);
 }

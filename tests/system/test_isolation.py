@@ -100,6 +100,7 @@ def test_it_moves_and_all_know(t):
     first.stop()
     third = jobs.daemon()
     second.stop()
+    equal(sum(e["total"] for e in jobs.find("daemon.faults")), len(faults), "contained crashes, counted")
     assert jobs.fine(), "in a daemon that was started later"
     third.reload(handlers=[native("*", "crash", timeout=60)])
     third.wait_event("config.reloaded")
