@@ -191,6 +191,24 @@ def test_worker_that_stays(t):
     daemon.wait_event("job.done")
 
 
+def test_worker_in_node(t):
+    """So does its line for the one in Node, put into that configuration."""
+    if shutil.which("node") is None:
+        raise Skip("there is no node")
+    directory = workplace(t)
+    redisd = t.use(Redisd())
+    copy, handler = re.search("`(cp [^`]*)`, and `(worker = [^`]*)`", README).groups()
+    subprocess.run(shlex.split(copy.replace("/tmp/", directory + "/")), cwd=SRCDIR, check=True)
+    daemon = t.use(Fettled(redisd, start=False))
+    daemon.write_config('redis = { url = "%s"; }; log = { format = "json"; jobs = "all"; };\n'
+                        'handlers = ( { class = "Resize"; %s } );\n'
+                        % (redisd.url, handler.replace("/tmp/", directory + "/")))
+    daemon.start()
+    daemon.wait_event("worker.ready", runs=16)
+    redisd.client.call("LPUSH", "queue:default", job("Resize", ["cat.png", 3]))
+    daemon.wait_event("job.stdout", line="resized cat.png")
+
+
 def named_tests(text):
     """The (file, pattern of the case) of each test that the text names."""
     for group, case in re.findall(r"`((?:unit/|fault/)?\w+):\s(\w+)`", text):
