@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * DESIGN. A counter for each class, raised by the workers on which they happen, or by control when a
- * child process has told of one, and read by control.
- * What follows from a fault is decided elsewhere (parts.c, daemon.c). */
+ * child process has told of one, and read by control. What follows from a fault is decided elsewhere
+ * (parts.c, daemon.c). */
 #include "daemon/faults.h"
 
 #include <inttypes.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Faults that were contained, in tasks of the jobs runtime and in child processes, counted by class. */
+ * Faults that were contained, in tasks of the jobs runtime and in child processes, counted by
+ * class. */
 #ifndef FETTLE_DAEMON_FAULTS_H
 #define FETTLE_DAEMON_FAULTS_H
 

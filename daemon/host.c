@@ -250,7 +250,7 @@ static void start(struct host *host, const struct ftl__worker_message *message)
     ftl_notify_one(host->spawned);
 }
 
-/* The first time it is asked, and has until the second, when its parent knows that it does not heed that. */
+/* The first time it is asked, and has until the second, when its parent has waited long enough. */
 static void cancel(struct host *host, uint64_t token)
 {
     struct ftl__list *node = host->runs.next;

@@ -7,8 +7,8 @@
  * runs are is jobs/worker_pool.c; what becomes of a process, jobs/worker_life.c.
  *
  * A run that was asked to end and does not is ended with its process, which cannot be spared: the
- * others in it that were not asked are tried again in a second, their counts untouched. The task of a run returns, or is
- * unwound, only when its process has answered or is gone.
+ * others in it that were not asked are tried again in a second, their counts untouched. The task of a
+ * run returns, or is unwound, only when its process has answered or is gone.
  *
  * An answer counts whenever it comes: a run that was done is done, also behind its deadline, and
  * when a shutdown has aborted it. */
@@ -129,8 +129,8 @@ static int judge(struct ftl__worker_item *item)
     return 1; /* it has said why */
 }
 
-/* An abort with a grace is a request: it is passed on. A function in C is aborted when it has not heeded
- * that, as it would be as a task; that is told some time before its process is ended for it. */
+/* An abort with a grace is a request: it is passed on. A function in C is aborted when it has not
+ * heeded that, as it would be as a task; that is told some time before its process is ended for it. */
 static int await(struct ftl__worker_pool *pool, struct ftl__worker_item *item)
 {
     int rc = wait_for(item, FTL_FOREVER);

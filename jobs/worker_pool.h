@@ -97,8 +97,8 @@ void ftl__worker_pool_unref(struct ftl__worker_pool *pool);
  * FTL_ENOMEM. */
 int ftl__worker_pool_submit(struct ftl__worker_pool *pool, struct ftl__worker_item *item,
                             const char *line, size_t size, char why[FTL__WORKER_REASON]);
-/* Tells its worker to cut it off, as often as `how` says, if it was not told so before; once, where the
- * pool does not insist. */
+/* Tells its worker to cut it off, as often as `how` says, if it was not told so before; once, where
+ * the pool does not insist. */
 enum ftl__worker_cancel { FTL__WORKER_ASK = 1, FTL__WORKER_INSIST = 2 };
 void ftl__worker_pool_cancel(struct ftl__worker_item *item, enum ftl__worker_cancel how);
 /* Ends the process that it is in, since it did not heed that: TERM, and KILL `grace` ns later. */
