@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,15 +65,23 @@ struct host {
     size_t said_size, said_room;
 };
 
+/* Without memory the process is of no use: its parent starts another. For tasks, too, in which _exit()
+ * is a failed run. */
+FTL_NORETURN static void give_up(void)
+{
+    for (;;)
+        (void)syscall(SYS_exit_group, FTL__EXIT_LEFT);
+}
+
 /* ---- speaking ---------------------------------------------------------------------------- */
 
-/* Takes the line over. Without memory the process is of no use: its parent starts another. */
+/* Takes the line over. */
 static void say(struct host *host, int code, char *line, size_t size)
 {
     size_t room;
 
     if (code != 0)
-        _exit(FTL__EXIT_LEFT);
+        give_up();
     ftl__lock_take(&host->lock);
     room = host->said_room;
     while (room < host->said_size + size)
@@ -82,7 +91,7 @@ static void say(struct host *host, int code, char *line, size_t size)
         host->said_room = room;
     }
     if (host->said == NULL)
-        _exit(FTL__EXIT_LEFT);
+        give_up();
     memcpy(host->said + host->said_size, line, size);
     host->said_size += size;
     ftl__lock_drop(&host->lock);
@@ -240,12 +249,12 @@ static void start(struct host *host, const struct ftl__worker_message *message)
     bool known;
 
     if (run == NULL || message->job.begin == NULL || fill(host, run, message) != 0)
-        _exit(FTL__EXIT_LEFT); /* nobody of ours has sent that, or there is no memory */
+        give_up(); /* nobody of ours has sent that, or there is no memory */
     run->run.handler = ftl__handler_ref(host->handler);
     known = host->handler->kind->serves(host->handler, run->run.class, strlen(run->run.class));
     if (ftl_task_set_spawn(host->set, host->jobs, known ? ftl__run_main : refuse, &run->run, &options,
                            run, &run->task) != 0)
-        _exit(FTL__EXIT_LEFT);
+        give_up();
     ftl__list_push_back(&host->runs, &run->link);
     ftl_notify_one(host->spawned);
 }
@@ -313,7 +322,7 @@ static void *listen_to(void *arg)
             host->room = 2 * host->room + READ_SIZE;
             host->line = realloc(host->line, host->room);
             if (host->line == NULL)
-                _exit(FTL__EXIT_LEFT);
+                give_up();
         }
         size = ftl_fd_read(host->in, host->line + host->size, READ_SIZE, FTL_FOREVER, NULL);
         if (size > 0) {
@@ -384,15 +393,12 @@ static int serve(struct host *host)
 }
 
 /* In order, if all runs end. */
-static void close_host(struct host *host)
+static int close_host(struct host *host)
 {
-    if (ftl_runtime_shutdown(host->jobs, ftl_deadline(LEAVE_TIME)) > 0 ||
-        ftl_runtime_shutdown(host->control, ftl_deadline(LEAVE_TIME)) > 0) {
-        fflush(NULL);
-        _exit(FTL__EXIT_LEFT);
-    }
-    fflush(NULL);
-    _exit(FTL__EXIT_OK);
+    bool ended = ftl_runtime_shutdown(host->jobs, ftl_deadline(LEAVE_TIME)) == 0 &&
+                 ftl_runtime_shutdown(host->control, ftl_deadline(LEAVE_TIME)) == 0;
+
+    return ended ? FTL__EXIT_OK : FTL__EXIT_LEFT;
 }
 
 int ftl__host_main(const struct ftl__options *options)
@@ -418,6 +424,5 @@ int ftl__host_main(const struct ftl__options *options)
         code = serve(&host);
     if (code != 0)
         return complain("cannot start", code);
-    close_host(&host);
-    return FTL__EXIT_OK;
+    return close_host(&host);
 }

@@ -7,8 +7,8 @@
 
 #include "daemon/options.h"
 
-/* Serves until its descriptor 3 is at its end. Returns the exit code of the process; complains on
- * stderr. */
+/* Serves until its descriptor 3 is at its end. Returns the exit code of the process, in which there may
+ * be threads that have not ended; complains on stderr. */
 int ftl__host_main(const struct ftl__options *options);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "daemon/daemon.h"
 #include "daemon/host.h"
+#include "daemon/interpose.h"
 #include "daemon/log.h"
 #include "daemon/restart.h"
 
@@ -90,6 +91,15 @@ static void warn_of_files(const struct ftl__config *config)
                  FTL__UINT("needed", needed), FTL__UINT("commands", commands));
 }
 
+/* At once, since there may be threads that do not come back: an orderly exit would wait for them, or
+ * pull the ground from under them. */
+FTL_NORETURN static void leave(int exit_code)
+{
+    ftl__interpose_end();
+    fflush(NULL);
+    _exit(exit_code);
+}
+
 /* Everything is told and settled, or left to the lease. */
 FTL_NORETURN static void restart(struct ftl__daemon *daemon)
 {
@@ -97,7 +107,7 @@ FTL_NORETURN static void restart(struct ftl__daemon *daemon)
     ftl__log_stop(LOG_TIMEOUT);
     ftl__restart(ftl__dev_keep(daemon->dev));
     perror("fettled: cannot restart");
-    _exit(FTL__EXIT_LEFT);
+    leave(FTL__EXIT_LEFT);
 }
 
 /* What is wrong is said once. */
@@ -116,8 +126,6 @@ static int configure(struct ftl__daemon *daemon, char *error, size_t size)
     return 0;
 }
 
-/* With a thread that does not come back, an orderly exit would wait for it, or pull the ground from
- * under it. */
 static int run(const struct ftl__options *options)
 {
     static struct ftl__daemon daemon;
@@ -144,14 +152,12 @@ static int run(const struct ftl__options *options)
         restart(&daemon);
     ftl__dev_stop(daemon.dev);
     ftl__log_stop(LOG_TIMEOUT);
-    if (daemon.stuck) {
-        fflush(NULL);
-        _exit(exit_code);
-    }
+    if (daemon.stuck)
+        leave(exit_code);
     return exit_code;
 }
 
-int main(int argc, char **argv)
+static int act(int argc, char **argv)
 {
     struct ftl__options options;
     char error[ERROR_SIZE];
@@ -171,8 +177,16 @@ int main(int argc, char **argv)
     case FTL__MODE_CHECK:
         return check(&options);
     case FTL__MODE_HOST:
-        return ftl__host_main(&options);
+        leave(ftl__host_main(&options));
     default:
         return run(&options);
     }
+}
+
+int main(int argc, char **argv)
+{
+    int exit_code = act(argc, argv);
+
+    ftl__interpose_end();
+    return exit_code;
 }

@@ -29,6 +29,7 @@ JOBS = 20000 if FULL else 200 if RELAXED else 2000
 BAD = 10            # one in so many
 WARM = 100          # jobs before anything is measured
 TTL, CONCURRENCY = 1, 64
+LAID_DOWN = (0, 1, 2)  # exit codes after which the unit is not restarted (systemd/fettled.service.in)
 PICK_UP = 0.05      # seconds, p99
 SPIN = 5 if FULL else 0.2
 LEAK = 2 ** 30 if FULL else 2 ** 24
@@ -76,6 +77,8 @@ ROWS = [
     row("task", "panic", "Panic", "as told"),
     row("task", "abort", "Abort"),
     row("task", "exit", "Exit"),
+    row("task", "errx", "Exit", "errx(1)"),
+    row("task", "posix_exit", "Exit", "_exit(0)"),
     row("task", "assert", "Assert"),
     row("task", "null_read", "SIGSEGV|Signal", kills=True),
     row("task", "wild_write", "SIGSEGV|Signal", kills=True),
@@ -157,11 +160,12 @@ class Task(Kind):
     name, share, isolation = "task", 3, "task"
     classes = {"count": "Count", "panic": "Panics", "spin": "Spins", "block": "Blocks",
                "chatter": "Chatter", "kill": "Kill", "late": "Late", "abort": "Abort", "exit": "Exit",
-               "assert": "Assert", "null_read": "NullRead", "wild_write": "WildWrite",
-               "corrupt": "HeapCorruption", "overflow": "Overflow", "divide": "DivideByZero",
+               "errx": "Errx", "posix_exit": "PosixExit", "assert": "Assert",
+               "null_read": "NullRead", "wild_write": "WildWrite", "corrupt": "HeapCorruption", "overflow": "Overflow", "divide": "DivideByZero",
                "overflow_in_printf": "Snprintf", "overflow_in_malloc": "Malloc",
                "illegal": "Illegal", "leak": "Leak", "forget": "Forgets"}
-    modules = {"Assert": "crash", "Snprintf": "crash", "Malloc": "crash", "Abort": "faults",
+    modules = {"Assert": "crash", "Errx": "crash", "PosixExit": "crash", "Snprintf": "crash",
+               "Malloc": "crash", "Abort": "faults",
                "Exit": "faults", "NullRead": "faults", "WildWrite": "faults",
                "HeapCorruption": "faults", "Overflow": "faults", "DivideByZero": "faults",
                "Illegal": "faults", "Leak": "faults"}
@@ -370,7 +374,8 @@ class Storm:
     def supervise(self):
         for daemon in self.crew:
             if daemon.process.poll() is not None:
-                daemon.wait_exit()
+                code = daemon.wait_exit()
+                assert code not in LAID_DOWN, "exit %d, after which systemd starts none" % code
                 self.deaths += 1
                 daemon.start()
 

@@ -6,6 +6,9 @@
  *     Snprintf, Qsort, Malloc [step]   a recursion of `step` bytes a level that overflows its stack,
  *                                      mostly inside of that function of libc
  *     Assert                           a failed assert() of <assert.h>
+ *     Err, Errx, Error, PosixExit, IsoExit, QuickExit
+ *                                      err(), errx(), error(), _exit(), _Exit(), quick_exit()
+ *     ThreadExit                       calls exit(0) in a thread of its own, "stray"
  *     Smash                            writes over the end of an array on its stack
  *     Detached                         spawns a task that divides by zero, and succeeds
  *     Damage [i]                       in its first attempt writes over its own job, then reads NULL
@@ -14,14 +17,19 @@
  *     Fork                             logs "pid N" of a child that it has forked and forgotten
  *     Moody [how, file]                logs "pid N", waits until there is such a file (none given: it
  *                                      does not), and crashes as it is told: "abort", "null", "exit"
- *                                      (_exit(3), which no task survives), "recant" (the same, but
+ *                                      (exit_group(2), which no task survives), "recant" (the same, but
  *                                      its third attempt only fails, as if it had), "fine"
  *     Calm                             logs "pid N" */
 #undef NDEBUG
 #include <assert.h>
+#include <err.h>
+#include <errno.h>
+#include <error.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +101,61 @@ static int overflow_in_malloc(struct ftl_run *run)
 static int fail_assert(struct ftl_run *run)
 {
     assert(run == NULL);
+    return 0;
+}
+
+static int call_err(struct ftl_run *run)
+{
+    (void)run;
+    errno = ENOENT;
+    err(1, "cannot open %s", "it");
+}
+
+static int call_errx(struct ftl_run *run)
+{
+    (void)run;
+    errx(1, "no %d", 17);
+}
+
+static int call_error(struct ftl_run *run)
+{
+    (void)run;
+    error(0, 0, "so far so good"); /* returns */
+    error(2, ENOENT, "cannot open %s", "it");
+    return 0;
+}
+
+static int call_posix_exit(struct ftl_run *run)
+{
+    (void)run;
+    _exit(0);
+}
+
+static int call_iso_exit(struct ftl_run *run)
+{
+    (void)run;
+    _Exit(1);
+}
+
+static int call_quick_exit(struct ftl_run *run)
+{
+    (void)run;
+    quick_exit(1);
+}
+
+static void *exit_in_order(void *arg)
+{
+    (void)arg;
+    (void)pthread_setname_np(pthread_self(), "stray");
+    exit(0);
+}
+
+static int exit_in_a_thread(struct ftl_run *run)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, exit_in_order, NULL) != 0)
+        return ftl_run_fail(run, "ThreadError", "no thread");
+    pthread_join(thread, NULL);
     return 0;
 }
 
@@ -180,7 +243,7 @@ static int moody(struct ftl_run *run)
     if (strcmp(how, "recant") == 0 && ftl_run_attempt(run) > 2)
         return ftl_run_fail(run, "ExitStatus", "so it says");
     if (strcmp(how, "exit") == 0 || strcmp(how, "recant") == 0)
-        _exit(3);
+        (void)syscall(SYS_exit_group, 3);
     if (strcmp(how, "null") == 0)
         sink = (size_t)*nowhere;
     return 0;
@@ -188,5 +251,7 @@ static int moody(struct ftl_run *run)
 
 FTL_MODULE("crash", {"Snprintf", overflow_in_snprintf}, {"Qsort", overflow_in_qsort},
            {"Malloc", overflow_in_malloc}, {"Assert", fail_assert}, {"Smash", smash},
-           {"Detached", detach}, {"Damage", damage}, {"ForkExit", fork_and_exit},
+           {"Err", call_err}, {"Errx", call_errx}, {"Error", call_error}, {"PosixExit", call_posix_exit},
+           {"IsoExit", call_iso_exit}, {"QuickExit", call_quick_exit},
+           {"ThreadExit", exit_in_a_thread}, {"Detached", detach}, {"Damage", damage}, {"ForkExit", fork_and_exit},
            {"Fork", fork_and_forget}, {"Moody", moody}, {"Calm", calm});

@@ -22,7 +22,8 @@ from redisd import Redisd, available
 from tap import equal, limit, main
 from wait import RELAXED, until
 
-CRASH = ("Snprintf", "Qsort", "Malloc", "Assert", "Smash", "Detached", "Damage", "ForkExit")
+CRASH = ("Snprintf", "Qsort", "Malloc", "Assert", "Smash", "Detached", "Damage", "ForkExit", "Err",
+         "Errx", "Error", "PosixExit", "IsoExit", "QuickExit", "ThreadExit")
 FAULTS = ("Overflow", "DivideByZero", "Illegal", "Abort", "NullRead", "WildWrite", "HeapCorruption",
           "Exit")
 FULL = os.environ.get("FTL_FAULT_FULL") == "1"
@@ -34,7 +35,8 @@ WHY_NOT = "the sanitizer has handlers of its own for these signals: nothing is c
 DIVISION_TRAPS = os.uname().machine == "x86_64"
 
 # Class: what it fails with.
-CALLS = {"Abort": "Abort", "Exit": "Exit", "Assert": "Assert"}
+EXITS = ("Exit", "Err", "Errx", "Error", "PosixExit", "IsoExit", "QuickExit")
+CALLS = dict(dict.fromkeys(EXITS, "Exit"), Abort="Abort", Assert="Assert")
 CLEAN = dict(CALLS, Overflow="StackOverflow", Illegal="SIGILL", Snprintf="StackOverflow",
              Qsort="StackOverflow", Malloc="StackOverflow",
              **({"DivideByZero": "SIGFPE"} if DIVISION_TRAPS else {}))
@@ -76,6 +78,47 @@ def test_each_is_a_failed_run(t):
         daemon.wait_event("job.done", jid="after-" + name)
     equal(len(daemon.find("task.fault")), len(KINDS), "events")
     equal(len(daemon.find("task.panic")), 0, "panics")
+
+
+def test_what_an_exit_says(t):
+    """The call is named, with what it would have said, which is on stderr, too."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, **settings(probe)))
+    nothing = "cannot open it: No such file or directory"
+    for name, message in (("Exit", "exit(1) was called"), ("PosixExit", "_exit(0) was called"),
+                          ("IsoExit", "_Exit(1) was called"),
+                          ("QuickExit", "quick_exit(1) was called"),
+                          ("Err", "err(1) was called: " + nothing),
+                          ("Errx", "errx(1) was called: no 17"),
+                          ("Error", "error(2) was called: " + nothing)):
+        push(redisd.client, name, name)
+        equal(daemon.wait_event("job.failed", jid=name)["error_message"], message, name)
+    for text, count in ((nothing, 2), ("no 17", 1)):
+        until(lambda: sum(line.endswith("fettled: " + text) for line in daemon.lines) == count,
+              what="%d lines %s" % (count, text))
+
+
+def test_an_exit_of_a_stray_thread(t):
+    """No task can be blamed: the daemon ends by a signal, so that it is started again, and says why."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, **settings(probe)))
+    push(redisd.client, "ThreadExit", "jid")
+    equal(daemon.wait_exit(), -signal.SIGABRT, "exit")
+    assert "fettle: exit(0) in thread stray: not contained" in daemon.lines, daemon.lines
+
+
+def test_exits_in_a_child(t):
+    """There it is the same: one failed run, or the end of the child by a signal."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    daemon = t.use(Fettled(redisd, **probe.settings(
+        *[native(name, "crash", isolation="process") for name in ("Errx", "PosixExit", "ThreadExit")])))
+    for name in ("Errx", "PosixExit"):
+        push(redisd.client, name, name)
+        equal(daemon.wait_event("job.failed", jid=name)["error_class"], "Exit", name)
+    equal(daemon.find("worker.died"), [], "dead children")
+    push(redisd.client, "ThreadExit", "jid")
+    failed = daemon.wait_event("job.failed", jid="jid")
+    equal((failed["error_class"], failed["error_message"][:17]), ("Signal", "killed by SIGABRT"))
 
 
 def contained(test):
