@@ -9,7 +9,16 @@
 What is not in `answers`: /NUMBER answers with that status, all else with 200."""
 
 import http.server
+import os
 import threading
+
+from fettled import BUILDDIR
+
+
+def built():
+    """Is fettled built with HTTP handlers?"""
+    with open(os.path.join(BUILDDIR, "config.h")) as file:
+        return "#define HAVE_CURL 1" in file.read()
 
 
 class Request(http.server.BaseHTTPRequestHandler):

@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import FETTLE, Fettled, command, job
+from fettled import FETTLE, Fettled, command, job, native
 from places import inflight, member, members, now, places
 from probe import Probe
 from redisd import Redisd, available
 from scripts import CANCELLED, Owner, mark_call
-from tap import equal, main
+from tap import Skip, equal, main
 from wait import in_time, patience, until
+from web import Web, built
 
 OK, FAILED, USAGE, NOT_FOUND = range(4)
 HEARD = 1.0   # seconds until every daemon knows
@@ -156,6 +158,64 @@ def test_running_command(t):
     stage.dead("ignores")
     children = "/proc/%d/task/%d/children" % (stage.daemon.pid, stage.daemon.pid)
     until(lambda: open(children).read() == "", what="no child to be left")
+
+
+def test_running_in_a_child(t):
+    """A function of a C module in a child process: it is asked there, and the child stays. One that
+    never waits ends with its child."""
+    stage = Stage(t, handlers=[native("Hold", "probe", isolation="process"),
+                               native("Spins", "probe", isolation="process", kill_after=0.2)])
+    stage.push("waits", "Hold", 0, 1000)
+    stage.push("spins", "Spins", 0, 1000)
+    until(lambda: stage.probe.slot(0).running == 1 and stage.probe[0] == 1, what="both to run")
+    took, out, _ = stage.fettle("cancel", "waits")
+    equal(out, "1 cancelled: 1 running\n")
+    in_time(took, HEARD + 0.2)
+    equal(stage.daemon.find("worker.died"), [], "dead children")
+    equal(stage.probe.slot(0).running, 0)
+    took, out, _ = stage.fettle("cancel", "spins")
+    equal(out, "1 cancelled: 1 running\n")
+    in_time(took, HEARD + GRACE + 0.5)
+    equal(stage.daemon.wait_event("worker.died")["handler"], "Spins")
+    for jid in ("waits", "spins"):
+        stage.dead(jid)
+    stage.nothing_else()
+
+
+def test_running_blocking(t):
+    """A run in a thread of its own is asked like any other."""
+    stage = Stage(t, handlers=[native("Linger", "probe", isolation="task", blocking=True),
+                               native("Insist", "probe", isolation="task", blocking=True)])
+    for i, (jid, name) in enumerate((("waits", "Linger"), ("insists", "Insist"))):
+        stage.push(jid, name, i, 1000)
+    stage.running(2)
+    took, out, _ = stage.fettle("cancel", "waits")
+    equal(out, "1 cancelled: 1 running\n")
+    in_time(took, HEARD)
+    took, out, _ = stage.fettle("cancel", "insists")
+    equal(out, "1 cancelled: 1 running\n")
+    in_time(took, HEARD + GRACE)
+    for jid in ("waits", "insists"):
+        stage.dead(jid)
+    stage.nothing_else()
+    equal(stage.probe.cells(0, 2), (0, 0), "runs that were cut off")
+
+
+def test_running_request(t):
+    """The request is given up: its connection is closed."""
+    if not built():
+        raise Skip("built without libcurl")
+    web, hung_up = t.use(Web()), threading.Event()
+    web.answers["/mute"] = lambda request: hung_up.set() if request.rfile.read(1) == b"" else None
+    stage = Stage(t, handlers=[web.handler("Mute", "/mute")])
+    stage.push("asks", "Mute")
+    until(lambda: web.requests, what="the request")
+    took, out, _ = stage.fettle("cancel", "asks")
+    equal(out, "1 cancelled: 1 running\n")
+    in_time(took, HEARD)
+    stage.dead("asks")
+    stage.nothing_else()
+    until(hung_up.is_set, what="the connection to be closed")
 
 
 def test_parked_and_not_retried(t):

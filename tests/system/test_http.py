@@ -23,12 +23,7 @@ from places import member, now, places
 from redisd import Redisd, available
 from tap import Skip, equal, main
 from wait import in_time, patience, until
-from web import Request, Web
-
-
-def built():
-    with open(os.path.join(BUILDDIR, "config.h")) as file:
-        return "#define HAVE_CURL 1" in file.read()
+from web import Request, Web, built
 
 
 def start(t, *handlers, **settings):
