@@ -71,7 +71,7 @@ without 'an abort that reaches the other branches' strands.c \
 without 'passing a wake-up on that came too late' notify.c \
     's/if (!standing && waiter.count)/if (false)/' notify
 without 'giving back a message that came too late' channel.c \
-    's/put_head(channel, waiter->item);/(void)0;/' channel
+    's/put_back(channel, waiter->item);/(void)0;/' channel
 without 'a look at the workers by a monitor that goes to sleep' monitor.c \
     's/if (!all_parked(runtime) || ftl__blocking_retry(runtime))/if (ftl__blocking_retry(runtime))/' \
     monitor_sleep
