@@ -151,11 +151,22 @@ void ftl__dispatch_unpark(struct ftl__dispatch *dispatch)
     ftl__dispatch_put_back_parked(dispatch, INT64_MAX);
 }
 
+/* Others run them, now or soon: to go on would only be to do it twice. */
+static void abort_fenced(struct ftl__dispatch *dispatch)
+{
+    struct ftl__list *list = &dispatch->running;
+
+    for (struct ftl__list *node = list->next; node != list; node = node->next)
+        ftl__container(node, struct ftl__slot, link)->fenced = true;
+    ftl_task_set_abort_all(dispatch->set, FTL__CANCEL_GRACE);
+}
+
 /* The settle finds that they are not ours any more. */
 void ftl__dispatch_fenced(struct ftl__dispatch *dispatch)
 {
     struct ftl__slot *slot;
 
+    abort_fenced(dispatch);
     drop_suspect(dispatch, "fenced");
     while ((slot = ftl__park_take(&dispatch->park, INT64_MAX)) != NULL)
         ftl__settle_end(dispatch->options.settle, slot, FTL__END_RETURNED, NULL, "fenced");

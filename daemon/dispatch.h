@@ -93,7 +93,8 @@ uint32_t ftl__dispatch_running(const struct ftl__dispatch *dispatch);
 void ftl__dispatch_quiet(struct ftl__dispatch *dispatch);
 /* Puts everything that is parked, or waits to run alone, back to its queue. */
 void ftl__dispatch_unpark(struct ftl__dispatch *dispatch);
-/* The registration is gone, and with it what is parked: others run these jobs. */
+/* The registration is gone, and with it all jobs that are here: others run them. What is parked is
+ * dropped; what runs is asked to end, and aborted FTL__CANCEL_GRACE later. */
 void ftl__dispatch_fenced(struct ftl__dispatch *dispatch);
 /* Aborts all runs. Those that really end cut off are kept until give_back(). */
 void ftl__dispatch_abort(struct ftl__dispatch *dispatch);

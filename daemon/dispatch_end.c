@@ -30,9 +30,13 @@ static void explain(struct ftl__slot *slot, const struct ftl_outcome *outcome)
         ftl__run_failed(&slot->run, "Cancelled", message, sizeof message - 1);
 }
 
-/* It did not come to its end because an operator, or a shutdown, did not want that. */
+/* It did not come to its end: others have its job, or an operator, or a shutdown, did not want that. */
 static void cut_off(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
 {
+    if (slot->fenced) {
+        ftl__settle_end(dispatch->options.settle, slot, FTL__END_RETURNED, NULL, "fenced");
+        return;
+    }
     if (!slot->cancelled) {
         ftl__list_push_back(&dispatch->cut_off, &slot->link);
         return;
@@ -72,8 +76,9 @@ static void ended(struct ftl__dispatch *dispatch, struct ftl__slot *slot,
                                    outcome->kind == FTL_PANICKED ? outcome->panic : NULL);
     else if (outcome->kind == FTL_PANICKED)
         ftl__report_panic(&slot->run, outcome->panic);
-    /* An operator's wish counts however the run has failed since. */
-    if ((slot->cancelled && !done) ||
+    /* An operator's wish counts however the run has failed since; and what others have by now is not
+     * ours to judge. */
+    if (((slot->cancelled || slot->fenced) && !done) ||
         (outcome->kind == FTL_CANCELLED && !done && !slot->timed_out && dispatch->aborting)) {
         cut_off(dispatch, slot);
         return;
@@ -113,7 +118,7 @@ static void begin_again(struct ftl__dispatch *dispatch, struct ftl__slot *slot, 
 {
     bool refused = slot->run.verdict == FTL__VERDICT_REFUSED;
 
-    if (slot->cancelled || dispatch->aborting) {
+    if (slot->cancelled || slot->fenced || dispatch->aborting) {
         cut_off(dispatch, slot);
         return;
     }

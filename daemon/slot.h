@@ -46,6 +46,7 @@ struct ftl__slot {
     bool timed_out; /* asked to end at its deadline */
     bool moved;     /* begun again, elsewhere */
     bool cancelled; /* aborted because an operator wants that */
+    bool fenced;    /* aborted because its job has gone to others */
     bool resent;    /* its settle may have been executed without our knowing */
     struct ftl__batch *batch;
     uint32_t index; /* in the batch */

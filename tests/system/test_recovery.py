@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import Fettled, job, native
+from fettled import Fettled, command, job, native
 from places import inflight, member, places
 from probe import Probe
 from redisd import Redisd, available
@@ -34,6 +34,15 @@ def pair(t, redisd, probe, **settings):
 def serve(daemon):
     daemon.reload(queues=[{"name": "other"}, {"name": "default"}])
     daemon.wait_event("config.reloaded")
+
+
+def fence(client, owner):
+    """As one who has found it silent."""
+    client.call("MULTI")
+    client.call("HDEL", "fettle:owners", owner)
+    client.call("HDEL", "fettle:beat", owner)
+    client.call("HSET", "fettle:fenced", owner, "1")
+    client.call("EXEC")
 
 
 def test_sigkill_with_eight_jobs(t):
@@ -148,22 +157,42 @@ def test_stopped_past_its_lease(t):
     until(lambda: probe[0] == 1, what="the first daemon to work again")
 
 
+def test_runs_of_a_lost_registration(t):
+    """A daemon that is fenced while it lives asks its runs to end, wherever they are: a handler is
+    told by its waits, a command by TERM. They are run again, and by then nothing of them is left."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    client = redisd.client
+    handlers = [command("Command", ["sleep", "600"]),
+                native("Linger", "probe", isolation="process"),
+                native("Late", "probe"), native("Hold", "probe", blocking=True)]
+    daemon = t.use(Fettled(redisd, shutdown_timeout=0.2, **probe.settings(*handlers)))
+    old = daemon.wait_ready()["id"]
+    client.call("LPUSH", "queue:default", job("Hold", [0, 600]), job("Late", [0, 600]),
+                job("Linger", [0, 600]), job("Command"))
+    begun = {event["token"]: event["class"] for event in daemon.wait_events(4, "job.start")}
+    until(lambda: probe.slot(0).running == 1, what="the run that waits")
+    fence(client, old)
+    refused = daemon.wait_events(4, "job.refused", reason="fenced")
+    equal({event["token"]: event["class"] for event in refused}, begun, "what was refused")
+    again = daemon.wait_events(8, "job.start")[4:]
+    equal(sorted(event["class"] for event in again), sorted(begun.values()), "what ran again")
+    equal(probe[0], 0, "runs that went on to their end")
+    until(lambda: probe.slot(0).started == 2, what="the second run")
+    equal(probe.slot(0).running, 1, "runs of one job at a time")
+
+
 def test_parked_jobs_of_a_lost_registration(t):
-    """What was parked when the daemon was fenced is not started under the old registration: it runs
-    once, when it has been recovered."""
+    """What was parked when the daemon was fenced is not started under the old registration, and what
+    ran is ended: each runs when it has been recovered."""
     redisd, probe = t.use(Redisd()), t.use(Probe())
     client = redisd.client
     daemon = t.use(Fettled(redisd, lease_ttl=2, **probe.settings(Hold=1)))
     old = daemon.wait_ready()["id"]
-    client.call("LPUSH", "queue:default", *[job("Hold", [0, 1], jid="j%d" % i) for i in range(3)])
+    client.call("LPUSH", "queue:default", *[job("Hold", [0, 3], jid="j%d" % i) for i in range(3)])
     until(lambda: probe.slot(0).running == 1 and inflight(client) == 3, what="1 run, 2 parked")
-    client.call("MULTI")  # as one who has found it silent
-    client.call("HDEL", "fettle:owners", old)
-    client.call("HDEL", "fettle:beat", old)
-    client.call("HSET", "fettle:fenced", old, "1")
-    client.call("EXEC")
+    fence(client, old)
     daemon.wait_event("lease.fenced")
-    until(lambda: probe.slot(0).done >= 4 and not places(client), 30, "no job left")
+    until(lambda: probe.slot(0).done >= 3 and not places(client), 30, "no job left")
     equal(probe.slot(0).started, 4, "runs begun: one was under way, then all 3")
     equal(len(daemon.wait_events(3, "job.refused", reason="fenced")), 3, "refused")
 
