@@ -76,22 +76,24 @@ long long feed_waiting(redisContext *context)
            bench_integer(context, "LLEN fettle:front:default");
 }
 
-long long feed_hold(redisContext *context, long long depth, long long count, int64_t *ret_ns)
+long long feed_hold(redisContext *context, long long depth, long long count, long long *ret_least)
 {
-    long long before = feed_waiting(context), pushed = 0, waiting = before;
-    int64_t start = bench_now();
+    long long before = feed_waiting(context), pushed = 0, waiting = before, least = depth;
     while (pushed < count) {
-        if (waiting <= depth - PUSH_HELD) {
-            /* The reply of a push says how many wait now: no call is made for it. */
-            append_push(context, PUSH_HELD);
+        long long missing = depth - waiting;
+        if (missing >= PUSH_HELD) {
+            /* All that is missing, since whoever claims does not wait for us. The reply of a push
+             * says how many wait now: no call is made for it. */
+            long some = missing < PUSH_MAX ? (long)missing : PUSH_MAX;
+            append_push(context, some);
             waiting = next_integer(context);
-            pushed += PUSH_HELD;
+            pushed += some;
+            least = waiting - some < least ? waiting - some : least;
         } else {
             bench_sleep(LOOK_EVERY_NS);
             waiting = bench_integer(context, "LLEN queue:default");
         }
     }
-    waiting = feed_waiting(context);
-    *ret_ns = bench_now() - start;
-    return before + pushed - waiting;
+    *ret_least = least;
+    return before + pushed - feed_waiting(context);
 }

@@ -19,7 +19,8 @@ void feed_push(redisContext *context, long count);
 long long feed_waiting(redisContext *context);
 
 /* Pushes as many as were taken, so that about `depth` wait, until `count` have been pushed. Returns
- * how many were taken in *ret_ns nanoseconds. */
-long long feed_hold(redisContext *context, long long depth, long long count, int64_t *ret_ns);
+ * how many were taken meanwhile; *ret_least: the least that were seen to wait in the queue. */
+long long feed_hold(redisContext *context, long long depth, long long count,
+                    long long *ret_least);
 
 #endif

@@ -6,12 +6,14 @@
  *     last that is settled, looking every two milliseconds. Beside it bench/ceiling, a bare hiredis
  *     loop: its best record, at the batch that fettled took on average, and at one of the whole
  *     concurrency, which nobody can take who lets a part run while it claims another.
- *   - With --queued the queue is filled to a depth and held there by a producer, this process.
+ *   - With --queued the queue is filled to a depth and held there by a producer, this process: from
+ *     then on until all that was taken is settled. How low it has sunk is printed, too.
  *   - With --producer the same at one depth, beside the drain: what a producer at the same time
  *     costs.
  *
  * Every round starts a fettled for each concurrency, so that several take turns. The figures are
- * medians of the rounds; `flat` is the least of a row of figures by the largest. What the threads
+ * medians of the rounds; `flat` is the least of a row of figures by the largest: of fettled, and
+ * of the ceiling and of the ratio, since a bare loop gains by a larger batch, too. What the threads
  * used per job is printed with each figure: it says where the time goes, and depends less on what
  * else the machine does.
  *
@@ -29,7 +31,7 @@
 #include "bench/usage.h"
 
 enum { ROUNDS_MAX = 99, ROW_MAX = 8, ROUND_SECONDS = 120, CEILING_BATCH_MAX = 4000,
-       LOOK_EVERY_NS = 2000000, PRODUCER_DEPTH = 10000 };
+       LOOK_EVERY_NS = 2000000, HOLD_LOOK_NS = 100000, PRODUCER_DEPTH = 10000 };
 
 static struct {
     long jobs, rounds;
@@ -46,6 +48,7 @@ static struct bench_private bench;
 struct figure {
     double rate, control, workers, redis;
     long batch; /* jobs of a claim, on average; 0: not counted */
+    long long least; /* jobs that waited at the worst moment of a queue that is held; -1: is not */
 };
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -229,12 +232,16 @@ static struct figure drain(void)
     if (claimed < 1)
         bench_die("no batch was counted");
     result.batch = (long)((option.jobs + claimed / 2) / claimed);
+    result.least = -1;
     return result;
 }
 
 static struct figure hold(long depth)
 {
-    int64_t ns, limit = bench_now() + (int64_t)ROUND_SECONDS * 1000000000;
+    int64_t limit = bench_now() + (int64_t)ROUND_SECONDS * 1000000000;
+    char id[256];
+    long long least, waiting;
+    owner(id, sizeof id);
     bench_integer(bench.context, "SADD paused default");
     feed_push(bench.context, depth);
     bench_integer(bench.context, "SREM paused default");
@@ -244,9 +251,16 @@ static struct figure hold(long depth)
         bench_sleep(LOOK_EVERY_NS);
     }
     struct figure before = used();
-    long long taken = feed_hold(bench.context, depth, option.jobs, &ns);
-    struct figure result = figure(taken, ns, before);
+    int64_t start = bench_now();
+    long long taken = feed_hold(bench.context, depth, option.jobs, &least);
     bench_integer(bench.context, "DEL queue:default fettle:front:default");
+    while (unsettled(id, &waiting) > 0) {
+        if (bench_now() > limit)
+            bench_die("jobs are left after %d s", (int)ROUND_SECONDS);
+        bench_sleep(HOLD_LOOK_NS);
+    }
+    struct figure result = figure(taken, bench_now() - start, before);
+    result.least = least;
     return result;
 }
 
@@ -294,6 +308,8 @@ static void print_round(long round, const char *what, long of, struct figure fig
            round + 1, what, of, figure.rate, figure.control, figure.workers, figure.redis);
     if (figure.batch > 0)
         printf("; batch %ld", figure.batch);
+    if (figure.least >= 0)
+        printf("; at least %lld waited", figure.least);
     printf("\n");
     fflush(stdout);
 }
@@ -306,15 +322,15 @@ static void print_middle(const char *what, long of, struct figure figure)
            figure.workers, figure.redis);
 }
 
-static void print_flat(const struct figure *figures, size_t count)
+/* The least of a row by the largest. */
+static double flatness(const double *values, size_t count)
 {
-    double least = figures[0].rate, largest = figures[0].rate;
+    double least = values[0], largest = values[0];
     for (size_t i = 1; i < count; i++) {
-        least = figures[i].rate < least ? figures[i].rate : least;
-        largest = figures[i].rate > largest ? figures[i].rate : largest;
+        least = values[i] < least ? values[i] : least;
+        largest = values[i] > largest ? values[i] : largest;
     }
-    if (count > 1)
-        printf("flat    %.2f\n", least / largest);
+    return least / largest;
 }
 
 /* ---- what is measured ---------------------------------------------------------------------- */
@@ -342,11 +358,33 @@ static void measure_limits(struct drained *drained, long round, long concurrency
     }
 }
 
+static void print_drained(struct drained *drained)
+{
+    double rate[ROW_MAX], limit[LIMITS][ROW_MAX], ratio[LIMITS][ROW_MAX];
+    for (size_t c = 0; c < option.concurrencies; c++) {
+        struct figure figure = middle(drained[c].figure, option.rounds);
+        rate[c] = figure.rate;
+        print_middle("concurrency", option.concurrency[c], figure);
+        for (int l = 0; l < LIMITS && !option.without_ceiling; l++) {
+            limit[l][c] = median(drained[c].limit[l], option.rounds);
+            ratio[l][c] = median(drained[c].ratio[l], option.rounds);
+            printf("ceiling %.0f jobs/s, %s\nratio   %.2f\n", limit[l][c], limit_names[l],
+                   ratio[l][c]);
+        }
+    }
+    if (option.concurrencies < 2)
+        return;
+    printf("flat    %.2f\n", flatness(rate, option.concurrencies));
+    for (int l = 0; l < LIMITS && !option.without_ceiling; l++)
+        printf("flat    %.2f the ceiling, %.2f the ratio, %s\n",
+               flatness(limit[l], option.concurrencies), flatness(ratio[l], option.concurrencies),
+               limit_names[l]);
+}
+
 /* A queue that is drained, at each concurrency, beside the ceiling. */
 static void measure_drain(void)
 {
     static struct drained drained[ROW_MAX];
-    struct figure medians[ROW_MAX];
     for (long i = 0; i < option.rounds; i++) {
         for (size_t c = 0; c < option.concurrencies; c++) {
             long concurrency = option.concurrency[c];
@@ -359,22 +397,14 @@ static void measure_drain(void)
                 measure_limits(&drained[c], i, concurrency);
         }
     }
-    for (size_t c = 0; c < option.concurrencies; c++) {
-        medians[c] = middle(drained[c].figure, option.rounds);
-        print_middle("concurrency", option.concurrency[c], medians[c]);
-        for (int l = 0; l < LIMITS && !option.without_ceiling; l++)
-            printf("ceiling %.0f jobs/s, %s\nratio   %.2f\n",
-                   median(drained[c].limit[l], option.rounds), limit_names[l],
-                   median(drained[c].ratio[l], option.rounds));
-    }
-    print_flat(medians, option.concurrencies);
+    print_drained(drained);
 }
 
 /* A queue that is held at each depth. */
 static void measure_depths(void)
 {
     static struct figure figures[ROW_MAX][ROUNDS_MAX];
-    struct figure medians[ROW_MAX];
+    double rate[ROW_MAX];
     start_fettled(option.concurrency[0]);
     for (long i = 0; i < option.rounds; i++) {
         for (size_t d = 0; d < option.depths; d++) {
@@ -384,10 +414,12 @@ static void measure_depths(void)
     }
     check_failures();
     for (size_t d = 0; d < option.depths; d++) {
-        medians[d] = middle(figures[d], option.rounds);
-        print_middle("queued", option.queued[d], medians[d]);
+        struct figure figure = middle(figures[d], option.rounds);
+        rate[d] = figure.rate;
+        print_middle("queued", option.queued[d], figure);
     }
-    print_flat(medians, option.depths);
+    if (option.depths > 1)
+        printf("flat    %.2f\n", flatness(rate, option.depths));
 }
 
 /* The same jobs from a queue that is full, and from one that a producer keeps filling. */

@@ -146,6 +146,7 @@ static void lose_id(struct ftl__lease *lease)
     memcpy(id, lease->id, sizeof id);
     lease->id[0] = '\0';
     lease->state = UNREGISTERED;
+    lease->suspected = false;
     ftl__watch_survived(lease->watch, id);
     ftl__log(FTL__EV_LEASE_FENCED, FTL__STR("id", id),
              FTL__STR("reason", "Redis does not know this owner any more"));
@@ -157,9 +158,9 @@ static void lose_id(struct ftl__lease *lease)
 static int tick(struct ftl__lease *lease, struct ftl__tick *ret_tick)
 {
     int64_t now = ftl_now();
+    lease->suspected = false; /* also if there is no answer: the next try is that of the next turn */
     int status = ftl__ticker_ask(lease->ticker, lease->id, now + lease->call_timeout, ret_tick);
     if (status == 0) {
-        lease->suspected = false;
         lease->next_beat = now + lease->ttl / 3;
         tell_registered(lease);
         tell_turn(lease, ret_tick);

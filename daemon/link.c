@@ -40,6 +40,7 @@
 #define RETRY_MAX     FTL_S
 #define STABLE        (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
 #define CLOSE_GRACE   (2 * FTL_S)
+#define PIECE         (64 << 10) /* of what is written: that it has gone is progress */
 
 enum state { DOWN, DIALING, GREETING, UP, BROKEN, STATE_COUNT };
 
@@ -66,6 +67,7 @@ struct ftl__link {
     bool announced; /* on_up has succeeded on this connection */
     uint64_t epoch; /* how often it has come up */
     int64_t up_since;
+    int64_t moved_at; /* when bytes have last come, or gone */
     char reason[192]; /* of the last break */
     char told[192];   /* the last one that was logged while down */
 
@@ -113,7 +115,8 @@ static bool may_call(const struct ftl__link *link)
 /* The command is in the wire's buffer: its reply is to come. */
 static void enqueue(struct ftl__link *link, struct ftl__call *call, int64_t deadline)
 {
-    *call = (struct ftl__call){.link = link, .deadline = deadline};
+    *call = (struct ftl__call){
+        .link = link, .deadline = deadline, .patience = deadline - ftl_now()};
     ftl_oneshot_init(&call->done);
     ftl__flight_push(&link->flight, call);
     ftl_defer_arm(&call->guard, forget, call);
@@ -133,10 +136,23 @@ int ftl__link_begin(struct ftl__link *link, struct ftl__call *call,
     return status;
 }
 
+/* A large answer over a slow connection takes its time: to break it off would only begin it anew. */
+static bool goes_on(struct ftl__call *call)
+{
+    int64_t until = call->link->moved_at + call->patience;
+    if (!call->pending || until <= ftl_now())
+        return false;
+    call->deadline = until;
+    return true;
+}
+
 int ftl__link_wait(struct ftl__call *call, struct redisReply **ret_reply)
 {
     void *nothing;
-    int status = ftl_oneshot_recv(&call->done, call->deadline, &nothing);
+    int status;
+    do
+        status = ftl_oneshot_recv(&call->done, call->deadline, &nothing);
+    while (status == FTL_ETIMEDOUT && goes_on(call));
     if (call->pending) {
         ftl_assert(status != 0);
         struct ftl__link *link = call->link;
@@ -250,13 +266,28 @@ static void *read_replies(void *arg)
             ftl__link_break(link, "Redis has closed the connection");
         if (size < 0)
             break_on(link, "read", (int)size, error);
-        if (size > 0)
+        if (size > 0) {
+            link->moved_at = ftl_now();
             ftl__wire_filled(link->wire, (size_t)size);
+        }
         status = size > 0 ? take_in(link) : 0;
         if (status != 0)
             break_on(link, "reply", status, 0);
     }
     return NULL;
+}
+
+static int write_all(struct ftl__link *link, const char *bytes, size_t size, int *ret_errno)
+{
+    int status = 0;
+    while (status == 0 && size > 0 && link->state != BROKEN) {
+        size_t some = size < PIECE ? size : PIECE;
+        status = ftl__connection_write_all(link->connection, bytes, some, FTL_FOREVER, ret_errno);
+        link->moved_at = ftl_now();
+        bytes += some;
+        size -= some;
+    }
+    return status;
 }
 
 static void *write_commands(void *arg)
@@ -267,7 +298,7 @@ static void *write_commands(void *arg)
         size_t size;
         int error = 0, status;
         if (ftl__wire_take(link->wire, &bytes, &size))
-            status = ftl__connection_write_all(link->connection, bytes, size, FTL_FOREVER, &error);
+            status = write_all(link, bytes, size, &error);
         else
             status = ftl_notify_wait(link->filled, FTL_FOREVER);
         if (status != 0)

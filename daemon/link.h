@@ -69,7 +69,7 @@ struct ftl__call {
     struct ftl_defer guard;
     struct ftl__link *link;
     uint64_t seq;
-    int64_t deadline;
+    int64_t deadline, patience; /* the one moves on by the other while bytes come or go */
     struct redisReply *reply;
     int status;
     bool pending;
@@ -77,9 +77,9 @@ struct ftl__call {
 };
 
 /* Writes the command to the connection's buffer; several begun in one go are sent together.
- * FTL_ECONN: not up, nothing sent; FTL_ENOMEM, FTL_ELIMIT: neither. A call whose deadline passes
- * breaks the connection, since replies come in order: FTL_ETIMEDOUT then, and FTL_ECONN for the
- * others in flight. In both cases it is unknown whether the server has executed it. */
+ * FTL_ECONN: not up, nothing sent; FTL_ENOMEM, FTL_ELIMIT: neither. A call whose deadline passes,
+ * and in whose time no byte has come or gone, breaks the connection, since replies come in order:
+ * FTL_ETIMEDOUT then, and FTL_ECONN for the others in flight. In both cases it is unknown whether the server has executed it. */
 int ftl__link_begin(struct ftl__link *link, struct ftl__call *call,
                     const struct ftl__command *command, int64_t deadline);
 /* The same for bytes that are one whole command already. */

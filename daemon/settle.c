@@ -20,7 +20,7 @@
 #include "daemon/report.h"
 #include "daemon/settle_call.h"
 
-#define CALL_BYTES (4 << 20)
+#define CALL_BYTES (1 << 20)
 #define CALL_TIMEOUT (10 * FTL_S)
 #define RETRY_AFTER FTL_S
 #define FENCED_AFTER (100 * FTL_MS)

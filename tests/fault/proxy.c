@@ -11,6 +11,7 @@
  *     stall up|down|both          nothing goes that way any more; new connections are not led
  *                                 on
  *     slice                       a byte for each write
+ *     slow BYTES                  no more than that in each tenth of a second, each way
  *     reset                       all connections are closed
  *     refuse                      the same, and nobody listens any more (until `pass`)
  *     cut FIRST STEP LAST         plan_cuts()
@@ -33,6 +34,7 @@
 #define CONNECTIONS_MAX 1000
 #define READ_SIZE (256 << 10)
 #define FULL (8 << 20) /* bytes that wait to be sent: no more is read then */
+#define PIECE_MS 100
 
 struct bytes {
     char *data;
@@ -42,7 +44,8 @@ struct bytes {
 struct flow {
     int from, to;
     struct bytes in, out;
-    int64_t due; /* ms: before, nothing of `in` goes on */
+    int64_t due;  /* ms: before, nothing of `in` goes on */
+    int64_t next; /* ms: before, nothing of `out` is sent */
 };
 
 /* A command whose reply is to come. */
@@ -65,6 +68,7 @@ static size_t count;
 static int64_t delay; /* ms */
 static bool held;     /* something is, for its time: also after a `pass` */
 static bool stalled[2], sliced;
+static size_t slow; /* bytes in PIECE_MS; 0: as they come */
 static bool again; /* something may go on without anything new to poll for */
 
 static void die(const char *what)
@@ -284,6 +288,9 @@ static bool read_some(struct flow *flow)
 static bool write_some(struct flow *flow)
 {
     size_t most = sliced && flow->out.size > 0 ? 1 : flow->out.size;
+    if (slow > 0 && most > slow)
+        most = slow;
+    flow->next = slow > 0 ? now_ms() + PIECE_MS : 0;
     ssize_t size = send(flow->to, flow->out.data, most, MSG_NOSIGNAL);
     if (size < 0)
         return errno == EAGAIN || errno == EINTR;
@@ -298,6 +305,13 @@ static bool has_room(const struct connection *connection, enum direction directi
            connection->flow[direction].out.size < FULL;
 }
 
+static bool may_write(const struct flow *flow, enum direction direction)
+{
+    bool early = now_ms() < flow->next;
+    held |= early && flow->out.size > 0;
+    return flow->out.size > 0 && !stalled[direction] && !early;
+}
+
 static void want(struct connection *connection, struct pollfd polled[2])
 {
     for (int d = UP; d <= DOWN; d++) {
@@ -305,8 +319,8 @@ static void want(struct connection *connection, struct pollfd polled[2])
         /* flow[UP] reads from the client and flow[DOWN] writes to it. */
         polled[d].fd = flow->from;
         polled[d].events = (short)((has_room(connection, (enum direction)d) ? POLLIN : 0) |
-                                   (connection->flow[!d].out.size > 0 && !stalled[!d] ? POLLOUT
-                                                                                      : 0));
+                                   (may_write(&connection->flow[!d], (enum direction)!d) ? POLLOUT
+                                                                                         : 0));
         if (polled[d].events == 0)
             polled[d].fd = -1; /* nor is its hang-up of interest */
     }
@@ -331,7 +345,8 @@ static bool serve(struct connection *connection, const struct pollfd polled[2])
         held |= flow->in.size > 0 && !due;
     }
     for (int d = UP; d <= DOWN; d++)
-        if (connection->flow[d].out.size > 0 && !stalled[d] && !write_some(&connection->flow[d]))
+        if (may_write(&connection->flow[d], (enum direction)d) &&
+            !write_some(&connection->flow[d]))
             return false;
     return !connection->ending ||
            connection->flow[UP].out.size + connection->flow[DOWN].out.size > 0;
@@ -342,6 +357,7 @@ static bool serve(struct connection *connection, const struct pollfd polled[2])
 static void pass(void)
 {
     delay = 0;
+    slow = 0;
     stalled[UP] = stalled[DOWN] = sliced = false;
     plan_off();
     start_listening();
@@ -356,6 +372,8 @@ static bool obey(char *order)
         pass();
     else if (strcmp(word, "delay") == 0 && rest != NULL)
         delay = strtol(rest, NULL, 10);
+    else if (strcmp(word, "slow") == 0 && rest != NULL)
+        slow = strtoul(rest, NULL, 10);
     else if (strcmp(word, "stall") == 0 && rest != NULL) {
         stalled[UP] = strcmp(rest, "down") != 0;
         stalled[DOWN] = strcmp(rest, "up") != 0;

@@ -11,9 +11,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import Fettled, job
+from load import pause
 from notify import Notify
 from places import places
 from probe import Probe
+from proxy import Proxy
 from redisd import Redisd, available
 from resp import RedisError
 from tap import equal, main
@@ -238,6 +240,47 @@ def test_data_lost(t):
     redisd.client.call("LPUSH", "queue:default", job("Count", [0]))
     until(lambda: probe[0] == 1, 10, "the next job to run")
     until(lambda: not places(redisd.client), what="no job left")
+
+
+def test_a_slow_connection(t):
+    """An answer that takes longer than any answer may is waited for while its bytes come: to break
+    off would only be to begin it anew."""
+    redisd, probe = t.use(Redisd()), t.use(Probe(16))
+    proxy = t.use(Proxy(redisd.socket))
+    daemon = t.use(Fettled(proxy.url, log=INFO, concurrency=64, **probe.settings()))
+    daemon.wait_ready()
+    proxy.order("slow 32000")  # in a tenth of a second: 12 s for what follows, and 10 s are allowed
+    redisd.client.call("LPUSH", "queue:default",
+                       *[job("Count", [i], pad="." * 250000) for i in range(16)])
+    until(lambda: not places(redisd.client), 30, "the jobs to end")
+    proxy.order("pass")
+    equal(probe.cells(), (1,) * 16, "runs")
+    equal(daemon.find("redis.lost") + daemon.find("job.returned"), [], "what went wrong")
+
+
+def test_a_registration_that_is_refused(t):
+    """A daemon that has lost its registration, and may not register anew, tries again once a second."""
+    redisd = t.use(Redisd())
+    client = redisd.client
+    daemon = t.use(Fettled(redisd, log=INFO))
+    daemon.wait_ready()
+    client.call("MULTI")  # found out by the claim, before the next beat
+    client.call("DEL", "fettle:owners", "fettle:beat")
+    client.call("SET", "fettle:beat", "x")
+    client.call("LPUSH", "queue:default", job("Noop"))
+    client.call("EXEC")
+    daemon.wait_event("lease.fenced")
+    daemon.wait_event("redis.error")
+
+    def calls():
+        stats = client.call("INFO", "commandstats").decode()
+        return int(stats.split("cmdstat_evalsha:calls=")[1].split(",")[0])
+    before, start = calls(), time.monotonic()
+    pause(2)
+    rate = (calls() - before) / (time.monotonic() - start)
+    assert rate < 50, "%.0f calls a second" % rate
+    client.call("DEL", "fettle:beat")
+    until(lambda: not places(client), 30, "the job to end")
 
 
 def test_a_refused_claim(t):
