@@ -85,17 +85,23 @@ bool ftl__ack_begin(struct ftl__ack *ack)
 
 static int take_answers(struct ftl__ack *ack, const struct redisReply *reply)
 {
+    struct ftl__list *node = ack->batches.next;
+    int code = 0;
+
     if (reply->elements != ack->count)
         return FTL_EPROTO;
     for (size_t i = 0; i < reply->elements; i++) {
-        struct ftl__batch *batch =
-            ftl__container(ftl__list_pop_front(&ack->batches), struct ftl__batch, link);
-        if (reply->element[i]->integer == 1 || batch->resent)
+        struct ftl__batch *batch = ftl__container(node, struct ftl__batch, link);
+        int told = ftl__reply_check(reply->element[i], REDIS_REPLY_INTEGER, "ack");
+        node = node->next;
+        if (told != 0)
+            code = told;
+        else if (reply->element[i]->integer == 1 || batch->resent)
             ftl__ledger_acked(ack->ledger, batch);
         else
             refuse(ack, batch, "not held");
     }
-    return 0;
+    return code;
 }
 
 int ftl__ack_finish(struct ftl__ack *ack)

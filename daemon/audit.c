@@ -128,9 +128,9 @@ static int look_again(const struct ftl__round_context *context, struct ftl__batc
 }
 
 static int compare_one(const struct ftl__round_context *context, const struct record *record,
-                       bool anew)
+                       const struct ftl__ledger_index *index, bool anew)
 {
-    struct ftl__batch *batch = ftl__ledger_find(context->ledger, record->seq);
+    struct ftl__batch *batch = ftl__ledger_index_find(index, record->seq);
 
     if (batch != NULL)
         return anew ? look_again(context, batch) : 0;
@@ -139,7 +139,7 @@ static int compare_one(const struct ftl__round_context *context, const struct re
 }
 
 static int compare(const struct ftl__round_context *context, const struct redisReply *reply,
-                   bool anew)
+                   const struct ftl__ledger_index *index, bool anew)
 {
     for (size_t i = 0; i + 1 < reply->elements; i += 2) {
         const struct redisReply *seq = reply->element[i], *value = reply->element[i + 1];
@@ -148,11 +148,24 @@ static int compare(const struct ftl__round_context *context, const struct redisR
         if (seq->type != REDIS_REPLY_STRING || value->type != REDIS_REPLY_STRING ||
             !parse(context->queues, seq->str, value->str, &record))
             continue;
-        int code = compare_one(context, &record, anew);
+        int code = compare_one(context, &record, index, anew);
         if (code != 0)
             return code;
     }
     return 0;
+}
+
+static int compare_all(const struct ftl__round_context *context, const struct redisReply *reply,
+                       bool anew)
+{
+    struct ftl__ledger_index index;
+    int code = ftl__ledger_index(context->ledger, &index);
+
+    if (code != 0)
+        return code;
+    code = compare(context, reply, &index, anew);
+    ftl__ledger_index_free(&index);
+    return code;
 }
 
 int ftl__audit(const struct ftl__round_context *context, bool anew)
@@ -173,7 +186,7 @@ int ftl__audit(const struct ftl__round_context *context, bool anew)
     code = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
     /* Another registration has begun meanwhile: what was read is not ours any more. */
     if (code == 0 && context->ledger->id[0] != '\0' && context->ledger->epoch == epoch)
-        code = compare(context, reply, anew);
+        code = compare_all(context, reply, anew);
     ftl__reply_free(reply);
     return code;
 }

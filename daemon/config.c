@@ -120,7 +120,7 @@ static const struct ftl__key config_keys[] = {
     {"shutdown_timeout", FTL__KEY_SECONDS, MEMBER(ftl__config, shutdown_timeout), .min = 0,
      .max = 7 * DAY},
     {"lease_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, lease_ttl), .min = 1, .max = 3600},
-    {"max_payload", FTL__KEY_SIZE, MEMBER(ftl__config, max_payload), .min = 64, .max = 512 << 20},
+    {"max_payload", FTL__KEY_SIZE, MEMBER(ftl__config, max_payload), .min = 64, .max = 64 << 20},
     {"unroutable_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, unroutable_ttl), .min = 0,
      .max = 36500 * DAY},
     {"isolation_ttl", FTL__KEY_SECONDS, MEMBER(ftl__config, isolation_ttl), .min = 1,

@@ -69,8 +69,10 @@ static int spawn(struct ftl__dispatch *dispatch, struct ftl__slot *slot)
         ftl_permit_move(&slot->shelter_permit, &options.held);
     code = ftl_task_set_spawn(dispatch->set, dispatch->options.jobs, ftl__run_main, &slot->run,
                               &options, slot, timed ? &slot->task : NULL);
-    if (code != 0)
+    if (code != 0) {
+        ftl__slot_give_permits(slot); /* they are in `options` still */
         return code;
+    }
     if (timed && slot->run.deadline < dispatch->next_deadline) {
         dispatch->next_deadline = slot->run.deadline;
         wake_keeper(dispatch, slot->run.deadline);

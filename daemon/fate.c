@@ -83,15 +83,11 @@ int ftl__fate_decide(struct ftl__slot *slot, double now, double unroutable_ttl,
     return 0;
 }
 
-void ftl__fate_collided(struct ftl__slot *slot)
+void ftl__fate_forget(struct ftl__slot *slot)
 {
     free(slot->result.bytes);
     memset(&slot->result, 0, sizeof slot->result);
     slot->decided = false;
-    if (slot->end == FTL__END_AGAIN) {
-        slot->end = FTL__END_RETURNED;
-        slot->end_message = "brought back";
-    }
 }
 
 bool ftl__fate_stays(const struct ftl__slot *slot)

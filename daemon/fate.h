@@ -17,15 +17,14 @@ struct ftl__operation {
 };
 
 /* Decides, rewriting the job where that is due; the rewrite stays in slot->result until
- * ftl__fate_collided(). `now` is epoch seconds. FTL_ENOMEM: nothing was decided. */
+ * ftl__fate_forget(). `now` is epoch seconds. FTL_ENOMEM: nothing was decided. */
 int ftl__fate_decide(struct ftl__slot *slot, double now, double unroutable_ttl,
                      struct ftl__operation *ret_operation);
 
 /* Does its operation leave the job in Redis? */
 bool ftl__fate_stays(const struct ftl__slot *slot);
 
-/* The ZADD has met its own member: the next decision makes another one (a later time, another
- * jid). What was decided long ago cannot be made anew: that job goes back to its queue. */
-void ftl__fate_collided(struct ftl__slot *slot);
+/* What was decided is dropped: it is decided anew. Not for FTL__END_AGAIN. */
+void ftl__fate_forget(struct ftl__slot *slot);
 
 #endif

@@ -148,24 +148,55 @@ void ftl__ledger_acked(struct ftl__ledger *ledger, struct ftl__batch *batch)
     ftl__ledger_remove(ledger, batch);
 }
 
-static struct ftl__batch *find_in(struct ftl__list *list, uint32_t epoch, uint64_t seq)
+/* ---- by SEQ ---------------------------------------------------------------------------------- */
+
+static int compare_items(const void *left, const void *right)
+{
+    const struct ftl__ledger_index_item *a = left, *b = right;
+
+    return (a->seq > b->seq) - (a->seq < b->seq);
+}
+
+static void index_list(const struct ftl__list *list, uint32_t epoch,
+                       struct ftl__ledger_index *index)
 {
     for (struct ftl__list *node = list->next; node != list; node = node->next) {
         struct ftl__batch *batch = ftl__container(node, struct ftl__batch, link);
-        if (batch->seq == seq && batch->epoch == epoch)
-            return batch;
+        if (batch->epoch == epoch)
+            index->items[index->count++] = (struct ftl__ledger_index_item){batch->seq, batch};
     }
-    return NULL;
 }
 
-struct ftl__batch *ftl__ledger_find(struct ftl__ledger *ledger, uint64_t seq)
+int ftl__ledger_index(const struct ftl__ledger *ledger, struct ftl__ledger_index *ret_index)
 {
-    struct ftl__batch *batch = find_in(&ledger->working, ledger->epoch, seq);
+    struct ftl__ledger_index index = {.count = 0};
 
-    if (batch == NULL)
-        batch = find_in(&ledger->held, ledger->epoch, seq);
-    return batch != NULL ? batch : find_in(&ledger->ready, ledger->epoch, seq);
+    index.items = malloc((ledger->batches + 1) * sizeof *index.items);
+    if (index.items == NULL)
+        return FTL_ENOMEM;
+    index_list(&ledger->working, ledger->epoch, &index);
+    index_list(&ledger->held, ledger->epoch, &index);
+    index_list(&ledger->ready, ledger->epoch, &index);
+    qsort(index.items, index.count, sizeof *index.items, compare_items);
+    *ret_index = index;
+    return 0;
 }
+
+void ftl__ledger_index_free(struct ftl__ledger_index *index)
+{
+    free(index->items);
+}
+
+struct ftl__batch *ftl__ledger_index_find(const struct ftl__ledger_index *index, uint64_t seq)
+{
+    struct ftl__ledger_index_item wanted = {.seq = seq};
+    struct ftl__ledger_index_item *found =
+        bsearch(&wanted, index->items, index->count, sizeof wanted, compare_items);
+
+    return found != NULL ? found->batch : NULL;
+}
+
+/* ---- edges ----------------------------------------------------------------------------------- */
 
 static void move(struct ftl__batch *batch, uint32_t index, enum ftl__entry to)
 {

@@ -96,7 +96,21 @@ struct ftl__batch *ftl__ledger_add(struct ftl__ledger *ledger, struct ftl__queue
 void ftl__ledger_acked(struct ftl__ledger *ledger, struct ftl__batch *batch);
 /* Takes it out and frees it, whatever its state. */
 void ftl__ledger_remove(struct ftl__ledger *ledger, struct ftl__batch *batch);
-struct ftl__batch *ftl__ledger_find(struct ftl__ledger *ledger, uint64_t seq);
+
+/* The batches of the present registration by their SEQ, at one moment: what is added later is not
+ * there, and what is removed must not be asked for. */
+struct ftl__ledger_index {
+    struct ftl__ledger_index_item {
+        uint64_t seq;
+        struct ftl__batch *batch;
+    } *items;
+    size_t count;
+};
+int ftl__ledger_index(const struct ftl__ledger *ledger,
+                      struct ftl__ledger_index *ret_index); /* FTL_ENOMEM */
+void ftl__ledger_index_free(struct ftl__ledger_index *index);
+/* NULL: there is none. */
+struct ftl__batch *ftl__ledger_index_find(const struct ftl__ledger_index *index, uint64_t seq);
 
 /* The edges. done: returns true if the batch has become ready to be acked. */
 bool ftl__ledger_done(struct ftl__ledger *ledger, struct ftl__batch *batch, uint32_t index,

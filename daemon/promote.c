@@ -324,7 +324,8 @@ static int promote_sets(struct ftl__promote *promote, struct look *ret_next)
     int status = promote_set(promote, "retry", &keys->retry, &retry);
     if (status == 0 && !retry.held)
         return FTL_EAGAIN;
-    if (status != 0 && status != FTL_EPROTO) /* a key of a wrong type is no reason to stop */
+    if (status != 0 && status != FTL_EPROTO && status != FTL_ELIMIT)
+        /* A key of a wrong type, or a member that is larger than a call may be, is no reason to stop. */
         return status;
     int second = promote_set(promote, "schedule", &keys->schedule, &schedule);
     if (second != 0)

@@ -155,7 +155,7 @@ static bool is_damaged(const struct ftl__settle *settle, struct ftl__slot *slot)
     if (slot->end == FTL__END_AGAIN)
         return true;
     if (slot->decided && !slot->resent)
-        ftl__fate_collided(slot); /* what was made before is made anew */
+        ftl__fate_forget(slot); /* what was made before is made anew */
     return ftl__checksum(slot->run.bytes, slot->run.size) != slot->checksum;
 }
 
@@ -253,13 +253,6 @@ static void mark_resent(struct ftl__settle_call *call)
     }
 }
 
-static void collided(struct ftl__settle *settle, struct ftl__settle_entry *entry)
-{
-    ftl_assert(entry->slot != NULL);
-    ftl__fate_collided(entry->slot);
-    ftl__list_push_back(&settle->ends, &entry->slot->link);
-}
-
 /* One operation could not be done (a key of the wrong type, a missing right): the others need not
  * wait for its next try. */
 static void put_off(struct ftl__settle *settle, struct ftl__settle_entry *entry,
@@ -295,8 +288,6 @@ static void answered(struct ftl__settle *settle, struct ftl__settle_entry *entry
 
     if (reply->type != REDIS_REPLY_INTEGER) {
         put_off(settle, entry, reply);
-    } else if (reply->integer < 0) {
-        collided(settle, entry);
     } else if (reply->integer == 0 && !resent) {
         refuse(settle, entry, "not held");
     } else {

@@ -2,7 +2,8 @@
 -- ack: batches all of whose jobs have succeeded are gone.
 --
 -- KEYS owners batches:ID batch…  ARGV ID SEQ…
--- → one integer for each batch: 1 = it was there and is gone, 0 = it was not there
+-- → one for each batch: 1 = it was there and is gone, 0 = it was not there, or an error: it is as it
+--   was
 
 local owners, batches, id = KEYS[1], KEYS[2], ARGV[1]
 
@@ -17,18 +18,26 @@ if redis.call('HEXISTS', owners, id) == 0 then
     return redis.error_reply('FENCED ' .. id)
 end
 
+local function ack(batch, seq)
+    local entry = redis.call('HGET', batches, seq)
+    if not entry then
+        return 0
+    end
+    local reply = redis.pcall('LLEN', batch) -- its type, before the first write
+    if failed(reply) then
+        return reply
+    end
+    redis.call('HDEL', batches, seq)
+    reply = redis.pcall('DEL', batch)
+    if failed(reply) then
+        redis.pcall('HSET', batches, seq, entry)
+        return reply
+    end
+    return 1
+end
+
 local result = {}
 for i = 2, #ARGV do
-    local entry = redis.call('HGET', batches, ARGV[i])
-    if entry then
-        redis.call('LLEN', KEYS[i + 1]) -- its type, before the first write
-        redis.call('HDEL', batches, ARGV[i])
-        local reply = redis.pcall('DEL', KEYS[i + 1])
-        if failed(reply) then
-            redis.pcall('HSET', batches, ARGV[i], entry)
-            return reply
-        end
-    end
-    result[i - 1] = entry and 1 or 0
+    result[i - 1] = ack(KEYS[i + 1], ARGV[i])
 end
 return result

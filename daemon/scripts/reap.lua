@@ -35,7 +35,7 @@ local known = redis.call('HGET', fenced, id)
 if redis.call('HEXISTS', owners, id) == 1 or known ~= format and known ~= format .. ' shared' then
     return redis.error_reply('BADARG not a fenced owner of this format')
 end
-for key, kind in pairs({ [recoveries] = 'hash', [queues] = 'set', [dead] = 'zset', [batch] = 'list',
+for key, kind in pairs({ [recoveries] = 'hash', [queues] = 'set', [batch] = 'list',
                          [queue] = 'list' }) do
     local found = redis.call('TYPE', key).ok
     if found ~= kind and found ~= 'none' then

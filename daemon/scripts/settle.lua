@@ -5,8 +5,8 @@
 -- ARGV ID n_batches SEQ…(one per batch), then per operation: batch# index action last, and
 --      for `zadd`: set score payload (empty: the entry's own bytes)
 --      for `push`: queue# NAME
--- → one for each operation: 1 = done, 0 = settled before, or its batch is gone, -1 = the set has
---   that payload already (not done), or an error (not done)
+-- → one for each operation: 1 = done, 0 = settled before, or its batch is gone, or an error (not
+--   done)
 --
 -- An operation writes the destination, then marks the entry with ID; if that fails, it takes the
 -- destination back. A batch for which `last` was said is looked through at the end, and deleted if
@@ -68,16 +68,17 @@ if redis.call('HEXISTS', owners, id) == 0 then
     return redis.error_reply('FENCED ' .. id)
 end
 
-local tokens = {}
+local tokens, bad = {}, {}
 for b = 1, n_batches do
     if not is(KEYS[5 + b], 'list') then
-        return redis.error_reply('BADTYPE ' .. KEYS[5 + b])
+        bad[b] = { err = 'BADTYPE ' .. KEYS[5 + b] }
     end
     local entry = redis.call('HGET', batches, ARGV[2 + b])
     tokens[b] = entry and tonumber(entry:match('^%d+'))
 end
 
--- The same job under bytes that no other has: JSON's blanks, the digits of a number.
+-- The same job under bytes that no other has: JSON's blanks, the digits of a number. Two equal jobs
+-- must not become one member of a set.
 local function distinct(bytes, number)
     local parts = { bytes }
     while number > 0 do
@@ -87,7 +88,7 @@ local function distinct(bytes, number)
     return table.concat(parts)
 end
 
--- Each destination returns 1, -1 or an error reply, and what takes it back.
+-- Each destination returns 1 or an error reply, and what takes it back.
 local destination = {}
 
 function destination.done()
@@ -101,10 +102,7 @@ function destination.zadd(op, bytes)
     local payload = op.payload ~= '' and op.payload or bytes
     local added = redis.pcall('ZADD', op.set, 'NX', op.score, payload)
     if added == 0 then
-        if op.payload ~= '' then
-            return -1
-        end
-        payload = distinct(bytes, tokens[op.batch] + op.index)
+        payload = distinct(payload, tokens[op.batch] + op.index)
         added = redis.pcall('ZADD', op.set, 'NX', op.score, payload)
     end
     return added, function()
@@ -126,6 +124,9 @@ function destination.push(op, bytes)
 end
 
 local function settle(op)
+    if bad[op.batch] then
+        return bad[op.batch]
+    end
     local batch = KEYS[5 + op.batch]
     local bytes = tokens[op.batch] and redis.call('LINDEX', batch, op.index)
     if not bytes or bytes == id then
@@ -169,7 +170,7 @@ for i, op in ipairs(ops) do
     ended[op.batch] = ended[op.batch] or op.last
 end
 for b = 1, n_batches do
-    if ended[b] and tokens[b] then
+    if ended[b] and tokens[b] and not bad[b] then
         sweep(b)
     end
 end

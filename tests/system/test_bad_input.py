@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from fettled import Fettled, job, native
 from places import member, members, now, places
+from probe import Probe
 from redisd import Redisd, available
 from tap import equal, main
 from wait import until
@@ -196,6 +197,16 @@ def test_ten_identical_jobs_without_handler(t):
     until(lambda: sorted(places(redisd.client)) == ["dead", "retry"], what="nothing in flight")
     dead = redisd.client.call("ZRANGE", "dead", 0, -1)
     equal((sorted(raw.strip() for raw in dead), b"no job" in dead), ([b"no job"] * 3, True), "dead")
+
+
+def test_equal_jobs_that_say_later(t):
+    """Two jobs of the same bytes, jid included, whose rewrites are the same: both are in `retry`."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    t.use(Fettled(redisd, **probe.settings()))
+    redisd.client.call("LPUSH", "queue:default", *[job("Later", [1000], jid="same")] * 3)
+    until(lambda: sorted(places(redisd.client)) == ["retry"], what="nothing in flight")
+    members = redisd.client.call("ZRANGE", "retry", 0, -1)
+    equal((len(members), len({raw.strip() for raw in members})), (3, 1), "in retry")
 
 
 def test_bytes_survive_a_rewrite(t):

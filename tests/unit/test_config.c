@@ -250,7 +250,7 @@ static const struct {
     {"lease_ttl = 0.5;", "f:1: lease_ttl: 0.5 is out of range (1 to 3600)"},
     {"shutdown_timeout = 1e999;", "f:1: shutdown_timeout: inf is out of range (0 to 604800)"},
     {"max_payload = 5000000000L;",
-     "f:1: max_payload: 5000000000 is out of range (64 to 536870912)"},
+     "f:1: max_payload: 5000000000 is out of range (64 to 67108864)"},
     {"# 5000000000\n/* 5000000000 */ // 5000000000\nmax_payload = 5000000000;",
      "f:3: the integer is too large"},
     {"workers = 0x100000000;", "f:1: the integer is too large"},
