@@ -237,9 +237,24 @@ def test_data_lost(t):
     until(lambda: probe.slot(0).running == 1, what="one run")
     redisd.restart()
     daemon.wait_events(2, "lease.registered", 10)
+    daemon.wait_event("job.refused")
     redisd.client.call("LPUSH", "queue:default", job("Count", [0]))
     until(lambda: probe[0] == 1, 10, "the next job to run")
     until(lambda: not places(redisd.client), what="no job left")
+
+
+def test_deleted_by_hand(t):
+    """Who deletes a queue and the sets takes what waits in them; what runs ends as ever."""
+    redisd, probe = t.use(Redisd()), t.use(Probe(1))
+    client = redisd.client
+    daemon = t.use(Fettled(redisd, concurrency=1, **probe.settings()))
+    daemon.wait_ready()
+    client.call("LPUSH", "queue:default", job("Hold", [0, 3], jid="runs"), job("Count", [0]))
+    until(lambda: probe.slot(0).running == 1, what="the run")
+    client.call("DEL", "queue:default", "retry", "schedule", "dead")
+    daemon.wait_event("job.done", jid="runs")
+    until(lambda: not places(client), what="no job left")
+    equal((probe[0], daemon.find("job.refused")), (0, []), "what was deleted did not run")
 
 
 def test_a_slow_connection(t):
