@@ -5,6 +5,9 @@
  * but for their place in it, since nothing that is measured here tells two jobs apart. */
 #include "bench/feed.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,24 +79,76 @@ long long feed_waiting(redisContext *context)
            bench_integer(context, "LLEN fettle:front:default");
 }
 
-long long feed_hold(redisContext *context, long long depth, long long count, long long *ret_least)
+/* The holding of a queue: what is on its way is counted, so that it is not pushed twice. */
+struct hold {
+    redisContext *const *producers;
+    bool busy[FEED_PRODUCERS];
+    long long depth, waiting, on_its_way, pushed, least;
+    bool reached; /* the depth, for the first time */
+};
+
+static void send_push(struct hold *hold, int producer)
 {
-    long long before = feed_waiting(context), pushed = 0, waiting = before, least = depth;
-    while (pushed < count) {
-        long long missing = depth - waiting;
-        if (missing >= PUSH_HELD) {
-            /* All that is missing, since whoever claims does not wait for us. The reply of a push
-             * says how many wait now: no call is made for it. */
-            long some = missing < PUSH_MAX ? (long)missing : PUSH_MAX;
-            append_push(context, some);
-            waiting = next_integer(context);
-            pushed += some;
-            least = waiting - some < least ? waiting - some : least;
+    redisContext *context = hold->producers[producer];
+    int done = 0;
+    append_push(context, PUSH_HELD);
+    while (!done)
+        if (redisBufferWrite(context, &done) != REDIS_OK)
+            bench_die("redis: %s", context->errstr);
+    hold->busy[producer] = true;
+    hold->on_its_way += PUSH_HELD;
+}
+
+/* The reply says how many wait now: no call is made for it. */
+static void take_reply(struct hold *hold, int producer)
+{
+    hold->waiting = next_integer(hold->producers[producer]);
+    hold->busy[producer] = false;
+    hold->on_its_way -= PUSH_HELD;
+    hold->pushed += PUSH_HELD;
+    hold->reached |= hold->waiting > hold->depth - PUSH_HELD;
+    if (hold->reached && hold->waiting - PUSH_HELD < hold->least)
+        hold->least = hold->waiting - PUSH_HELD;
+}
+
+static void take_replies(struct hold *hold)
+{
+    struct pollfd polled[FEED_PRODUCERS];
+    for (int i = 0; i < FEED_PRODUCERS; i++)
+        polled[i] = (struct pollfd){.fd = hold->busy[i] ? hold->producers[i]->fd : -1,
+                                    .events = POLLIN};
+    if (poll(polled, FEED_PRODUCERS, -1) < 0 && errno != EINTR)
+        bench_die("poll: %s", strerror(errno));
+    for (int i = 0; i < FEED_PRODUCERS; i++)
+        if (hold->busy[i] && polled[i].revents != 0)
+            take_reply(hold, i);
+}
+
+static void push_missing(struct hold *hold)
+{
+    for (int i = 0; i < FEED_PRODUCERS; i++)
+        if (!hold->busy[i] && hold->depth - hold->waiting - hold->on_its_way >= PUSH_HELD)
+            send_push(hold, i);
+}
+
+/* Redis reads 16 KiB of a connection at a time, between two claims: one connection alone would not
+ * keep up with whoever claims. */
+long long feed_hold(redisContext *const producers[FEED_PRODUCERS], long long depth,
+                    long long count, long long *ret_least)
+{
+    long long before = feed_waiting(producers[0]);
+    struct hold hold = {.producers = producers, .depth = depth, .waiting = before, .least = depth};
+    while (hold.pushed < count) {
+        push_missing(&hold);
+        if (hold.on_its_way > 0) {
+            take_replies(&hold);
         } else {
             bench_sleep(LOOK_EVERY_NS);
-            waiting = bench_integer(context, "LLEN queue:default");
+            hold.waiting = bench_integer(producers[0], "LLEN queue:default");
         }
     }
-    *ret_least = least;
-    return before + pushed - feed_waiting(context);
+    while (hold.on_its_way > 0)
+        take_replies(&hold);
+    *ret_least = hold.least;
+    return before + hold.pushed - feed_waiting(producers[0]);
 }

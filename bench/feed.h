@@ -7,7 +7,8 @@
 
 #include "bench/private.h"
 
-enum { FEED_PAYLOAD = 170 }; /* bytes of a job */
+enum { FEED_PAYLOAD = 170,  /* bytes of a job */
+       FEED_PRODUCERS = 8 }; /* connections of feed_hold() */
 
 /* Makes the commands; `class` outlives them. */
 void feed_prepare(const char *class);
@@ -19,8 +20,9 @@ void feed_push(redisContext *context, long count);
 long long feed_waiting(redisContext *context);
 
 /* Pushes as many as were taken, so that about `depth` wait, until `count` have been pushed. Returns
- * how many were taken meanwhile; *ret_least: the least that were seen to wait in the queue. */
-long long feed_hold(redisContext *context, long long depth, long long count,
-                    long long *ret_least);
+ * how many were taken meanwhile; *ret_least: the least that were seen to wait in the queue
+ * once it was full. */
+long long feed_hold(redisContext *const producers[FEED_PRODUCERS], long long depth,
+                    long long count, long long *ret_least);
 
 #endif

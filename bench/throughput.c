@@ -239,8 +239,11 @@ static struct figure drain(void)
 static struct figure hold(long depth)
 {
     int64_t limit = bench_now() + (int64_t)ROUND_SECONDS * 1000000000;
+    redisContext *producers[FEED_PRODUCERS];
     char id[256];
     long long least, waiting;
+    for (int i = 0; i < FEED_PRODUCERS; i++)
+        producers[i] = bench_connect(&bench);
     owner(id, sizeof id);
     bench_integer(bench.context, "SADD paused default");
     feed_push(bench.context, depth);
@@ -252,7 +255,7 @@ static struct figure hold(long depth)
     }
     struct figure before = used();
     int64_t start = bench_now();
-    long long taken = feed_hold(bench.context, depth, option.jobs, &least);
+    long long taken = feed_hold(producers, depth, option.jobs, &least);
     bench_integer(bench.context, "DEL queue:default fettle:front:default");
     while (unsettled(id, &waiting) > 0) {
         if (bench_now() > limit)
@@ -261,6 +264,8 @@ static struct figure hold(long depth)
     }
     struct figure result = figure(taken, bench_now() - start, before);
     result.least = least;
+    for (int i = 0; i < FEED_PRODUCERS; i++)
+        redisFree(producers[i]);
     return result;
 }
 
