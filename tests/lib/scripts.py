@@ -32,6 +32,11 @@ def text(name):
         return file.read()
 
 
+def sha(name):
+    """By which it is called."""
+    return hashlib.sha1(text(name).encode()).hexdigest().encode()
+
+
 def names():
     return sorted(f[:-4] for f in os.listdir(DIRECTORY) if f.endswith(".lua"))
 
