@@ -14,7 +14,7 @@ from places import places
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, main
-from wait import RELAXED, until
+from wait import RELAXED, in_time, until
 
 QUIET = {"level": "info", "format": "json", "jobs": "failures"}
 
@@ -86,6 +86,47 @@ def test_failures_among_them(t):
     equal([probe[i] for i in range(count)], [int(i % 10 != 3) for i in range(count)], "runs")
     daemon.stop()
     equal(redisd.client.call("ZCARD", "retry"), count // 10, "members of retry")
+
+
+def where(client, jid):
+    """The places in which it is, all looked at in one moment."""
+    word = b'"%s"' % jid.encode()
+    return [key for key, raws in places(client).items() if any(word in raw for raw in raws)]
+
+
+def settled_alone(t, name, args, end):
+    """A job that ends at once is claimed in one batch with one that goes on running: from its push
+    until it is where it ends, 10 ms or less (the fastest of ten), and nobody waits for the other."""
+    redisd, probe = t.use(Redisd()), t.use(Probe())
+    client, slot = redisd.client, 0
+    daemon = t.use(Fettled(redisd, concurrency=20, shutdown_timeout=0.2, **probe.settings()))
+    id, took = daemon.wait_ready()["id"], []
+    for i in range(10):
+        ends, goes_on = "ends-%d" % i, "goes-on-%d" % i
+        start = time.monotonic()
+        client.call("LPUSH", "queue:default", job(name, args, jid=ends),
+                    job("Hold", [slot, 3600], jid=goes_on))
+        until(lambda: where(client, ends) == end, what="the first to leave the record", pause=0)
+        took.append(time.monotonic() - start)
+        until(lambda: probe.slot(slot).running == i + 1, what="the other to run")
+        (batch,) = where(client, goes_on)
+        first, second = client.call("LRANGE", batch, 0, -1)
+        assert first == id.encode() and goes_on.encode() in second, (first, second)
+    t.note("left the record after %s ms" % " ".join("%.1f" % (1000 * s) for s in sorted(took)))
+    in_time(min(took), 0.01, "the fastest")
+    return probe, client
+
+
+def test_a_success_leaves_the_record(t):
+    """Soon, whatever the rest of its batch does."""
+    probe, _ = settled_alone(t, "Count", [0], [])
+    equal(probe[0], 10, "runs")
+
+
+def test_a_failure_leaves_the_record(t):
+    """The same of one that fails; what its next try needs is in retry at that moment."""
+    _, client = settled_alone(t, "Fail", ["at once"], ["retry"])
+    equal(client.call("ZCARD", "retry"), 10, "members of retry")
 
 
 main(None if available() else "there is no redis-server")
