@@ -2,7 +2,8 @@
  *
  * DESIGN. The settings are asked for one by one with CONFIG GET, the replicas with ROLE, in one
  * round trip. Many a server does not let its users read the configuration: then INFO tells all but
- * appendfsync, which stays unknown. A policy that evicts only keys with a time to live is harmless:
+ * appendfsync, which stays unknown. An answer that will be another one in a moment (a server that is
+ * BUSY with somebody's script) says nothing: then the connection is made again. A policy that evicts only keys with a time to live is harmless:
  * no job is in such a key. Runs in the greeting of the link `work`; no state: who asks remembers
  * what was said (parts.c). */
 #include "daemon/durability.h"
@@ -17,7 +18,7 @@
 
 #define UNKNOWN "unknown"
 
-enum fact { APPENDONLY, APPENDFSYNC, MAXMEMORY, POLICY, FACT_COUNT };
+enum fact { APPENDONLY, APPENDFSYNC, NO_FSYNC, MAXMEMORY, POLICY, FACT_COUNT };
 
 static const struct {
     const char *setting;
@@ -25,6 +26,7 @@ static const struct {
 } facts[FACT_COUNT] = {
     [APPENDONLY] = {"appendonly", "persistence", "aof_enabled:"},
     [APPENDFSYNC] = {"appendfsync", NULL, NULL},
+    [NO_FSYNC] = {"no-appendfsync-on-rewrite", NULL, NULL},
     [MAXMEMORY] = {"maxmemory", "memory", "maxmemory:"},
     [POLICY] = {"maxmemory-policy", "memory", "maxmemory_policy:"},
 };
@@ -92,6 +94,8 @@ static int ask_config(struct ftl__link *link, struct server *server, int64_t dea
         status = status != 0 ? status : waited;
         if (waited != 0)
             continue;
+        if (status == 0)
+            status = ftl__link_passing(link, i == FACT_COUNT ? "ROLE" : "CONFIG GET", reply);
         if (i == FACT_COUNT)
             take_role(server, reply);
         else
@@ -120,11 +124,12 @@ static int ask_info(struct ftl__link *link, struct server *server, const char *s
     int status = ftl__link_callf(link, deadline, &reply, "INFO %s", section);
     if (status != 0)
         return status;
+    status = ftl__link_passing(link, "INFO", reply);
     for (size_t i = 0; i < FACT_COUNT && reply->type == REDIS_REPLY_STRING; i++)
         if (server->value[i][0] == '\0')
             take_field(server, (enum fact)i, reply->str);
     ftl__reply_free(reply);
-    return 0;
+    return status;
 }
 
 static int ask(struct ftl__link *link, struct server *server, int64_t deadline)
@@ -149,6 +154,19 @@ static void add(struct ftl__durability *durability, const char *setting, const c
     snprintf(finding->value, sizeof finding->value, "%s", value);
 }
 
+/* While a child writes a snapshot or a new file, there is no fsync, whatever appendfsync says. */
+static void judge_rewrite(const struct server *server, struct ftl__durability *durability)
+{
+    const char *paused = server->value[NO_FSYNC];
+    if (strcmp(paused, UNKNOWN) == 0)
+        add(durability, "no-appendfsync-on-rewrite", paused, true,
+            "Redis does not let us read it: unless it is no, a crash of its machine may lose jobs");
+    else if (strcmp(paused, "no") != 0)
+        add(durability, "no-appendfsync-on-rewrite", paused, true,
+            "while Redis rewrites its file or writes a snapshot, a crash of its machine may lose "
+            "what it took since the beginning of that");
+}
+
 /* Why a value that is not known may lose jobs is what the value that does would say. */
 static void judge_file(const struct server *server, struct ftl__durability *durability)
 {
@@ -161,8 +179,8 @@ static void judge_file(const struct server *server, struct ftl__durability *dura
             "when Redis ends, all that it took since its last snapshot may be lost");
     else if (strcmp(sync, UNKNOWN) == 0)
         add(durability, "appendfsync", sync, true,
-            "Redis does not let us read it: unless it is always, a crash of its machine may lose "
-            "jobs");
+            "Redis does not let us read it: unless it is always, and no-appendfsync-on-rewrite no, "
+            "a crash of its machine may lose jobs");
     else if (strcmp(sync, "everysec") == 0)
         add(durability, "appendfsync", sync, true,
             "a crash of Redis' machine may lose what it took in the last second or two");
@@ -170,6 +188,8 @@ static void judge_file(const struct server *server, struct ftl__durability *dura
         add(durability, "appendfsync", sync, true,
             "a crash of Redis' machine may lose what its kernel had not written, often half a "
             "minute");
+    if (strcmp(file, "yes") == 0 && (strcmp(sync, "always") == 0 || strcmp(sync, "everysec") == 0))
+        judge_rewrite(server, durability);
 }
 
 static void judge_memory(const struct server *server, struct ftl__durability *durability)

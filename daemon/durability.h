@@ -26,7 +26,8 @@ struct ftl__durability {
 };
 
 /* Asks the server; for the on_up of a link. A server that refuses to tell is a finding, not an
- * error. Errors as ftl__link_call(); *ret_durability is then as it was. */
+ * error, unless it does so for a moment only: FTL_EPROTO. Other errors as ftl__link_call();
+ * *ret_durability is then as it was. */
 int ftl__durability_read(struct ftl__link *link, int64_t deadline,
                          struct ftl__durability *ret_durability);
 

@@ -331,6 +331,13 @@ static int refuse(struct ftl__link *link, const char *what, const char *why)
     return FTL_EPROTO;
 }
 
+int ftl__link_passing(struct ftl__link *link, const char *command, const struct redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ERROR || !passes(reply->str))
+        return 0;
+    return refuse(link, command, reply->str);
+}
+
 /* A command of the greeting; its error reply ends the connection. */
 static int greet_with(struct ftl__link *link, const char *what, const struct ftl__command *command)
 {

@@ -99,4 +99,8 @@ int ftl__link_call(struct ftl__link *link, const struct ftl__command *command, i
 int ftl__link_callf(struct ftl__link *link, int64_t deadline, struct redisReply **ret_reply,
                     const char *format, ...);
 
+/* For on_up: 0, unless the reply is an error that passes by itself (LOADING, MASTERDOWN, BUSY). Then the
+ * connection is broken, to be made again, and it is FTL_EPROTO. */
+int ftl__link_passing(struct ftl__link *link, const char *command, const struct redisReply *reply);
+
 #endif

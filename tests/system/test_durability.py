@@ -10,6 +10,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import FETTLED, Fettled, job
+from proxy import Proxy
 from redisd import Redisd, available
 from tap import equal, main
 from wait import patience, until
@@ -17,7 +18,10 @@ from wait import patience, until
 # Settings of the server, and what is said about them.
 SETTINGS = (
     (dict(appendonly="yes", appendfsync="always"), []),
-    (dict(appendonly="yes", appendfsync="everysec"), [("appendfsync", "everysec")]),
+    (dict(no_appendfsync_on_rewrite="yes"), [("no-appendfsync-on-rewrite", "yes")]),
+    (dict(appendfsync="everysec"),
+     [("appendfsync", "everysec"), ("no-appendfsync-on-rewrite", "yes")]),
+    (dict(no_appendfsync_on_rewrite="no"), [("appendfsync", "everysec")]),
     (dict(appendonly="yes", appendfsync="no"), [("appendfsync", "no")]),
     (dict(appendonly="no"), [("appendonly", "no")]),
     (dict(maxmemory="1gb", maxmemory_policy="allkeys-lru"),
@@ -91,6 +95,20 @@ def test_a_server_that_does_not_tell(t):
             equal(told(daemon), expected, refusal)
 
 
+def test_a_server_that_is_busy_just_then(t):
+    """BUSY or LOADING is no answer: it is asked again, nothing false is said, and nothing refused."""
+    redisd = t.use(Redisd(appendonly="yes"))
+    proxy = t.use(Proxy(redisd.socket))
+    url = redisd.open_url.replace(redisd.socket, proxy.socket)
+    for error in "-BUSY Redis is busy running a script", "-LOADING Redis is loading":
+        proxy.order("error " + error)
+        with Fettled(url, require_durable=True) as daemon:
+            daemon.wait_ready()
+            equal(told(daemon), [], error)
+        asked = {name: kind.answered for name, kind in proxy.report().kinds.items()}
+        assert asked.get("CONFIG") == 1, asked
+
+
 def test_refused(t):
     """With require_durable: exit 1 with file, line and reasons; nothing was claimed; and on a store that may not lose jobs it starts."""
     redisd = t.use(Redisd(maxmemory="1gb", maxmemory_policy="allkeys-lru"))
@@ -108,7 +126,12 @@ def test_refused(t):
     equal(redisd.client.call("KEYS", "fettle:batch*"), [], "claims")
     equal(redisd.client.call("LLEN", "queue:default") +
           redisd.client.call("LLEN", "fettle:front:default"), 1, "jobs that wait")
-    configure(redisd, dict(appendonly="yes", maxmemory_policy="noeviction"))
+    configure(redisd, dict(appendonly="yes", maxmemory_policy="noeviction",
+                           no_appendfsync_on_rewrite="yes"))
+    daemon.start()
+    equal(daemon.wait_exit(), 1, "exit code")
+    assert any("lose jobs: no-appendfsync-on-rewrite = yes" in line for line in daemon.lines)
+    configure(redisd, dict(no_appendfsync_on_rewrite="no"))
     daemon.start()
     daemon.wait_event("job.log", line="hello, world")
 
