@@ -406,6 +406,8 @@ static void note_lines(const config_setting_t *root, struct ftl__config *config)
 {
     const config_setting_t *at = config_setting_get_member(root, "require_durable");
     config->require_durable_line = at != NULL ? config_setting_source_line(at) : 0;
+    at = config_setting_get_member(root, "redis");
+    config->redis_line = at != NULL ? config_setting_source_line(at) : 0;
     at = config_setting_get_member(root, "cgroup");
     config->cgroup_line = at != NULL ? config_setting_source_line(at) : 0;
 }

@@ -95,6 +95,7 @@ struct ftl__handler_config {
 struct ftl__config {
     char *file; /* as given, or "--dev" */
     struct ftl__address redis;
+    unsigned redis_line; /* 0: not said */
     bool require_durable;
     unsigned require_durable_line; /* 0: not said */
     char *prefix; /* "" by default; ends with nothing: keys are prefix + name */

@@ -76,7 +76,7 @@ static void serve_dump(struct ftl__daemon *daemon)
     ftl__faults_log(&daemon->faults);
 }
 
-/* False: told to stop before, or Redis may lose jobs and must not. */
+/* False: told to stop before, or this Redis is refused. */
 static bool wait_up(struct ftl__daemon *daemon)
 {
     while (!is_up(daemon) && daemon->stop_reason == NULL && daemon->refused[0] == '\0') {
@@ -151,10 +151,13 @@ static void serve(struct ftl__daemon *daemon)
 static int refuse(struct ftl__daemon *daemon)
 {
     const struct ftl__config *config = daemon->started;
+    const char *key = daemon->refused_key;
+    unsigned line =
+        strcmp(key, "redis") == 0 ? config->redis_line : config->require_durable_line;
 
-    fprintf(stderr, "%s:%u: require_durable: Redis at %s may lose jobs: %s\n", config->file,
-            config->require_durable_line, config->redis.shown, daemon->refused);
-    return ftl__daemon_drain(daemon, "require_durable");
+    fprintf(stderr, "%s:%u: %s: Redis at %s: %s\n", config->file, line, key, config->redis.shown,
+            daemon->refused);
+    return ftl__daemon_drain(daemon, key);
 }
 
 static int run(struct ftl__daemon *daemon)

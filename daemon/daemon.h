@@ -56,7 +56,8 @@ struct ftl__daemon {
 
     char uncontained[512]; /* why a delegated cgroup is not used; "" if it is, or there is none */
     struct ftl__durability durability; /* as it was told last */
-    char refused[512]; /* why require_durable refuses this Redis; "" if it does not */
+    char refused[512]; /* why this Redis is refused at the start; "" if it is not */
+    const char *refused_key; /* static: of the configuration, by which it is */
 
     /* What the main task is told. */
     struct ftl_notify *changed;

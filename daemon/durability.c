@@ -15,6 +15,7 @@
 
 #include "daemon/link.h"
 #include "daemon/log.h"
+#include "daemon/server.h"
 
 #define UNKNOWN "unknown"
 
@@ -107,10 +108,10 @@ static int ask_config(struct ftl__link *link, struct server *server, int64_t dea
 
 static void take_field(struct server *server, enum fact fact, const char *info)
 {
-    const char *at = facts[fact].field != NULL ? strstr(info, facts[fact].field) : NULL;
-    if (at == NULL || (at != info && at[-1] != '\n'))
+    const char *at =
+        facts[fact].field != NULL ? ftl__server_field(info, facts[fact].field) : NULL;
+    if (at == NULL)
         return;
-    at += strlen(facts[fact].field);
     if (fact == APPENDONLY)
         set_value(server->value[fact], *at == '1' ? "yes" : "no", 3);
     else
@@ -257,7 +258,7 @@ void ftl__durability_explain(const struct ftl__durability *durability, char *tex
         const struct ftl__finding *finding = &durability->findings[i];
         size_t used = strlen(text);
         if (finding->loses)
-            snprintf(text + used, size - used, "%s%s = %s: %s", used > 0 ? "; " : "",
+            snprintf(text + used, size - used, "%s%s = %s: %s", used > 0 ? "; " : "it may lose jobs: ",
                      finding->setting, finding->value, finding->reason);
     }
 }

@@ -36,7 +36,7 @@ bool ftl__durability_equal(const struct ftl__durability *a, const struct ftl__du
 /* One redis.durability for each finding. */
 void ftl__durability_tell(const struct ftl__durability *durability);
 
-/* What require_durable refuses: "setting = value: reason; …" in `text`, "" if there is nothing. */
+/* What require_durable refuses: "it may lose jobs: setting = value: reason; …" in `text`, "" if there is nothing. */
 void ftl__durability_explain(const struct ftl__durability *durability, char *text, size_t size);
 
 #endif

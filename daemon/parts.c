@@ -7,28 +7,52 @@
 #include "daemon/daemon.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "daemon/log.h"
 #include "daemon/report.h"
+#include "daemon/server.h"
 #include "daemon/tick.h"
 
-#define DURABILITY_TIMEOUT (5 * FTL_S)
+#define SERVER_TIMEOUT (5 * FTL_S)
 #define LEASE_STALLS (20 * FTL_S) /* its task turns at least every 6 s */
 
 /* ---- what parts tell each other -------------------------------------------------------------- */
+
+/* Once the daemon works it does not end because of a failover: it waits for another server. */
+static int refuse(struct ftl__daemon *daemon, struct ftl__link *link, const char *key,
+                  const char *reason)
+{
+    if (!daemon->ready) {
+        daemon->refused_key = key;
+        snprintf(daemon->refused, sizeof daemon->refused, "%s", reason);
+        ftl_notify_one(daemon->changed);
+    }
+    ftl__link_break(link, reason);
+    return FTL_EINVAL;
+}
+
+static int look_at_server(struct ftl__daemon *daemon, struct ftl__link *link)
+{
+    char reason[128];
+    int code = ftl__server_check(link, ftl_deadline(SERVER_TIMEOUT), reason, sizeof reason);
+
+    return code == FTL_EINVAL ? refuse(daemon, link, "redis", reason) : code;
+}
 
 /* Told again only when it is different: on another server, or after a change of its settings.
  * With require_durable nothing is claimed from a server that does not pass at the start. */
 static int look_at_durability(struct ftl__daemon *daemon, struct ftl__link *link)
 {
     struct ftl__durability durability;
+    char reason[sizeof daemon->refused];
     int code;
 
     if (daemon->dev != NULL)
         return 0;
-    code = ftl__durability_read(link, ftl_deadline(DURABILITY_TIMEOUT), &durability);
+    code = ftl__durability_read(link, ftl_deadline(SERVER_TIMEOUT), &durability);
     if (code != 0)
         return code;
     if (!ftl__durability_equal(&durability, &daemon->durability))
@@ -36,22 +60,19 @@ static int look_at_durability(struct ftl__daemon *daemon, struct ftl__link *link
     daemon->durability = durability;
     if (!daemon->started->require_durable || daemon->ready)
         return 0;
-    ftl__durability_explain(&durability, daemon->refused, sizeof daemon->refused);
-    if (daemon->refused[0] == '\0')
-        return 0;
-    ftl__link_break(link, "require_durable");
-    ftl_notify_one(daemon->changed);
-    return FTL_EINVAL;
+    ftl__durability_explain(&durability, reason, sizeof reason);
+    return reason[0] != '\0' ? refuse(daemon, link, "require_durable", reason) : 0;
 }
 
 static int on_work_up(void *arg, struct ftl__link *link)
 {
     struct ftl__daemon *daemon = arg;
-    int code = ftl__scripts_on_up(daemon->scripts, link);
+    int code = look_at_server(daemon, link);
 
     if (code == 0)
+        code = ftl__scripts_on_up(daemon->scripts, link);
+    if (code == 0)
         code = look_at_durability(daemon, link);
-
     if (code == 0 && daemon->claim != NULL)
         ftl__claim_reconnected(daemon->claim);
     if (code == 0 && daemon->ready && !daemon->draining)

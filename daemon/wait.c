@@ -50,6 +50,18 @@ static int rest(void)
     return ftl_sleep(FTL_S) == FTL_ECANCELED ? FTL_ECANCELED : 1;
 }
 
+/* Told elsewhere (a wrong type by the claim, a replica by the link), or over in a moment. */
+static bool is_told(const struct redisReply *reply)
+{
+    static const char *const words[] = {"WRONGTYPE", "READONLY",  "LOADING",
+                                        "BUSY",      "MASTERDOWN", "UNBLOCKED"};
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (ftl__reply_is_error(reply, words[i]))
+            return true;
+    return false;
+}
+
 /* The next moment at which waits end that is not too soon. */
 static int64_t end_of_wait(int64_t now)
 {
@@ -72,9 +84,9 @@ static int stand(struct waiter *waiter)
     if (code != 0)
         return code;
     code = reply->type == REDIS_REPLY_NIL ? 0 : 1;
-    if (ftl__reply_is_error(reply, "NOPERM"))
-        ftl__complain("BLMOVE", queue->name, reply->str);
     bool refused = reply->type == REDIS_REPLY_ERROR;
+    if (refused && !is_told(reply))
+        ftl__complain("BLMOVE", queue->name, reply->str);
     ftl__reply_free(reply);
     return refused ? rest() : code;
 }
@@ -88,8 +100,6 @@ static int wait_armed(struct waiter *waiter)
     return code == 0 ? ftl__link_wait_up(waiter->link, FTL_FOREVER) : code;
 }
 
-/* Most errors (a wrong type, say) are for the claim to find and to report; a right that is missing may be
- * missing for this command only. */
 static void *waiter_main(void *arg)
 {
     struct waiter *waiter = arg;

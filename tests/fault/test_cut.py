@@ -32,11 +32,11 @@ USED = {"LOAD " + name for name in SCRIPTS} | set(SCRIPTS) | {
     "LOAD mark",  # it is called when a class has crashed
     "BLMOVE", "CLIENT", "CONFIG", "DEL fettle:promoter", "EXISTS", "EXISTS fettle:batches",
     "GET fettle:promoter", "HDEL fettle:fenced", "HEXISTS fettle:fenced", "HGETALL fettle:batches",
-    "HSCAN fettle:recoveries", "PING", "ROLE", "SET", "SMEMBERS", "SREM"}
+    "INFO", "HSCAN fettle:recoveries", "PING", "ROLE", "SET", "SMEMBERS", "SREM"}
 RECOVERY = {"absolve", "reap", "EXISTS fettle:batches", "HDEL fettle:fenced",
             "HEXISTS fettle:fenced", "HSCAN fettle:recoveries"}
 PRUNING = {"EXISTS", "SET", "SMEMBERS"}
-LEAVING = {"CLIENT", "CONFIG", "PING", "ROLE", "register", "retire", "DEL fettle:promoter",
+LEAVING = {"CLIENT", "CONFIG", "INFO", "PING", "ROLE", "register", "retire", "DEL fettle:promoter",
            "GET fettle:promoter", "SREM"}
 
 ERRORS = (
