@@ -4,7 +4,11 @@
  * to be stopped when that dies, so that a daemon that is killed leaves no server behind. The server
  * is a process group of its own, so that a Ctrl-C in the terminal reaches the daemon alone, which
  * needs Redis for its shutdown. The modules are those beside the program if it runs in its build
- * tree, else the installed ones, among which faults, whose jobs do harm, is not. */
+ * tree, else the installed ones, among which faults, whose jobs do harm, is not.
+ *
+ * Two servers on the same files would destroy them, so a directory that is kept has a lock. The server
+ * inherits its descriptor: so the lock lasts for as long as either of us lives, from one of our
+ * processes to the next, and until a server whose daemon was killed has really ended. */
 #include "daemon/dev.h"
 
 #include <errno.h>
@@ -15,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -38,6 +43,7 @@ struct ftl__dev {
     char dir[PATH_MAX];
     char socket[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
     bool temporary;
+    int lock; /* -1: none, or the server alone has it */
     pid_t pid;
     char config[CONFIG_MAX];
 };
@@ -47,6 +53,28 @@ struct ftl__dev {
 static int complain(char *error, size_t size, const char *what)
 {
     snprintf(error, size, "--dev: %s: %s", what, strerror(errno));
+    return FTL_ESYS;
+}
+
+static void path_in(const struct ftl__dev *dev, const char *name, char path[PATH_SIZE])
+{
+    snprintf(path, PATH_SIZE, "%s/%s", dev->dir, name);
+}
+
+/* The file stays: who removes it takes the lock from under another one's feet. */
+static int lock_dir(struct ftl__dev *dev, char *error, size_t error_size)
+{
+    char path[PATH_SIZE];
+
+    path_in(dev, "lock", path);
+    dev->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (dev->lock < 0)
+        return complain(error, error_size, path);
+    if (flock(dev->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno != EWOULDBLOCK)
+        return complain(error, error_size, path);
+    snprintf(error, error_size, "--dev: %s: another fettled uses it (lock)", dev->dir);
     return FTL_ESYS;
 }
 
@@ -66,12 +94,7 @@ static int make_dir(struct ftl__dev *dev, const char *dir, char *error, size_t e
         return complain(error, error_size, dir);
     if (realpath(dir, dev->dir) == NULL)
         return complain(error, error_size, dir);
-    return 0;
-}
-
-static void path_in(const struct ftl__dev *dev, const char *name, char path[PATH_SIZE])
-{
-    snprintf(path, PATH_SIZE, "%s/%s", dev->dir, name);
+    return lock_dir(dev, error, error_size);
 }
 
 static int make_socket_path(struct ftl__dev *dev, char *error, size_t error_size)
@@ -171,6 +194,8 @@ static void run_server(const struct ftl__dev *dev, pid_t parent, int failure)
     signal(SIGPIPE, SIG_DFL);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (dev->lock >= 0 && fcntl(dev->lock, F_SETFD, 0) != 0)
+        _exit(127);
     if (getppid() != parent)
         _exit(127);
     execvp(argv[0], (char *const *)(uintptr_t)argv);
@@ -299,6 +324,7 @@ int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size
         snprintf(error, error_size, "--dev: out of memory");
         return FTL_ENOMEM;
     }
+    dev->lock = -1;
     kept = take_over(dev);
     code = kept ? 0 : make_dir(dev, dir, error, error_size);
     if (code == 0)
@@ -324,6 +350,8 @@ void ftl__dev_stop(struct ftl__dev *dev)
         stop_server(dev->pid);
     if (dev->temporary)
         remove_dir(dev);
+    if (dev->lock >= 0)
+        close(dev->lock);
     free(dev);
 }
 

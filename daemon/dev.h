@@ -11,7 +11,7 @@
 struct ftl__dev;
 
 /* Starts redis-server with its files in `dir` (made if it is not there; what is in it is kept and
- * used again), or in a temporary directory that goes with it (NULL), and waits until it listens.
+ * used again; refused while another one uses it), or in a temporary directory that goes with it (NULL), and waits until it listens.
  * FTL_EINVAL, FTL_ESYS, FTL_ENOMEM: `error` has one line. */
 int ftl__dev_start(const char *dir, struct ftl__dev **ret_dev, char *error, size_t error_size);
 /* Before the process begins anew: the server stays, and the next one takes it over. Its pid; NULL: 0. */

@@ -138,6 +138,49 @@ def test_a_directory_is_kept(t):
     equal(second.stop(), 0, "exit code")
 
 
+def test_a_directory_has_one_daemon(t):
+    """While one uses it, the next is refused by name, and the first does not notice; after a kill -9
+    it is free as soon as the server has ended."""
+    directory = tempfile.mkdtemp(prefix="fettle-dev-")
+    t.defer(shutil.rmtree, directory)
+    first = t.use(Dev(directory))
+    first.wait(r"daemon\.ready")
+    second = t.use(Dev(directory))
+    equal(child.finish(second.process, 10), 1, "exit code")
+    second.wait("--dev: %s: another fettled uses it" % re.escape(directory))
+    with Redis(first.socket()) as client:
+        pid = int(re.search(r"process_id:(\d+)", client.call("INFO", "server").decode()).group(1))
+        client.call("LPUSH", "queue:default", job("Hello", ["untouched"]))
+    first.wait("hello, untouched")
+    first.process.kill()
+    child.finish(first.process, 5)
+    until(lambda: not os.path.exists("/proc/%d" % pid), 5, "redis-server to be gone")
+    third = t.use(Dev(directory))
+    third.wait(r"daemon\.ready")
+    equal(third.stop(), 0, "exit code")
+
+
+def test_the_lock_outlives_a_restart(t):
+    """A daemon that has begun anew still has its directory for itself, and gives it back at its end."""
+    if RELAXED:
+        return t.note("under a sanitizer nothing is contained")
+    directory = tempfile.mkdtemp(prefix="fettle-dev-")
+    t.defer(shutil.rmtree, directory)
+    first = t.use(Dev(directory))
+    first.wait(r"daemon\.ready")
+    with Redis(first.socket()) as client:
+        client.call("LPUSH", "queue:default", job("NullRead"))
+        first.wait(r"event=daemon\.restart")
+        client.call("LPUSH", "queue:default", job("Hello", ["again"]))
+    first.wait("hello, again")
+    second = t.use(Dev(directory))
+    equal(child.finish(second.process, 10), 1, "exit code")
+    equal(first.stop(), 0, "exit code")
+    third = t.use(Dev(directory))
+    third.wait(r"daemon\.ready")
+    equal(third.stop(), 0, "exit code")
+
+
 def test_all_samples(t):
     """Both modules are loaded; a failure is logged and the daemon goes on."""
     dev = t.use(Dev())
