@@ -14,6 +14,7 @@
 
 #include <fettle/error.h>
 
+#include "cli/auth.h"
 #include "cli/dial.h"
 #include "cli/sentinel.h"
 #include "jobs/url.h"
@@ -88,18 +89,13 @@ static int dial(struct ftl__redis *redis, const struct ftl__url *url)
 
 static int authenticate(struct ftl__redis *redis, const struct ftl__url *url)
 {
-    const char *password =
-        redis->settings->password != NULL ? redis->settings->password : url->password;
-    redisReply *reply;
-    if (password == NULL || *password == '\0')
-        return 0;
-    const char *user = redis->settings->user != NULL ? redis->settings->user : url->user;
-    if (user != NULL)
-        reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "AUTH %s %s", user, password);
-    else
-        reply = ftl__redis_call(redis, REDIS_REPLY_STATUS, "AUTH %s", password);
-    freeReplyObject(reply);
-    return reply != NULL ? 0 : FTL__EXIT_FAILED;
+    const struct ftl__cli_settings *settings = redis->settings;
+    char reason[512];
+    bool in = ftl__cli_auth(redis->dialed.context,
+                            settings->user != NULL ? settings->user : url->user,
+                            settings->password != NULL ? settings->password : url->password, reason,
+                            sizeof reason);
+    return in ? 0 : ftl__cli_failed("Redis: %s", reason);
 }
 
 static int select_db(struct ftl__redis *redis, unsigned db)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/auth.h"
 #include "jobs/url.h"
 
 #define SENTINEL_PORT 26379
@@ -38,16 +39,6 @@ static bool is_answer(redisContext *sentinel, const redisReply *reply, struct wh
     return reply->type != REDIS_REPLY_ERROR || explain(why, reply->str);
 }
 
-static bool login(redisContext *sentinel, const char *password, struct why *why)
-{
-    if (password == NULL)
-        return true;
-    redisReply *reply = redisCommand(sentinel, "AUTH %s", password);
-    bool in = is_answer(sentinel, reply, why);
-    freeReplyObject(reply);
-    return in;
-}
-
 /* Host and port, or null. */
 static bool take(const redisReply *reply, struct master *ret_master, struct why *why)
 {
@@ -72,7 +63,8 @@ static bool ask(const struct ftl__cli_settings *settings, const struct ftl__tls_
                       url->port != 0 ? url->port : SENTINEL_PORT, tls, patience, &sentinel,
                       why->text, sizeof why->text) != 0)
         return false;
-    if (login(sentinel.context, settings->sentinel_password, why)) {
+    if (ftl__cli_auth(sentinel.context, NULL, settings->sentinel_password, why->text,
+                      sizeof why->text)) {
         reply = redisCommand(sentinel.context, "SENTINEL GET-MASTER-ADDR-BY-NAME %s",
                              settings->master);
         found = is_answer(sentinel.context, reply, why) && take(reply, ret_master, why);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * DESIGN: the life of a connection. One task per link dials, greets (AUTH, SELECT, CLIENT SETNAME,
- * PING, then on_up), waits until the connection breaks, clears up and tries again: it owns the
- * descriptor. For each connection it starts a reader and a writer. All run on control, one at a
- * time, so the fields need no lock; what a task has looked at holds until its next wait.
+ * DESIGN: the life of a connection. One task per link dials, greets (and calls on_up), waits until
+ * the connection breaks, clears up and tries again: it owns the descriptor. For each connection it
+ * starts a reader and a writer. All run on control, one at a time, so the fields need no lock; what
+ * a task has looked at holds until its next wait.
  *
  * Calls in flight (flight.c) stand in the order of their replies. Whoever finds the connection
  * unusable (reader, writer, a caller whose deadline has passed) breaks it: the calls fail at once,
@@ -13,8 +13,8 @@
  * A server that has become a replica (READONLY) is of no use: the connection is broken, in the hope
  * to be led elsewhere, which sentinels do.
  *
- * Not here: bytes (wire.c), sockets (dial.c), who waits for which reply (flight.c), what to do when
- * Redis has forgotten us (on_up). */
+ * Not here: bytes (wire.c), sockets (dial.c), what is said first (greeting.c), who waits for which
+ * reply (flight.c), what to do when Redis has forgotten us (on_up). */
 #include "daemon/link.h"
 
 #include <errno.h>
@@ -28,6 +28,7 @@
 
 #include "daemon/dial.h"
 #include "daemon/flight.h"
+#include "daemon/greeting.h"
 #include "daemon/jitter.h"
 #include "daemon/log.h"
 #include "daemon/part.h"
@@ -35,7 +36,6 @@
 #include "daemon/wire.h"
 
 #define DIAL_TIMEOUT  (5 * FTL_S)
-#define GREET_TIMEOUT (5 * FTL_S)
 #define RETRY_MIN     (50 * FTL_MS)
 #define RETRY_MAX     FTL_S
 #define STABLE        (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
@@ -68,8 +68,9 @@ struct ftl__link {
     uint64_t epoch; /* how often it has come up */
     int64_t up_since;
     int64_t moved_at; /* when bytes have last come, or gone */
-    char reason[192]; /* of the last break */
-    char told[192];   /* the last one that was logged while down */
+    char reason[256]; /* of the last break */
+    char told[256];   /* the last one that was logged while down */
+    struct ftl__refusal refusal;
 
     struct ftl_task *task, *reader, *writer;
     struct ftl_task *owner;    /* `task` as it sees itself: compared, never used */
@@ -309,126 +310,31 @@ static void *write_commands(void *arg)
 
 /* ---- the life of a connection ----------------------------------------------------------- */
 
-/* A server that starts, or a replica without its master: it will be of use by itself. */
-static bool passes(const char *why)
-{
-    static const char *const words[] = {"LOADING ", "MASTERDOWN ", "BUSY "};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (strncmp(why, words[i], strlen(words[i])) == 0)
-            return true;
-    return false;
-}
-
-/* A wrong password or database does not get better by trying again: an error, told once. */
-static int refuse(struct ftl__link *link, const char *what, const char *why)
+int ftl__link_passing(struct ftl__link *link, const char *command, const struct redisReply *reply)
 {
     char reason[sizeof link->reason];
-    snprintf(reason, sizeof reason, "%s: %.140s", what, why);
-    if (!passes(why) && strcmp(link->told, reason) != 0)
-        ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("link", link->name), FTL__STR("command", what),
-                 FTL__STR("reason", why));
+    if (reply->type != REDIS_REPLY_ERROR || !ftl__greeting_passes(reply->str))
+        return 0;
+    snprintf(reason, sizeof reason, "%s: %.200s", command, reply->str);
     ftl__link_break(link, reason);
     return FTL_EPROTO;
 }
 
-int ftl__link_passing(struct ftl__link *link, const char *command, const struct redisReply *reply)
-{
-    if (reply->type != REDIS_REPLY_ERROR || !passes(reply->str))
-        return 0;
-    return refuse(link, command, reply->str);
-}
-
-/* A command of the greeting; its error reply ends the connection. */
-static int greet_with(struct ftl__link *link, const char *what, const struct ftl__command *command)
-{
-    struct redisReply *reply;
-    int status = ftl__link_call(link, command, ftl_deadline(GREET_TIMEOUT), &reply);
-    if (status != 0)
-        return status;
-    if (reply->type == REDIS_REPLY_ERROR)
-        status = refuse(link, what, reply->str);
-    ftl__reply_free(reply);
-    return status;
-}
-
-static int greet_auth(struct ftl__link *link)
-{
-    const struct ftl__address *address = link->address;
-    if (address->password == NULL)
-        return 0;
-    const char *user = address->user != NULL && address->user[0] != '\0' ? address->user : NULL;
-    const char *argv[3] = {"AUTH", user != NULL ? user : address->password, address->password};
-    size_t argvlen[3] = {4, strlen(argv[1]), strlen(argv[2])};
-    return greet_with(link, "AUTH", &(struct ftl__command){user != NULL ? 3 : 2, argv, argvlen});
-}
-
-static int greet_select(struct ftl__link *link)
-{
-    if (link->address->db == 0)
-        return 0;
-    char db[16];
-    int size = snprintf(db, sizeof db, "%u", (unsigned)link->address->db);
-    const char *argv[2] = {"SELECT", db};
-    size_t argvlen[2] = {6, (size_t)size};
-    return greet_with(link, "SELECT", &(struct ftl__command){2, argv, argvlen});
-}
-
-/* For CLIENT LIST only: an ACL may forbid it. */
-static int greet_name(struct ftl__link *link)
-{
-    struct redisReply *reply;
-    int status = ftl__link_callf(link, ftl_deadline(GREET_TIMEOUT), &reply,
-                                 "CLIENT SETNAME fettled:%s", link->name);
-    if (status == 0)
-        ftl__reply_free(reply);
-    return status;
-}
-
-/* The server may be up and not yet of use: LOADING, MASTERDOWN, NOAUTH. */
-static int greet_ping(struct ftl__link *link)
-{
-    const char *argv[1] = {"PING"};
-    size_t argvlen[1] = {4};
-    return greet_with(link, "PING", &(struct ftl__command){1, argv, argvlen});
-}
-
-/* A sentinel may be late to learn of a failover. */
-static int greet_role(struct ftl__link *link)
-{
-    struct redisReply *reply;
-    if (link->address->sentinels == NULL)
-        return 0;
-    int status = ftl__link_callf(link, ftl_deadline(GREET_TIMEOUT), &reply, "ROLE");
-    if (status != 0)
-        return status;
-    if (reply->type == REDIS_REPLY_ERROR) {
-        status = refuse(link, "ROLE", reply->str);
-    } else if (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0 ||
-               reply->element[0]->type != REDIS_REPLY_STRING ||
-               strcmp(reply->element[0]->str, "master") != 0) {
-        ftl__link_break(link, "it is not the master");
-        status = FTL_EPROTO;
-    }
-    ftl__reply_free(reply);
-    return status;
-}
-
+/* What the server has said goes before what came of the connection meanwhile. */
 static int greet(struct ftl__link *link)
 {
-    int status = greet_auth(link);
-    if (status == 0)
-        status = greet_select(link);
-    if (status == 0)
-        status = greet_name(link);
-    if (status == 0)
-        status = greet_ping(link);
-    if (status == 0)
-        status = greet_role(link);
+    struct ftl__refusal *refusal = &link->refusal;
+    int status = ftl__greet(link, link->address, link->name, refusal);
     if (status == 0 && link->on_up != NULL && link->on_up(link->arg, link) != 0)
         status = FTL_EPROTO;
-    if (status != 0)
-        ftl__link_break(link, "could not be prepared");
-    return link->state == GREETING ? 0 : FTL_ECONN;
+    if (status == 0 && link->state == GREETING)
+        return 0;
+    ftl__link_break(link, "could not be prepared");
+    if (refusal->said[0] != '\0')
+        snprintf(link->reason, sizeof link->reason, "%s%s%s",
+                 refusal->command != NULL ? refusal->command : "",
+                 refusal->command != NULL ? ": " : "", refusal->said);
+    return FTL_ECONN;
 }
 
 /* The next attempt begins with the next sentinel: this one may be wrong. */
@@ -454,6 +360,7 @@ static int find(struct ftl__link *link)
 static int open_connection(struct ftl__link *link)
 {
     enter(link, DIALING);
+    link->refusal = (struct ftl__refusal){.command = NULL};
     int status = ftl__wire_open(&link->wire);
     if (status != 0)
         snprintf(link->reason, sizeof link->reason, "%s", ftl_error_text(status));
@@ -511,6 +418,9 @@ static void announce_down(struct ftl__link *link, int64_t retry)
     if (!was_up && strcmp(link->told, link->reason) == 0)
         return;
     memcpy(link->told, link->reason, sizeof link->told);
+    if (link->refusal.command != NULL && !link->refusal.passes)
+        ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("link", link->name),
+                 FTL__STR("command", link->refusal.command), FTL__STR("reason", link->refusal.said));
     ftl__log(FTL__EV_REDIS_LOST, FTL__STR("link", link->name),
              FTL__STR("redis", link->at.shown), FTL__STR("reason", link->reason),
              FTL__INT("retry_ms", retry / FTL_MS));

@@ -15,6 +15,7 @@
 #include <fettle/time.h>
 
 #include "daemon/dial.h"
+#include "daemon/greeting.h"
 #include "daemon/reply.h"
 #include "daemon/wire.h"
 
@@ -107,7 +108,7 @@ static int login(struct question *question, const char *password)
     if (status != 0)
         return status;
     if (reply->type == REDIS_REPLY_ERROR)
-        status = explain(question, FTL_EPROTO, reply->str);
+        status = explain(question, FTL_EPROTO, ftl__greeting_auth_error(reply->str));
     ftl__reply_free(reply);
     return status;
 }

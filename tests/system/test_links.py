@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What is said about connections that cannot be made or kept: why, once, and without the password."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from fettled import FETTLE, Fettled
+from redisd import PASSWORD, Redisd, available
+from resp import RedisError
+from tap import equal, main, raises
+from wait import patience, until
+
+
+class Stranger:
+    """Something on a port of the loopback device that is no Redis. It answers each command, which comes
+    as a list of words, with what `answer` returns; None: it hangs up. `greeting`: what it says unasked
+    before it closes, if there is one."""
+
+    def __init__(self, answer=None, greeting=None):
+        self.connections = 0
+        self._answer, self._greeting = answer, greeting
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.at = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _run(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            if self._answer is None:
+                with connection:
+                    connection.sendall(self._greeting or b"")
+            else:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection):
+        with connection, connection.makefile("rb") as commands:
+            while True:
+                try:
+                    line = commands.readline()
+                    if not line:
+                        return
+                    words = []
+                    for _ in range(int(line[1:])):
+                        words.append(commands.read(int(commands.readline()[1:])).decode())
+                        commands.readline()
+                    answer = self._answer(words)
+                    if answer is None:
+                        return
+                    connection.sendall(answer)
+                except OSError:
+                    return
+
+
+def start(t, **redis):
+    daemon = t.use(Fettled("", start=False))
+    daemon.configure(redis=redis)
+    daemon.start()
+    return daemon
+
+
+def fettle(daemon):
+    """The operator's command, which fails: what it says."""
+    done = subprocess.run([FETTLE, "--config", daemon.config, "stats"], capture_output=True, text=True,
+                          timeout=patience(60))
+    equal(done.returncode, 1, done.stderr)
+    return done.stderr
+
+
+def secret(t, redisd, name, text):
+    path = os.path.join(redisd.directory, name)
+    with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
+    return path
+
+
+def test_who_does_not_know_auth(t):
+    """Redis repeats the arguments of a command that it does not know; they are not passed on."""
+    redisd = t.use(Redisd(rename_command='AUTH ""'))
+    assert "'told'" in str(raises(RedisError, redisd.client.call, "AUTH", "fettled", "told"))
+    daemon = t.use(Fettled(redisd))
+    error = daemon.wait_event("redis.error", link="work", command="AUTH")
+    assert "not shown" in error["reason"], error
+    assert "not shown" in daemon.wait_event("redis.lost", link="work")["reason"]
+    said = fettle(daemon)
+    assert "not shown" in said and PASSWORD not in said, said
+    daemon.stop()  # which looks for the password in the log
+
+
+def test_a_sentinel_that_does_not_know_auth(t):
+    redisd = t.use(Redisd())  # for its directory
+    stranger = t.use(Stranger(lambda words: ("-ERR unknown command '%s', with args beginning with: %s\r\n"
+                                             % (words[0], " ".join(map(repr, words[1:])))).encode()))
+    daemon = start(t, sentinels=[stranger.at], master="jobs",
+                   sentinel_password_file=secret(t, redisd, "password", PASSWORD))
+    assert "not shown" in daemon.wait_event("redis.lost", link="work")["reason"]
+    said = fettle(daemon)
+    assert "not shown" in said and PASSWORD not in said, said
+    daemon.stop()
+
+
+main(None if available() else "there is no redis-server")
