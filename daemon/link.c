@@ -26,6 +26,7 @@
 
 #include <fettle/time.h>
 
+#include "daemon/complaint.h"
 #include "daemon/dial.h"
 #include "daemon/flight.h"
 #include "daemon/greeting.h"
@@ -39,6 +40,7 @@
 #define RETRY_MIN     (50 * FTL_MS)
 #define RETRY_MAX     FTL_S
 #define STABLE        (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
+#define STABLE_AGAIN  (60 * FTL_S) /* the same for one to a replica */
 #define CLOSE_GRACE   (2 * FTL_S)
 #define PIECE         (64 << 10) /* of what is written: that it has gone is progress */
 
@@ -68,8 +70,9 @@ struct ftl__link {
     uint64_t epoch; /* how often it has come up */
     int64_t up_since;
     int64_t moved_at; /* when bytes have last come, or gone */
+    bool replica; /* which is why this connection is left */
+    bool muted;   /* the loss was not told, nor will the return be */
     char reason[256]; /* of the last break */
-    char told[256];   /* the last one that was logged while down */
     struct ftl__refusal refusal;
 
     struct ftl_task *task, *reader, *writer;
@@ -165,9 +168,10 @@ int ftl__link_wait(struct ftl__call *call, struct redisReply **ret_reply)
     ftl_defer_disarm(&call->guard);
     if (call->status != 0)
         return call->status;
-    if (call->reply->type == REDIS_REPLY_ERROR &&
-        strncmp(call->reply->str, "READONLY ", 9) == 0)
-        ftl__link_break(call->link, "Redis has become a replica");
+    if (ftl__reply_is_error(call->reply, "READONLY")) {
+        call->link->replica = true;
+        ftl__link_break(call->link, "Redis is a replica and takes no writes");
+    }
     *ret_reply = call->reply;
     call->reply = NULL;
     return 0;
@@ -228,9 +232,15 @@ void ftl__link_break(struct ftl__link *link, const char *reason)
     ftl_notify_one(link->broken);
 }
 
+#define CLOSED "Redis has closed the connection"
+
 static void break_on(struct ftl__link *link, const char *what, int status, int error)
 {
     char reason[sizeof link->reason];
+    if (status == FTL_ESYS && (error == EPIPE || error == ECONNRESET)) {
+        ftl__link_break(link, CLOSED); /* whoever of us meets it */
+        return;
+    }
     const char *text = status == FTL_ESYS ? strerrordesc_np(error) : ftl_error_text(status);
     snprintf(reason, sizeof reason, "%s: %s", what, text != NULL ? text : "error");
     ftl__link_break(link, reason);
@@ -264,7 +274,7 @@ static void *read_replies(void *arg)
         if (link->state == BROKEN)
             break;
         if (size == 0)
-            ftl__link_break(link, "Redis has closed the connection");
+            ftl__link_break(link, CLOSED);
         if (size < 0)
             break_on(link, "read", (int)size, error);
         if (size > 0) {
@@ -337,13 +347,12 @@ static int greet(struct ftl__link *link)
     return FTL_ECONN;
 }
 
-/* The next attempt begins with the next sentinel: this one may be wrong. */
 static int find(struct ftl__link *link)
 {
     link->at = *link->address;
     if (link->address->sentinels == NULL)
         return 0;
-    int status = ftl__sentinel_find(link->runtime, link->address->sentinels, link->turn++,
+    int status = ftl__sentinel_find(link->runtime, link->address->sentinels, &link->turn,
                                     &link->master, link->reason, sizeof link->reason);
     if (status != 0)
         return status;
@@ -361,6 +370,7 @@ static int open_connection(struct ftl__link *link)
 {
     enter(link, DIALING);
     link->refusal = (struct ftl__refusal){.command = NULL};
+    link->replica = false;
     int status = ftl__wire_open(&link->wire);
     if (status != 0)
         snprintf(link->reason, sizeof link->reason, "%s", ftl_error_text(status));
@@ -400,14 +410,22 @@ static void announce_up(struct ftl__link *link)
     link->announced = true;
     link->epoch++;
     link->up_since = ftl_now();
-    link->told[0] = '\0';
-    ftl__log(FTL__EV_REDIS_CONNECTED, FTL__STR("link", link->name),
-             FTL__STR("redis", link->at.shown));
+    if (!link->muted)
+        ftl__log(FTL__EV_REDIS_CONNECTED, FTL__STR("link", link->name),
+                 FTL__STR("redis", link->at.shown));
     ftl_notify_one(link->up);
 }
 
-/* While it stays down, the same reason is told once. */
-static void announce_down(struct ftl__link *link, int64_t retry)
+static bool is_news(const struct ftl__link *link)
+{
+    char text[256];
+    snprintf(text, sizeof text, "%s %.200s", link->name, link->reason);
+    return ftl__complaint_is_news(text);
+}
+
+/* Whatever is tried again and again is told once a minute; so is the loss of a connection that
+ * comes up again and again only to be lost (`flaps`), and what lies between. */
+static void announce_down(struct ftl__link *link, int64_t retry, bool flaps)
 {
     bool was_up = link->announced;
     link->announced = false;
@@ -415,15 +433,24 @@ static void announce_down(struct ftl__link *link, int64_t retry)
         return;
     if (was_up && link->on_down != NULL)
         link->on_down(link->arg, link->reason);
-    if (!was_up && strcmp(link->told, link->reason) == 0)
+    bool told = is_news(link) || (was_up && !flaps);
+    if (was_up || told)
+        link->muted = !told;
+    if (!told)
         return;
-    memcpy(link->told, link->reason, sizeof link->told);
     if (link->refusal.command != NULL && !link->refusal.passes)
         ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("link", link->name),
                  FTL__STR("command", link->refusal.command), FTL__STR("reason", link->refusal.said));
     ftl__log(FTL__EV_REDIS_LOST, FTL__STR("link", link->name),
              FTL__STR("redis", link->at.shown), FTL__STR("reason", link->reason),
              FTL__INT("retry_ms", retry / FTL_MS));
+}
+
+/* One to a replica comes up at once, and is of no use. */
+static bool was_stable(const struct ftl__link *link)
+{
+    int64_t enough = link->replica ? STABLE_AGAIN : STABLE;
+    return link->announced && ftl_now() - link->up_since >= enough;
 }
 
 static void *keep_connected(void *arg)
@@ -437,11 +464,11 @@ static void *keep_connected(void *arg)
             announce_up(link);
         while (link->state == UP && !link->closing)
             (void)ftl_notify_wait(link->broken, FTL_FOREVER);
-        if (link->announced && ftl_now() - link->up_since >= STABLE)
+        if (was_stable(link))
             delay = RETRY_MIN;
         clear_up(link);
         int64_t retry = delay / 2 + ftl__jitter(delay / 2);
-        announce_down(link, retry);
+        announce_down(link, retry, link->replica || delay >= link->retry_max);
         delay = 2 * delay < link->retry_max ? 2 * delay : link->retry_max;
         (void)ftl_sleep(retry);
     }

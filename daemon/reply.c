@@ -14,7 +14,6 @@
 
 #include <hiredis/hiredis.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -354,6 +353,25 @@ int ftl__replies_next(struct ftl__replies *replies, struct redisReply **ret_repl
         replies->largest = replies->seen;
     *ret_reply = block->nodes;
     return 0;
+}
+
+/* Before Redis 7, what a script has met stands behind where: "ERR Error running script (call to
+ * f_…): @user_script:4: @user_script: 4: -READONLY You can't write …". */
+static const char *error_code(const char *text)
+{
+    static const char script[] = "ERR Error running script";
+    const char *met =
+        strncmp(text, script, sizeof script - 1) == 0 ? strstr(text, ": -") : NULL;
+    return met != NULL ? met + 3 : text;
+}
+
+bool ftl__reply_is_error(const struct redisReply *reply, const char *code)
+{
+    if (reply->type != REDIS_REPLY_ERROR)
+        return false;
+    const char *text = error_code(reply->str);
+    size_t size = strlen(code);
+    return strncmp(text, code, size) == 0 && (text[size] == ' ' || text[size] == '\0');
 }
 
 void ftl__reply_free(struct redisReply *reply)

@@ -6,6 +6,7 @@
 #ifndef FETTLE_DAEMON_REPLY_H
 #define FETTLE_DAEMON_REPLY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct redisReply;
@@ -37,6 +38,9 @@ void ftl__replies_filled(struct ftl__replies *replies, size_t size);
 /* The next whole reply, the caller's. FTL_EAGAIN: there is none yet. FTL_EPROTO, FTL_ELIMIT,
  * FTL_ENOMEM: what comes cannot be read any further. */
 int ftl__replies_next(struct ftl__replies *replies, struct redisReply **ret_reply);
+
+/* Is it an error with this code ("FENCED"), of a command or of one that a script has called? */
+bool ftl__reply_is_error(const struct redisReply *reply, const char *code);
 
 /* Frees what ftl__replies_next() has returned. NULL-safe. */
 void ftl__reply_free(struct redisReply *reply);

@@ -291,13 +291,6 @@ int ftl__invoke_run(struct ftl__invoke *invoke, struct ftl__scripts *scripts,
 
 /* ---- replies ---------------------------------------------------------------------------- */
 
-bool ftl__reply_is_error(const struct redisReply *reply, const char *word)
-{
-    size_t size = strlen(word);
-    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, word, size) == 0 &&
-           (reply->str[size] == ' ' || reply->str[size] == '\0');
-}
-
 int ftl__reply_check(const struct redisReply *reply, int type, const char *what)
 {
     if (reply->type == type)

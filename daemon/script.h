@@ -94,9 +94,6 @@ int ftl__invoke_run(struct ftl__invoke *invoke, struct ftl__scripts *scripts,
 
 /* ---- replies ------------------------------------------------------------------------------ */
 
-/* Is it an error that starts with this word ("FENCED")? */
-bool ftl__reply_is_error(const struct redisReply *reply, const char *word);
-
 /* 0: of this REDIS_REPLY_ type; FTL_EFENCED: the error FENCED; FTL_EPROTO: another error or another
  * type (logged as redis.error with `what`, the name of a script or command). */
 int ftl__reply_check(const struct redisReply *reply, int type, const char *what);

@@ -48,15 +48,15 @@ static int put(struct question *question, int argc, const char *const *argv)
     return ftl__wire_put(question->wire, argc, argv, sizes);
 }
 
-static int send(struct question *question)
+/* Whoever hangs up may have said why before: what comes back tells more than a write that fails. */
+static void send(struct question *question)
 {
     const char *bytes;
     size_t size;
-    int error = 0, status = 0;
+    int error;
     if (ftl__wire_take(question->wire, &bytes, &size))
-        status = ftl__connection_write_all(question->connection, bytes, size, question->deadline,
-                                           &error);
-    return status != 0 ? explain(question, status, "does not take the question") : 0;
+        (void)ftl__connection_write_all(question->connection, bytes, size, question->deadline,
+                                        &error);
 }
 
 static int receive(struct question *question, struct redisReply **ret_reply)
@@ -97,14 +97,20 @@ static int take_master(struct question *question, const struct redisReply *reply
     return 0;
 }
 
+static int exchange(struct question *question, int argc, const char *const *argv,
+                    struct redisReply **ret_reply)
+{
+    int status = put(question, argc, argv);
+    if (status != 0)
+        return explain(question, status, ftl_error_text(status));
+    send(question);
+    return receive(question, ret_reply);
+}
+
 static int login(struct question *question, const char *password)
 {
     struct redisReply *reply;
-    int status = put(question, 2, (const char *const[]){"AUTH", password});
-    if (status == 0)
-        status = send(question);
-    if (status == 0)
-        status = receive(question, &reply);
+    int status = exchange(question, 2, (const char *const[]){"AUTH", password}, &reply);
     if (status != 0)
         return status;
     if (reply->type == REDIS_REPLY_ERROR)
@@ -120,11 +126,7 @@ static int ask_master(struct question *question, const struct ftl__sentinels *se
     struct redisReply *reply;
     int status = sentinels->password != NULL ? login(question, sentinels->password) : 0;
     if (status == 0)
-        status = put(question, 3, words);
-    if (status == 0)
-        status = send(question);
-    if (status == 0)
-        status = receive(question, &reply);
+        status = exchange(question, 3, words, &reply);
     if (status != 0)
         return status;
     status = take_master(question, reply, ret_master);
@@ -152,19 +154,25 @@ static int ask(struct ftl_runtime *runtime, const struct ftl__sentinels *sentine
     return ask_master(&question, sentinels, ret_master);
 }
 
+/* The order is the same as long as none has answered, and so is the reason. */
 int ftl__sentinel_find(struct ftl_runtime *runtime, const struct ftl__sentinels *sentinels,
-                       unsigned turn, struct ftl__master *ret_master, char *reason,
+                       unsigned *turn, struct ftl__master *ret_master, char *reason,
                        size_t reason_size)
 {
     int status = FTL_ENOENT;
     char why[128] = "";
+    size_t used = 0;
     for (size_t tried = 0; tried < sentinels->count; tried++) {
-        size_t i = (turn + tried) % sentinels->count;
+        size_t i = (*turn + tried) % sentinels->count;
         status = ask(runtime, sentinels, i, ret_master, why, sizeof why);
+        if (status == 0)
+            *turn = (unsigned)i + 1;
         if (status == 0 || status == FTL_ECANCELED)
             return status;
-        snprintf(reason, reason_size, "sentinel %s:%u: %s", sentinels->at[i].host,
-                 sentinels->at[i].port, why);
+        if (used < reason_size)
+            used += (size_t)snprintf(reason + used, reason_size - used, "%ssentinel %s:%u: %s",
+                                     used > 0 ? "; " : "", sentinels->at[i].host,
+                                     sentinels->at[i].port, why);
     }
     return status;
 }

@@ -17,12 +17,12 @@ struct ftl__master {
     uint16_t port;
 };
 
-/* Asks the sentinels, beginning with number `turn` (modulo their number), until one knows the
- * master; each has a second to answer. Waits. Otherwise a negative code, and in `reason` what the
- * last one said. Whether it is the master indeed, the caller asks it (ROLE): a sentinel may be the
- * last to learn. */
+/* Asks the sentinels, beginning with number *turn (modulo their number), until one knows the
+ * master, and sets *turn to the next one; each has a second to answer. Waits. Otherwise a negative
+ * code, and in `reason` what each said. Whether it is the master indeed, the caller asks it (ROLE):
+ * a sentinel may be the last to learn. */
 int ftl__sentinel_find(struct ftl_runtime *runtime, const struct ftl__sentinels *sentinels,
-                       unsigned turn, struct ftl__master *ret_master, char *reason,
+                       unsigned *turn, struct ftl__master *ret_master, char *reason,
                        size_t reason_size);
 
 #endif

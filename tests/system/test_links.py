@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """What is said about connections that cannot be made or kept: why, once, and without the password."""
 
+import datetime
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -92,6 +94,12 @@ def secret(t, redisd, name, text):
     return path
 
 
+def connections(redisd):
+    """How many it has seen, but for that of the test."""
+    text = redisd.client.call("INFO", "stats").decode()
+    return int(re.search(r"total_connections_received:(\d+)", text).group(1))
+
+
 def test_who_does_not_know_auth(t):
     """Redis repeats the arguments of a command that it does not know; they are not passed on."""
     redisd = t.use(Redisd(rename_command='AUTH ""'))
@@ -115,6 +123,54 @@ def test_a_sentinel_that_does_not_know_auth(t):
     said = fettle(daemon)
     assert "not shown" in said and PASSWORD not in said, said
     daemon.stop()
+
+
+def often(events):
+    """Those of them that came less than a minute after one that says the same."""
+    return [late for i, late in enumerate(events) for early in events[:i]
+            if early.get("reason") == late.get("reason") and early["link"] == late["link"] and
+            seconds(late) - seconds(early) < 55]
+
+
+def seconds(event):
+    return datetime.datetime.fromisoformat(event["ts"].replace("Z", "+00:00")).timestamp()
+
+
+def test_who_hangs_up_is_told_once(t):
+    """By whatever call it is met, read or write."""
+    stranger = t.use(Stranger())
+    daemon = start(t, url="redis://" + stranger.at)
+    until(lambda: stranger.connections > 24, what="24 trials")
+    lost = daemon.find("redis.lost")
+    equal({event["reason"] for event in lost}, {"Redis has closed the connection"}, "reasons")
+    equal(often(lost), [], "repeated")
+
+
+def test_sentinels_that_hang_up_are_told_once(t):
+    """All of them in one line, and no sooner again because another one is asked first."""
+    strangers = [t.use(Stranger()) for _ in range(3)]
+    daemon = start(t, sentinels=[stranger.at for stranger in strangers], master="jobs")
+    until(lambda: all(stranger.connections > 20 for stranger in strangers), what="trials")
+    lost = daemon.find("redis.lost", link="work")
+    assert all(stranger.at in lost[0]["reason"] for stranger in strangers), lost
+    equal(often(daemon.find("redis.lost")), [], "repeated")
+
+
+def test_a_replica_is_told_once(t):
+    """It takes the connection, refuses to write, is left and tried again: neither end floods the log.
+    When it is made a master, work begins."""
+    redisd = t.use(Redisd(replicaof="127.0.0.1 1"))
+    daemon = t.use(Fettled(redisd))
+    lost = daemon.wait_event("redis.lost", link="beat")
+    assert "is a replica" in lost["reason"], lost
+    before = connections(redisd)
+    until(lambda: connections(redisd) > before + 6, what="more trials")
+    equal(often(daemon.find("redis.lost")), [], "lost again")
+    for link in "work", "beat", "side":
+        assert len(daemon.find("redis.connected", link=link)) <= 1 + len(
+            daemon.find("redis.lost", link=link)), link
+    redisd.client.call("REPLICAOF", "NO", "ONE")
+    daemon.wait_ready()
 
 
 main(None if available() else "there is no redis-server")

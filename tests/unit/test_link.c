@@ -386,7 +386,7 @@ START_TEST(a_wrong_password_keeps_it_down)
 }
 END_TEST
 
-/* ---- a server of our own on TCP: polite twice (CLIENT SETNAME, PING), then `nonsense` ------- */
+/* ---- a server of our own on TCP: polite twice (PING, CLIENT SETNAME), then `nonsense` ------- */
 
 struct fake {
     int listener;
@@ -397,7 +397,7 @@ struct fake {
 static void serve(const struct fake *fake, int fd)
 {
     char buffer[4096];
-    /* SETNAME and PING of the greeting, and the PING of on_up, one by one. */
+    /* PING and SETNAME of the greeting, and the PING of on_up, one by one. */
     for (int i = 0; i < 3; i++)
         if (read(fd, buffer, sizeof buffer) <= 0 || write(fd, "+OK\r\n", 5) != 5)
             return;
@@ -452,7 +452,7 @@ static void *meets_nonsense(void *arg)
     return NULL;
 }
 
-static void meet(const char *nonsense, const char *host)
+static void meet(const char *nonsense, const char *host, void *(*body)(void *address))
 {
     static char shown[] = "fake";
     struct fake fake = {.nonsense = nonsense};
@@ -461,25 +461,55 @@ static void meet(const char *nonsense, const char *host)
     snprintf(name, sizeof name, "%s", host);
     address.host = name;
     address.port = fake_start(&fake);
-    unit_on_control(&redis, meets_nonsense, &address);
+    unit_on_control(&redis, body, &address);
     fake_stop(&fake);
 }
 
 START_TEST(nonsense_breaks_the_connection)
 {
-    meet("SSH-2.0-OpenSSH\r\n", "127.0.0.1");
+    meet("SSH-2.0-OpenSSH\r\n", "127.0.0.1", meets_nonsense);
 }
 END_TEST
 
 START_TEST(a_huge_array_breaks_the_connection)
 {
-    meet("*2147483647\r\n", "127.0.0.1");
+    meet("*2147483647\r\n", "127.0.0.1", meets_nonsense);
 }
 END_TEST
 
 START_TEST(an_end_of_file_breaks_the_connection)
 {
-    meet(NULL, "127.0.0.1");
+    meet(NULL, "127.0.0.1", meets_nonsense);
+}
+END_TEST
+
+static void *meets_replica(void *arg)
+{
+    struct ftl__address *address = arg;
+    struct redisReply *reply;
+    open_link_to(address);
+    ftl_assert(ftl__link_wait_up(link_, ftl_deadline(SOON)) == 0);
+    ftl_assert(ftl__link_callf(link_, ftl_deadline(SOON), &reply, "EVALSHA x") == 0);
+    ftl_assert(reply->type == REDIS_REPLY_ERROR);
+    ftl__reply_free(reply);
+    ftl_assert(!ftl__link_is_up(link_));
+    ftl_assert(ftl__link_wait_up(link_, ftl_deadline(SOON)) == 0);
+    ftl_assert(strstr(down_reason, "is a replica") != NULL);
+    close_link();
+    return NULL;
+}
+
+START_TEST(a_replica_is_left_whatever_the_words)
+{
+    /* Of Redis 7, and of Redis 6.2 for a command of a script. */
+    static const char *const texts[] = {
+        "-READONLY You can't write against a read only replica.\r\n",
+        "-ERR Error running script (call to f_a1b2): @user_script:45: @user_script: 45: "
+        "-READONLY You can't write against a read only replica.\r\n"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        ups = downs = 0;
+        meet(texts[i], "127.0.0.1", meets_replica);
+    }
 }
 END_TEST
 
@@ -489,7 +519,7 @@ START_TEST(names_are_resolved)
     if (getaddrinfo("localhost", NULL, NULL, &found) != 0)
         return; /* a bare root without /etc/hosts has no name to resolve */
     freeaddrinfo(found);
-    meet(NULL, "localhost");
+    meet(NULL, "localhost", meets_nonsense);
 }
 END_TEST
 
@@ -532,6 +562,7 @@ static void add_cases(Suite *suite)
     CASE(suite, nonsense_breaks_the_connection);
     CASE(suite, a_huge_array_breaks_the_connection);
     CASE(suite, an_end_of_file_breaks_the_connection);
+    CASE(suite, a_replica_is_left_whatever_the_words);
     CASE(suite, names_are_resolved);
 }
 
