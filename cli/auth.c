@@ -29,10 +29,11 @@ static bool is_given(const char *text)
 bool ftl__cli_auth(redisContext *context, const char *user, const char *password, char *reason,
                    size_t reason_size)
 {
-    if (!is_given(password))
+    if (!is_given(user) && !is_given(password))
         return true;
-    redisReply *reply = is_given(user) ? redisCommand(context, "AUTH %s %s", user, password)
-                                       : redisCommand(context, "AUTH %s", password);
+    redisReply *reply = is_given(user)
+                            ? redisCommand(context, "AUTH %s %s", user, password != NULL ? password : "")
+                            : redisCommand(context, "AUTH %s", password);
     bool in = reply != NULL && reply->type == REDIS_REPLY_STATUS;
     if (reply == NULL)
         snprintf(reason, reason_size, "%s", context->errstr);

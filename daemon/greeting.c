@@ -2,7 +2,8 @@
  *
  * DESIGN. The first command is one that every user may call, since a server that takes no more
  * connections, or none from outside, says why in place of its answer: AUTH if there is a user or a
- * password, PING in any case. What stands behind is in the order of its use. Each command is a call
+ * password, PING in any case. A user without a password may be one that needs none: without AUTH we
+ * would be another one. What stands behind is in the order of its use. Each command is a call
  * of the link (link.c), which has the deadlines; the task is the link's owner, and nothing is kept.
  *
  * What is said to AUTH goes to the log only if its first words are known: servers and proxies that
@@ -72,10 +73,11 @@ static int call(struct ftl__link *link, const struct ftl__command *command,
 static int authenticate(struct ftl__link *link, const struct ftl__address *address,
                         struct ftl__refusal *refusal)
 {
-    if (address->password == NULL)
-        return 0;
     const char *user = address->user != NULL && address->user[0] != '\0' ? address->user : NULL;
-    const char *argv[3] = {"AUTH", user != NULL ? user : address->password, address->password};
+    const char *password = address->password != NULL ? address->password : "";
+    if (user == NULL && address->password == NULL)
+        return 0;
+    const char *argv[3] = {"AUTH", user != NULL ? user : password, password};
     size_t argvlen[3] = {4, strlen(argv[1]), strlen(argv[2])};
     return call(link, &(struct ftl__command){user != NULL ? 3 : 2, argv, argvlen}, refusal);
 }

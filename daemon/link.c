@@ -42,6 +42,7 @@
 #define STABLE        (1 * FTL_S) /* a connection that lasted this long starts the backoff anew */
 #define STABLE_AGAIN  (60 * FTL_S) /* the same for one to a replica */
 #define CLOSE_GRACE   (2 * FTL_S)
+#define LAST_WORDS    (200 * FTL_MS)
 #define PIECE         (64 << 10) /* of what is written: that it has gone is progress */
 
 enum state { DOWN, DIALING, GREETING, UP, BROKEN, STATE_COUNT };
@@ -312,8 +313,11 @@ static void *write_commands(void *arg)
             status = write_all(link, bytes, size, &error);
         else
             status = ftl_notify_wait(link->filled, FTL_FOREVER);
-        if (status != 0)
+        if (status != 0) {
+            /* Whoever hangs up may have said why before, which the reader is to have first. */
+            (void)ftl_sleep(LAST_WORDS);
             break_on(link, "write", status, error);
+        }
     }
     return NULL;
 }

@@ -173,4 +173,45 @@ def test_a_replica_is_told_once(t):
     daemon.wait_ready()
 
 
+def test_a_server_that_is_full(t):
+    """It says so and hangs up before it is asked anything; the log has its words, not ours."""
+    redisd = t.use(Redisd())
+    redisd.client.call("CONFIG", "SET", "maxclients", 1)
+    daemon = t.use(Fettled(redisd))
+    error = daemon.wait_event("redis.error", link="work", command="AUTH")
+    assert "max number of clients" in error["reason"], error
+    redisd.client.call("CONFIG", "SET", "maxclients", 1000)
+    daemon.wait_ready()
+
+
+def test_a_server_that_is_protected(t):
+    """The same where there is neither user nor password, and from who hangs up at once, ten times."""
+    stranger = t.use(Stranger(greeting=b"-DENIED Redis is running in protected mode\r\n"))
+    daemon = start(t, url="redis://" + stranger.at)
+    for link in "work", "beat", "side":
+        lost = daemon.wait_event("redis.lost", link=link)
+        assert "DENIED Redis is running" in lost["reason"], lost
+    until(lambda: stranger.connections > 24, what="more trials")
+    equal({event["reason"] for event in daemon.find("redis.lost")}, {lost["reason"]}, "reasons")
+
+
+def test_a_user_without_a_password(t):
+    """Logged in as that user, who may need none, and never as the user default, who may do everything."""
+    redisd = t.use(Redisd())
+    url = "unix://fettled@" + redisd.socket
+    daemon = t.use(Fettled(url))
+    for link in "work", "beat", "side":
+        error = daemon.wait_event("redis.error", link=link, command="AUTH")
+        assert "WRONGPASS" in error["reason"], error
+    assert "WRONGPASS" in fettle(daemon)
+    redisd.client.call("ACL", "SETUSER", "fettled", "nopass")
+    daemon.wait_ready()
+    users = {line.split("user=")[1].split()[0]
+             for line in redisd.client.call("CLIENT", "LIST").decode().splitlines() if "name=fettled" in line}
+    equal(users, {"fettled"}, "users")
+    done = subprocess.run([FETTLE, "--redis", url, "stats"], capture_output=True, text=True,
+                          timeout=patience(60))
+    equal(done.returncode, 0, done.stderr)
+
+
 main(None if available() else "there is no redis-server")
