@@ -234,6 +234,20 @@ int ftl__address_read_password(struct ftl__address *address, const char *file, c
     return rc;
 }
 
+static void swap(char **a, char **b)
+{
+    char *text = *a;
+    *a = *b;
+    *b = text;
+}
+
+void ftl__address_swap_passwords(struct ftl__address *a, struct ftl__address *b)
+{
+    swap(&a->password, &b->password);
+    if (a->sentinels != NULL && b->sentinels != NULL)
+        swap(&a->sentinels->password, &b->sentinels->password);
+}
+
 void ftl__address_clear(struct ftl__address *address)
 {
     if (address->password != NULL)
@@ -257,7 +271,7 @@ static bool same_sentinels(const struct ftl__sentinels *a, const struct ftl__sen
 {
     if (a == NULL || b == NULL)
         return a == b;
-    if (a->count != b->count || !same(a->master, b->master) || !same(a->password, b->password))
+    if (a->count != b->count || !same(a->master, b->master))
         return false;
     for (size_t i = 0; i < a->count; i++)
         if (!same(a->at[i].host, b->at[i].host) || a->at[i].port != b->at[i].port)
@@ -269,5 +283,5 @@ bool ftl__address_equal(const struct ftl__address *a, const struct ftl__address 
 {
     return same(a->socket, b->socket) && same(a->host, b->host) && a->port == b->port &&
            same_sentinels(a->sentinels, b->sentinels) && ftl__tls_context_equal(a->tls, b->tls) &&
-           a->db == b->db && same(a->user, b->user) && same(a->password, b->password);
+           a->db == b->db && same(a->user, b->user);
 }

@@ -20,7 +20,11 @@ int ftl__address_sentinels(char *const *sentinels, size_t count, const char *mas
 int ftl__address_read_password(struct ftl__address *address, const char *file, char *reason,
                                size_t reason_size);
 
+/* Swaps the passwords; they are the same address otherwise. */
+void ftl__address_swap_passwords(struct ftl__address *a, struct ftl__address *b);
+
 void ftl__address_clear(struct ftl__address *address); /* wipes the password */
+/* Passwords apart, which may change while it is used. */
 bool ftl__address_equal(const struct ftl__address *a, const struct ftl__address *b);
 
 #endif

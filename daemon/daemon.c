@@ -76,24 +76,41 @@ static void serve_dump(struct ftl__daemon *daemon)
     ftl__faults_log(&daemon->faults);
 }
 
-/* False: told to stop before, or this Redis is refused. */
+void ftl__daemon_show_status(const struct ftl__daemon *daemon)
+{
+    const char *trouble = daemon->trouble;
+
+    if (!daemon->ready)
+        ftl__notify_status("Waiting for Redis at %s%s%s", daemon->config->redis.shown,
+                           trouble[0] != '\0' ? ": " : "", trouble);
+    else if (trouble[0] != '\0')
+        ftl__notify_status("No connection to Redis: %s", trouble);
+    else
+        ftl__notify_status(daemon->quiet ? "Quiet: finishing what runs" : "Running");
+}
+
+static void serve_reload(struct ftl__daemon *daemon)
+{
+    if (!daemon->reload_due)
+        return;
+    daemon->reload_due = false;
+    ftl__daemon_reload(daemon);
+}
+
+/* False: told to stop before, or this Redis is refused. A reload may bring the password. */
 static bool wait_up(struct ftl__daemon *daemon)
 {
     while (!is_up(daemon) && daemon->stop_reason == NULL && daemon->refused[0] == '\0') {
-        ftl__notify_status("Waiting for Redis at %s", daemon->config->redis.shown);
+        ftl__daemon_show_status(daemon);
         ftl__notify_extend();
         if (daemon->ledger.id[0] == '\0')
             (void)ftl_notify_wait(daemon->changed, ftl_deadline(WAITING));
         else
             (void)ftl__link_wait_up(daemon->work, ftl_deadline(FTL_S));
         serve_dump(daemon);
+        serve_reload(daemon);
     }
     return daemon->stop_reason == NULL && daemon->refused[0] == '\0';
-}
-
-void ftl__daemon_show_status(const struct ftl__daemon *daemon)
-{
-    ftl__notify_status(daemon->quiet ? "Quiet: finishing what runs" : "Running");
 }
 
 static void say_ready(struct ftl__daemon *daemon)
@@ -135,10 +152,7 @@ static void look_at_faults(struct ftl__daemon *daemon)
 static void serve(struct ftl__daemon *daemon)
 {
     serve_dump(daemon);
-    if (daemon->reload_due) {
-        daemon->reload_due = false;
-        ftl__daemon_reload(daemon);
-    }
+    serve_reload(daemon);
     if (daemon->quiet_reason != NULL && !daemon->quiet) {
         ftl__daemon_quiet(daemon, daemon->quiet_reason);
         ftl__daemon_show_status(daemon);

@@ -56,6 +56,7 @@ struct ftl__daemon {
 
     char uncontained[512]; /* why a delegated cgroup is not used; "" if it is, or there is none */
     struct ftl__durability durability; /* as it was told last */
+    char trouble[256]; /* why the link `work` is down; "" if it is not known to be */
     char refused[512]; /* why this Redis is refused at the start; "" if it is not */
     const char *refused_key; /* static: of the configuration, by which it is */
 
@@ -77,7 +78,7 @@ int ftl__daemon_run(struct ftl__daemon *daemon);
 /* By the configuration: how long a tainted process may take to begin anew. */
 void ftl__daemon_set_patience(struct ftl__daemon *daemon);
 
-/* Tells the service manager what the daemon does while nothing is wrong. */
+/* Tells the service manager what the daemon does, or why it cannot; not while it drains. */
 void ftl__daemon_show_status(const struct ftl__daemon *daemon);
 
 /* Threads of the blocking pool of the jobs runtime. */

@@ -354,6 +354,7 @@ static int greet(struct ftl__link *link)
 static int find(struct ftl__link *link)
 {
     link->at = *link->address;
+    link->at.password = NULL; /* a reload may free it */
     if (link->address->sentinels == NULL)
         return 0;
     int status = ftl__sentinel_find(link->runtime, link->address->sentinels, &link->turn,
@@ -435,7 +436,7 @@ static void announce_down(struct ftl__link *link, int64_t retry, bool flaps)
     link->announced = false;
     if (link->closing)
         return;
-    if (was_up && link->on_down != NULL)
+    if (link->on_down != NULL)
         link->on_down(link->arg, link->reason);
     bool told = is_news(link) || (was_up && !flaps);
     if (was_up || told)

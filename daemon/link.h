@@ -36,7 +36,7 @@ struct ftl__link_options {
      * returned 0, calls of others fail with FTL_ECONN; another value closes the connection and the
      * link tries again. May be NULL. */
     int (*on_up)(void *arg, struct ftl__link *link);
-    /* After it was up. May be NULL; must not wait. */
+    /* After it was up, and after each attempt that has failed. May be NULL; must not wait. */
     void (*on_down)(void *arg, const char *reason);
     void *arg;
 };

@@ -64,6 +64,16 @@ static int look_at_durability(struct ftl__daemon *daemon, struct ftl__link *link
     return reason[0] != '\0' ? refuse(daemon, link, "require_durable", reason) : 0;
 }
 
+/* It is one attempt after the other that fails: only what is new is shown. */
+static void show_trouble(struct ftl__daemon *daemon, const char *reason)
+{
+    if (strcmp(daemon->trouble, reason) == 0)
+        return;
+    snprintf(daemon->trouble, sizeof daemon->trouble, "%s", reason);
+    if (!daemon->draining)
+        ftl__daemon_show_status(daemon);
+}
+
 static int on_work_up(void *arg, struct ftl__link *link)
 {
     struct ftl__daemon *daemon = arg;
@@ -75,17 +85,14 @@ static int on_work_up(void *arg, struct ftl__link *link)
         code = look_at_durability(daemon, link);
     if (code == 0 && daemon->claim != NULL)
         ftl__claim_reconnected(daemon->claim);
-    if (code == 0 && daemon->ready && !daemon->draining)
-        ftl__daemon_show_status(daemon);
+    if (code == 0)
+        show_trouble(daemon, "");
     return code;
 }
 
 static void on_work_down(void *arg, const char *reason)
 {
-    struct ftl__daemon *daemon = arg;
-
-    if (daemon->ready && !daemon->draining)
-        ftl__notify_status("Redis is unreachable: %s", reason);
+    show_trouble(arg, reason);
 }
 
 static void on_registered(void *arg, const char *id)

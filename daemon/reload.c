@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "daemon/address.h"
 #include "daemon/log.h"
 
 #define ERROR_SIZE 1024
@@ -47,6 +48,8 @@ static int apply_bounds(struct ftl__daemon *daemon, const struct ftl__config *co
 static void put_in_force(struct ftl__daemon *daemon, struct ftl__config *config,
                          struct ftl__registry *registry)
 {
+    /* The links use them when they connect the next time. */
+    ftl__address_swap_passwords(&daemon->started->redis, &config->redis);
     ftl__log_configure(config->log_level, config->log_format, config->log_jobs);
     ftl__settle_set_unroutable_ttl(daemon->settle, config->unroutable_ttl);
     ftl__promote_set_dead(daemon->promote, config->dead_max_jobs, config->dead_max_age);
@@ -99,7 +102,8 @@ void ftl__daemon_reload(struct ftl__daemon *daemon)
 {
     char error[ERROR_SIZE] = "";
 
-    ftl__notify_reloading();
+    if (daemon->ready)
+        ftl__notify_reloading();
     if (reload(daemon, error) != 0)
         ftl__log(FTL__EV_CONFIG_REFUSED, FTL__STR("config", daemon->config->file),
                  FTL__STR("reason", error));
@@ -107,6 +111,7 @@ void ftl__daemon_reload(struct ftl__daemon *daemon)
         ftl__log(FTL__EV_CONFIG_RELOADED, FTL__STR("config", daemon->config->file),
                  FTL__UINT("queues", daemon->config->queue_count),
                  FTL__UINT("handlers", daemon->config->handler_count));
-    ftl__notify_ready();
+    if (daemon->ready)
+        ftl__notify_ready();
     ftl__daemon_show_status(daemon);
 }

@@ -12,7 +12,8 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import FETTLE, Fettled
+from fettled import FETTLE, Fettled, job
+from notify import Notify
 from redisd import PASSWORD, Redisd, available
 from resp import RedisError
 from tap import equal, main, raises
@@ -72,6 +73,14 @@ class Stranger:
                     return
 
 
+ROTATED = "another-secret"
+
+
+def kick(redisd):
+    """Breaks all connections but that of the test."""
+    redisd.client.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
 def start(t, **redis):
     daemon = t.use(Fettled("", start=False))
     daemon.configure(redis=redis)
@@ -87,7 +96,8 @@ def fettle(daemon):
     return done.stderr
 
 
-def secret(t, redisd, name, text):
+def secret(redisd, name, text):
+    """A file in that directory that only we can read."""
     path = os.path.join(redisd.directory, name)
     with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
@@ -118,7 +128,7 @@ def test_a_sentinel_that_does_not_know_auth(t):
     stranger = t.use(Stranger(lambda words: ("-ERR unknown command '%s', with args beginning with: %s\r\n"
                                              % (words[0], " ".join(map(repr, words[1:])))).encode()))
     daemon = start(t, sentinels=[stranger.at], master="jobs",
-                   sentinel_password_file=secret(t, redisd, "password", PASSWORD))
+                   sentinel_password_file=secret(redisd, "password", PASSWORD))
     assert "not shown" in daemon.wait_event("redis.lost", link="work")["reason"]
     said = fettle(daemon)
     assert "not shown" in said and PASSWORD not in said, said
@@ -212,6 +222,58 @@ def test_a_user_without_a_password(t):
     done = subprocess.run([FETTLE, "--redis", url, "stats"], capture_output=True, text=True,
                           timeout=patience(60))
     equal(done.returncode, 0, done.stderr)
+
+
+def test_a_new_password(t):
+    """After a rotation the status says what is wrong; a reload brings the new password, and what was
+    logged in with the old one stays so."""
+    redisd, manager = t.use(Redisd()), t.use(Notify())
+    file = secret(redisd, "password", PASSWORD)
+    daemon = t.use(Fettled("", start=False, environment=manager.environment))
+    daemon.configure(redis={"url": "unix://fettled@" + redisd.socket, "password_file": file})
+    daemon.start()
+    daemon.wait_ready()
+    redisd.client.call("ACL", "SETUSER", "fettled", "resetpass", ">" + ROTATED)
+    mark, since = daemon.mark(), manager.mark()
+    kick(redisd)
+    error = daemon.wait_event("redis.error", since=mark, link="work", command="AUTH")
+    assert "WRONGPASS" in error["reason"], error
+    if manager.messages:
+        manager.wait("STATUS", lambda text: "WRONGPASS" in text, since=since)
+    secret(redisd, "password", ROTATED)
+    mark = daemon.mark()
+    daemon.reload()
+    daemon.wait_event("config.reloaded", since=mark)
+    daemon.wait_event("redis.connected", since=mark, link="work")
+    if manager.messages:
+        manager.wait("STATUS", "Running", since=since)
+    redisd.client.call("LPUSH", "queue:default", job("Hello", ["after the rotation"]))
+    daemon.wait_event("job.log", line="hello, after the rotation")
+    mark = daemon.mark()
+    daemon.reload(redis={"url": "unix:///else", "password_file": file})
+    assert "redis.url" in daemon.wait_event("config.refused", since=mark)["reason"]
+    assert not [line for line in daemon.lines if ROTATED in line]
+
+
+def test_a_new_password_before_it_is_ready(t):
+    """The same where the first one was wrong: the status says so, and a reload is enough."""
+    redisd, manager = t.use(Redisd()), t.use(Notify())
+    file = secret(redisd, "password", ROTATED)
+    daemon = t.use(Fettled("", start=False, environment=manager.environment))
+    daemon.configure(redis={"url": "unix://fettled@" + redisd.socket, "password_file": file})
+    daemon.start()
+    daemon.wait_event("redis.error", link="work", command="AUTH")
+    manager.mark()
+    if manager.messages:
+        manager.wait("STATUS", lambda text: text.startswith("Waiting for Redis") and "WRONGPASS" in text)
+    secret(redisd, "password", PASSWORD)
+    daemon.reload()
+    daemon.wait_event("config.reloaded")
+    daemon.wait_ready()
+    manager.mark()
+    if manager.messages:
+        manager.wait("READY", "1")
+        equal(len([message for message in manager.messages if "READY" in message]), 1, "READY")
 
 
 main(None if available() else "there is no redis-server")

@@ -206,6 +206,9 @@ def test_a_wrong_password_for_the_sentinel(t):
         assert done.returncode == 1 and answer in done.stderr, done
         assert wrong not in done.stderr + done.stdout, done
         equal(daemon.find("daemon.ready", since=mark), [], "ready")
+        if path is not None:  # the right one comes with a reload
+            daemon.reload(redis=right)
+            daemon.wait_ready()
         daemon.stop()
 
 

@@ -640,7 +640,10 @@ START_TEST(a_reload_may_not_change_everything)
         "", "concurrency = 3; queues = ( { name = \"x\"; } ); shutdown_timeout = 1;"
             "log = { level = \"debug\"; }; handlers = ( { " HELLO " } );"));
     ck_assert_str_eq(difference("", "redis = { url = \"redis://other\"; };"), "redis.url");
-    ck_assert_str_eq(difference("", "redis = { url = \"redis://:x@127.0.0.1\"; };"), "redis.url");
+    ck_assert_ptr_null(difference("", "redis = { url = \"redis://:x@127.0.0.1\"; };"));
+    ck_assert_str_eq(difference("redis = { url = \"redis://u:x@127.0.0.1\"; };",
+                                "redis = { url = \"redis://v:x@127.0.0.1\"; };"),
+                     "redis.url");
     ck_assert_ptr_null(difference("", "redis = { url = \"redis://127.0.0.1:6379\"; };"));
     ck_assert_str_eq(difference("", "redis = { prefix = \"x:\"; };"), "redis.prefix");
     ck_assert_str_eq(difference("", "require_durable = true;"), "require_durable");
