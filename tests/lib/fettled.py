@@ -9,6 +9,7 @@
 Leaving the context stops it with SIGTERM and expects exit 0; what the test has ended itself (stop,
 kill) is not judged again. A sanitizer's report in its stderr fails the test."""
 
+import datetime
 import json
 import os
 import re
@@ -164,6 +165,14 @@ class Fettled:
     def _find(self, name, since, fields):
         return [e for e in self.events[since:] if e["event"] == name and
                 all(e.get(k) == v for k, v in fields.items())]
+
+    def hasty(self, name, since=0, **fields):
+        """Those of them that came less than a minute after one which says the same."""
+        found = self.find(name, since, **fields)
+        said = [{k: v for k, v in event.items() if k not in ("ts", "_at", "retry_ms")} for event in found]
+        at = [datetime.datetime.strptime(event["ts"], "%Y-%m-%dT%H:%M:%S.%fZ") for event in found]
+        return [event for i, event in enumerate(found) for j in range(i)
+                if said[i] == said[j] and (at[i] - at[j]).total_seconds() < 55]
 
     def wait_event(self, name, timeout=10, since=0, **fields):
         """The first such event, now or later."""

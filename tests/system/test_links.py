@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """What is said about connections that cannot be made or kept: why, once, and without the password."""
 
-import datetime
 import os
 import re
 import socket
@@ -135,17 +134,6 @@ def test_a_sentinel_that_does_not_know_auth(t):
     daemon.stop()
 
 
-def often(events):
-    """Those of them that came less than a minute after one that says the same."""
-    return [late for i, late in enumerate(events) for early in events[:i]
-            if early.get("reason") == late.get("reason") and early["link"] == late["link"] and
-            seconds(late) - seconds(early) < 55]
-
-
-def seconds(event):
-    return datetime.datetime.fromisoformat(event["ts"].replace("Z", "+00:00")).timestamp()
-
-
 def test_who_hangs_up_is_told_once(t):
     """By whatever call it is met, read or write."""
     stranger = t.use(Stranger())
@@ -153,7 +141,7 @@ def test_who_hangs_up_is_told_once(t):
     until(lambda: stranger.connections > 24, what="24 trials")
     lost = daemon.find("redis.lost")
     equal({event["reason"] for event in lost}, {"Redis has closed the connection"}, "reasons")
-    equal(often(lost), [], "repeated")
+    equal(daemon.hasty("redis.lost"), [], "repeated")
 
 
 def test_sentinels_that_hang_up_are_told_once(t):
@@ -163,7 +151,7 @@ def test_sentinels_that_hang_up_are_told_once(t):
     until(lambda: all(stranger.connections > 20 for stranger in strangers), what="trials")
     lost = daemon.find("redis.lost", link="work")
     assert all(stranger.at in lost[0]["reason"] for stranger in strangers), lost
-    equal(often(daemon.find("redis.lost")), [], "repeated")
+    equal(daemon.hasty("redis.lost"), [], "repeated")
 
 
 def test_a_replica_is_told_once(t):
@@ -175,7 +163,7 @@ def test_a_replica_is_told_once(t):
     assert "is a replica" in lost["reason"], lost
     before = connections(redisd)
     until(lambda: connections(redisd) > before + 6, what="more trials")
-    equal(often(daemon.find("redis.lost")), [], "lost again")
+    equal(daemon.hasty("redis.lost"), [], "lost again")
     for link in "work", "beat", "side":
         assert len(daemon.find("redis.connected", link=link)) <= 1 + len(
             daemon.find("redis.lost", link=link)), link
