@@ -444,7 +444,7 @@ def weather(t, rows, **kinds):
     """One daemon, which is the same one all the time."""
     storm = Storm(t, rows, daemons=1, **kinds)
     storm.blow(WARM + JOBS // 10, 600 if FULL else 120)
-    before = [Vitals.of(daemon.pid) for daemon in storm.crew]
+    before, since = [Vitals.of(daemon.pid) for daemon in storm.crew], time.monotonic()
     with Beats(storm.redisd) as beats, \
             Passers(storm.redisd, storm.probe, JOBS + JOBS // 10 + WARM) as passers:
         storm.blow(JOBS, 3600 if FULL else 200)
@@ -458,8 +458,8 @@ def weather(t, rows, **kinds):
     p99 = times[len(times) * 99 // 100]
     t.note("%d passers: p50 %.1f ms, p99 %.1f ms; the longest beat: %.0f ms" % (
         len(times), 1e3 * times[len(times) // 2], 1e3 * p99, 1e3 * beats.longest))
-    in_time(p99, PICK_UP, "p99 of the pick-up")
-    in_time(beats.longest, TTL, "a beat")
+    in_time(p99, PICK_UP, "p99 of the pick-up", since)
+    in_time(beats.longest, TTL, "a beat", since)
     return storm
 
 

@@ -21,7 +21,7 @@ import time
 
 import child
 from redisd import PASSWORD
-from wait import Timeout, deadline, patience
+from wait import Late, Timeout, deadline, patience
 
 SRCDIR = os.path.abspath(os.environ.get("SRCDIR") or
                          os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -197,8 +197,18 @@ class Fettled:
         """Waits until the process of the last start() is ready."""
         return self.wait_event("daemon.ready", timeout, since=self._begin)
 
+    def owner(self):
+        """The ID of its last registration; None: none yet since the last start()."""
+        found = self.find("lease.registered", since=self._begin)
+        return found[-1]["id"] if found else None
+
     def signal(self, number):
         self.process.send_signal(number)
+
+    def pause(self):
+        """SIGSTOP; when it returns, every thread stands still."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def reload(self, **settings):
         self.configure(**settings)
@@ -223,20 +233,27 @@ class Fettled:
         assert not told, "a password in the log: " + told[0]
 
     def stop(self, expect=0, timeout=40):
-        """SIGTERM, and the exit code it must have."""
+        """SIGTERM, and the exit code it must have. With 3, jobs were left: they did not end in time."""
         self.signal(signal.SIGTERM)
         code = self.wait_exit(timeout)
+        if code == 3 != expect:
+            raise Late("fettled: exit 3, expected %d" % expect)
         assert code == expect, "fettled: exit %d, expected %d" % (code, expect)
 
-    def kill(self):
-        """SIGKILL: a crash."""
+    def _kill(self):
         self.process.kill()
-        child.finish(self.process, 10)
+        self.exit_code = child.finish(self.process, 10)
         self._forget()
+
+    def kill(self):
+        """SIGKILL: a crash, of one that ran until then."""
+        self._kill()
+        assert self.exit_code == -signal.SIGKILL, "fettled had ended by itself: %d" % self.exit_code
+        self._check_reports()
 
     def close(self):
         if self.process is not None:
-            self.kill()
+            self._kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def diagnose(self, lines=60):

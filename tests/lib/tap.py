@@ -13,7 +13,7 @@
 Names (or parts of names) on the command line choose tests. t.use() enters a context manager that is
 left at the end of the test; if the test failed, what its diagnose() says is printed first. t.random
 is seeded by FTL_TEST_SEED, or at random; the seed is printed. A test that takes longer than its
-limit (10 minutes, or @limit(seconds)) fails. @thrice: it may try again."""
+limit (10 minutes, or @limit(seconds)) fails. @thrice: what was late (wait.Late) may try again."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ import sys
 import time
 import traceback
 
-from wait import Timeout, patient
+from wait import FULL, Late, Timeout, patient
 
 
 class Skip(Exception):
@@ -40,8 +40,9 @@ def limit(seconds):
 
 def thrice(function):
     """For what has a second or less by design, which a machine with other work may not give it: it
-    fails when it has failed three times. What is no AssertionError fails at once."""
-    function.tries = 3
+    fails when it has been late three times. Whatever is not Late fails at once, and so does everything in
+    full."""
+    function.tries = 1 if FULL else 3
     return function
 
 
@@ -157,7 +158,7 @@ def main(skip_all=None):
         start = time.monotonic()
         for left in reversed(range(getattr(function, "tries", 1))):
             failure = _run(function, Test(function.__name__, seed))
-            if not isinstance(failure, AssertionError) or left == 0:
+            if not isinstance(failure, Late) or left == 0:
                 break
             diagnostic("%s: %s; once more" % (function.__name__, failure))
         _report(number, function, failure, time.monotonic() - start)
