@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: MIT
 """Redis is killed, goes back in time, forgets scripts and records of processes, under load."""
 
+import collections
+import json
 import os
+import shutil
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import Fettled, command, job
-from load import FULL, Load, amount, pause
-from places import batches, inflight, places
+from load import FULL, Load, amount, pause, queues, room
+from places import LISTS, batches, inflight, places
 from probe import Probe
 from redisd import Redisd, available
 from tap import equal, limit, main
@@ -23,25 +27,26 @@ INFO = {"level": "info", "format": "json", "jobs": "failures"}
 def stage(t, cells, daemons, fails=100, **options):
     redisd, probe = t.use(Redisd(**options)), t.use(Probe(cells))
     crew = [t.use(Fettled(redisd, lease_ttl=TTL, concurrency=CONCURRENCY, log=INFO,
-                          **probe.settings())) for _ in range(daemons)]
+                          queues=queues(n), **probe.settings())) for n in range(daemons)]
     for daemon in crew:
         daemon.wait_ready()
-    return redisd, t.use(Load(t, redisd, probe, fails=fails)), crew
+    return redisd, t.use(Load(t, redisd, probe, fails=fails, own=daemons)), crew
 
 
 @limit(7200 if FULL else 600)
 def test_killed_and_restarted(t):
     """With appendonly, always: work resumes within 2 s; nothing is lost, nobody fenced, nothing
     repeated."""
-    redisd, load, crew = stage(t, 2000000 if FULL else 200000, 2, appendonly="yes")
-    slowest = 0
+    kills, slowest = amount(5, 200), 0
+    redisd, load, crew = stage(t, room(1000, kills, 2), 2, appendonly="yes")
     with load.pushing(rate=1000):
-        for _ in range(amount(5, 200)):
+        for _ in range(kills):
             pause(t.random.uniform(0.2, 0.6))
             redisd.kill()
             pause(t.random.uniform(0, 1))
+            back = time.monotonic()
             redisd.start()
-            slowest = max(slowest, load.resumed(2))
+            slowest = max(slowest, load.resumed(2, back))
     t.note("work resumed after %.2f s at the latest" % slowest)
     load.settle()
     load.check()
@@ -49,23 +54,35 @@ def test_killed_and_restarted(t):
         equal(daemon.find("lease.fenced"), [], "fenced")
 
 
+def waiting(directory):
+    """The numbers of the jobs that were in a queue or a front when that snapshot was made."""
+    with Redisd(start=False) as reader:
+        shutil.copy(os.path.join(directory, "dump.rdb"), reader.directory)
+        reader.start()
+        return [int(json.loads(raw)["jid"], 16)
+                for raws in places(reader.client, (), LISTS[1:]).values() for raw in raws]
+
+
 @limit(3600 if FULL else 600)
 def test_older_snapshot(t):
     """Redis comes back as it was a while ago, its token counter and records too: what was pushed
-    since is gone, what is there is done, no settle hits a job that it does not mean."""
-    redisd, load, _ = stage(t, 400000, 2, fails=10)
-    again = 0
-    for _ in range(amount(1, 20)):
+    since is gone, what is there is done, no settle hits a job that it does not mean. What was in flight
+    then is known to who had it; only what was still waiting has run again."""
+    times, waited = amount(1, 20), collections.Counter()
+    redisd, load, _ = stage(t, room(1000, times, 2), 2, fails=10)
+    for _ in range(times):
         with load.pushing(rate=1000):
             pause(t.random.uniform(0.3, 0.6))
-            kept, before = set(load.acknowledged), load.runs()
+            load.push(200)  # so that some wait
+            kept = set(load.acknowledged)
             redisd.client.call("SAVE")  # what is acknowledged from here on may be missing in it
             pause(t.random.uniform(0.3, 0.6))
-        again += load.runs() - before
+        waited.update(waiting(redisd.directory))
         redisd.restart()
         load.acknowledged.intersection_update(kept)
         load.settle()
-        load.check(repeats=again)
+        load.check(repeats=lambda i: waited[i])
+    t.note("%d waited" % sum(waited.values()))
 
 
 GATE = "while [ ! -e %s ]; do sleep 0.02; done; exit $(cat %s)"
@@ -143,9 +160,10 @@ def test_brought_back_beside_a_run(t):
 @limit(3600 if FULL else 600)
 def test_forgetful(t):
     """SCRIPT FLUSH, and a dashboard that prunes `processes`: nothing is lost or repeated."""
-    redisd, load, crew = stage(t, 1000000 if FULL else 100000, 2)
+    times = amount(20, 1000)
+    redisd, load, crew = stage(t, room(2000, times, 0.2), 2)
     with load.pushing(rate=2000):
-        for _ in range(amount(20, 1000)):
+        for _ in range(times):
             redisd.client.call("SCRIPT", "FLUSH")
             for member in redisd.client.call("SMEMBERS", "processes"):
                 redisd.client.call("SREM", "processes", member)

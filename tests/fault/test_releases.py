@@ -11,9 +11,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import BUILDDIR, Fettled, job
-from load import Load, amount, pause
+from load import Load, amount, pause, room
 from places import batches
 from probe import Probe
+from records import Deaths
 from redisd import Redisd, available
 from tap import equal, limit, main
 from wait import until
@@ -75,19 +76,18 @@ def test_an_older_one_leaves_it_alone(t):
 @limit(600)
 def test_side_by_side(t):
     """Under load, with kills on both sides: nothing is lost, no more repeated than was in flight."""
-    redisd, probe, start = stage(t, 100000)
-    crew = [start(program) for program in (None, None, NEXT, NEXT)]
-    load = t.use(Load(t, redisd, probe))
     kills = amount(12, 1000)
+    redisd, probe, start = stage(t, room(2000, kills, 0.5))
+    crew = [start(program) for program in (None, None, NEXT, NEXT)]
+    load, deaths = t.use(Load(t, redisd, probe)), t.use(Deaths(redisd, crew))
     with load.pushing(rate=2000):
         for n in range(kills):
             pause(t.random.uniform(0.05, 0.2))
             victim = crew[n % len(crew)]
-            victim.kill()
-            victim.start()
+            deaths.kill(victim)
             victim.wait_ready()
     load.settle()
-    load.check(repeats=kills * CONCURRENCY, dead=kills)
+    deaths.check(load)
     equal(formats(redisd.client, "fettle:owners"), [b"1", b"2"], "formats side by side")
 
 

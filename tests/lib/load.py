@@ -8,7 +8,8 @@ Redis has acknowledged, runs that are counted outside fettle, and the sum at the
     load.check(repeats=0)
 
 Most jobs count themselves in the probe; some wait before they do, some fail and go to `retry`, each
-known by its jid."""
+known by its jid. Daemons with a queue of their own beside the common one (`queues(n)`, and Load(own=N))
+are known to work each."""
 
 import collections
 import contextlib
@@ -20,9 +21,8 @@ import time
 from fettled import job
 from places import batches, now, occupied, places
 from resp import RedisError
-from wait import RELAXED, Timeout, in_time, until
+from wait import FULL, RELAXED, Timeout, in_time, until
 
-FULL = bool(os.environ.get("FTL_FAULT_FULL"))
 SHARD, SHARDS = map(int, os.environ.get("FTL_SHARD", "0/1").split("/"))
 
 
@@ -34,14 +34,30 @@ def amount(check, full):
     return max(1, check // 10) if RELAXED else check
 
 
+def room(rate, times, seconds):
+    """Cells for what is pushed at that rate while so many faults last so long on average, on a machine
+    that takes its time."""
+    return int(2 * rate * (times * seconds + 120))
+
+
 def jid(i):
     return "%024x" % i
 
 
+def number(event):
+    """That of the job that an event is about."""
+    return int(event["jid"], 16)
+
+
+def queues(n):
+    """Of daemon n: one that no other serves, and the common one."""
+    return [{"name": "own%d" % n}, {"name": "default"}]
+
+
 class Load:
-    def __init__(self, t, redisd, probe, linger=0.02, fails=100):
+    def __init__(self, t, redisd, probe, linger=0.02, fails=100, own=0):
         self._t, self._redisd, self.probe = t, redisd, probe
-        self._linger, self._fails = linger, fails
+        self._linger, self._fails, self._own = linger, fails, own
         self._next = 0
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._thread = None
@@ -57,9 +73,15 @@ class Load:
         """Is this one that ends in `retry`?"""
         return self._fails and i % self._fails == 7
 
+    def _owner(self, i):
+        """Whose own queue it goes to; None: to the common one."""
+        return i // 10 % self._own if self._own and i % 10 == 5 else None
+
     def text(self, i):
         if self.fails(i):
             return job("Fail", ["as told"], jid=jid(i))
+        if self._owner(i) is not None:
+            return job("Tally", [i, self._owner(i)], jid=jid(i))
         if self._linger and i % 10 == 3:
             return job("Linger", [i, self._linger * (i % 100) / 50], jid=jid(i))
         return job("Count", [i], jid=jid(i))
@@ -83,9 +105,22 @@ class Load:
             some = self._take(min(count, 20))
             if not some:
                 return
-            client.call("LPUSH", "queue:default", *map(self.text, some))
-            self.acknowledged.update(some)
+            for owner in {self._owner(i) for i in some}:
+                mine = [i for i in some if self._owner(i) == owner]
+                client.call("LPUSH", "queue:default" if owner is None else "queue:own%d" % owner,
+                            *map(self.text, mine))
+                self.acknowledged.update(mine)
             count -= len(some)
+
+    def occupy(self, n, seconds):
+        """Daemon n has begun a run that lasts so long, and whoever comes first has, or will have, another."""
+        started = self.probe.slot(n).started
+        for queue in "default", "own%d" % n:
+            i = self.take()
+            self._redisd.client.call("LPUSH", "queue:" + queue,
+                                     job("Linger", [i, seconds] + [n] * (queue != "default"), jid=jid(i)))
+            self.acknowledged.add(i)
+        until(lambda: self.probe.slot(n).started > started, what="a long run to begin")
 
     def schedule(self, count, seconds):
         """Puts so many more into `schedule`, due one after the other within so many seconds."""
@@ -123,19 +158,22 @@ class Load:
             yield self
         finally:
             self._halt()
+            assert not FULL or self._next < self.probe.count, "there was not room for the load"
 
     # ---- the sum ------------------------------------------------------------------------------
 
     def runs(self):
-        return sum(self.probe.cells())
+        return self.probe.runs()
 
-    def resumed(self, most, since=None):
-        """Waits until more jobs have run; how long that took must be below `most` seconds."""
-        before, start = self.runs(), since or time.monotonic()
-        if len(self.acknowledged) < self.probe.count:
-            until(lambda: self.runs() > before, most + 20, "work to resume", pause=0.01)
-        took = time.monotonic() - start
-        in_time(took, most)
+    def resumed(self, most, since):
+        """Waits until each daemon has run more from its own queue; how long that took since then, when
+        the fault had not yet been lifted, must be below `most` seconds."""
+        before = [self.probe.slot(n).done for n in range(self._own)]
+        for n, done in enumerate(before):
+            until(lambda: self.probe.slot(n).done > done, most + 20, "daemon %d to resume" % n)
+        assert before and self._next < self.probe.count, "there was not room for the load"
+        took = time.monotonic() - since
+        in_time(took, most, "to resume")
         return took
 
     def _held(self):
@@ -162,8 +200,8 @@ class Load:
             raise Timeout("%s: %s" % (error, self.busy()[:5])) from None
 
     def check(self, repeats=0, dead=0):
-        """Nothing is lost, nothing is there twice, at most `repeats` runs were repeated, at most
-        `dead` jobs are in `dead`."""
+        """Nothing is lost, nothing is there twice, at most `repeats` runs were repeated (of each job
+        repeats(i), if it is a function), at most `dead` jobs are in `dead`."""
         client, held = self._redisd.client, self._held()
         cells = self.probe.cells()  # after it: what is not in Redis any more has run
         alive = {id.decode() for id in client.call("HKEYS", "fettle:owners")}
@@ -182,7 +220,12 @@ class Load:
         assert not twice, "more than once in Redis: %s" % dict(list(twice.items())[:5])
         assert not wrong, "failed for no reason: %s" % dict(list(wrong.items())[:5])
         assert not stray, "in the records of dead owners: %s" % stray[:5]
-        assert extra <= repeats, "%d runs repeated, at most %d may be" % (extra, repeats)
+        if callable(repeats):
+            over = {i: n for i, n in enumerate(cells) if n > 1 and n - 1 > repeats(i)}
+            assert not over, "repeated for no reason, of %d runs: %s" % (
+                extra, dict(list(over.items())[:10]))
+        else:
+            assert extra <= repeats, "%d runs repeated, at most %d may be" % (extra, repeats)
         assert buried <= dead, "%d jobs in dead, at most %d may be" % (buried, dead)
 
 

@@ -5,12 +5,13 @@ import json
 
 SETS = ("schedule", "retry", "dead")
 BATCH = b"fettle:batch:"
+LISTS = (BATCH + b"*", b"queue:*", b"fettle:front:*")
 
 
 # Everything is looked at in one moment: a job that moves between two looks would be in none, or twice.
 _KEYS = """
 local found = {}
-for _, pattern in ipairs({'fettle:batch:*', 'queue:*', 'fettle:front:*'}) do
+for _, pattern in ipairs(ARGV) do
     for _, key in ipairs(redis.call('KEYS', pattern)) do
         found[#found + 1] = key
     end
@@ -31,14 +32,14 @@ return found
 
 def occupied(client, sets=SETS):
     """The keys that hold jobs, or have an in-flight batch."""
-    return [key.decode() for key in client.call("EVAL", _OCCUPIED, len(sets), *sets)]
+    return [key.decode() for key in client.call("EVAL", _OCCUPIED, len(sets), *sets, *LISTS)]
 
 
-def places(client, sets=SETS):
+def places(client, sets=SETS, lists=LISTS):
     """Key → the jobs in it, for each key that has some. Lists: the next to run is last; of in-flight
     batches, in claim order, the entries that are not settled."""
     found = {}
-    for key, jobs in client.call("EVAL", _PLACES, len(sets), *sets):
+    for key, jobs in client.call("EVAL", _PLACES, len(sets), *sets, *lists):
         if key.startswith(BATCH):
             owner = key[len(BATCH):].rsplit(b":", 1)[0]
             jobs = [raw for raw in jobs if raw != owner]
@@ -49,7 +50,7 @@ def places(client, sets=SETS):
 
 def batches(client):
     """The same of in-flight batches only."""
-    return {key: jobs for key, jobs in places(client, ()).items() if key.startswith(BATCH.decode())}
+    return places(client, (), LISTS[:1])
 
 
 def inflight(client):

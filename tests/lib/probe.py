@@ -15,11 +15,12 @@ import tempfile
 from fettled import BUILDDIR, HELLO, MODULES_DIR, native
 
 TEST_MODULES_DIR = os.environ.get("TEST_MODULES_DIR") or os.path.join(BUILDDIR, "tests", "modules")
-CLASSES = ("Count", "Linger", "Order", "Stamp", "Hold", "Kill", "Steps", "Heed", "Swamp", "Later",
+CLASSES = ("Count", "Tally", "Linger", "Order", "Stamp", "Hold", "Kill", "Steps", "Heed", "Swamp", "Later",
            "Never", "Insist")
 
 _PAGE = 4096
 _SLOT = struct.Struct("=4q")
+_RUNS = 16 * _SLOT.size + 8  # behind the slots and the order
 
 Slot = collections.namedtuple("Slot", "running most started done")
 
@@ -56,6 +57,10 @@ class Probe:
         """The cells as a tuple."""
         end = self.count if end is None else end
         return struct.unpack_from("=%dq" % (end - start), self._map, _PAGE + 8 * start)
+
+    def runs(self):
+        """How many runs of Count, Tally and Linger have succeeded, in all."""
+        return struct.unpack_from("=q", self._map, _RUNS)[0]
 
     def slot(self, index):
         return Slot(*_SLOT.unpack_from(self._map, _SLOT.size * index))

@@ -5,8 +5,10 @@
  * first, then 64-bit cells up to the end of the file. Nothing is logged and nothing is freed: the
  * mapping lives as long as the process. All of it is atomic, since runs are parallel.
  *
- *     Count [i]           cell i is raised by one
- *     Linger [i, s]       waits s seconds, then cell i is raised by one
+ *     Count [i]           cell i is raised by one, and so is the number of runs
+ *     Tally [i, slot]     the same, and the number of those done in `slot`
+ *     Linger [i, s]       waits s seconds, then does as Count; with a third argument it is among those
+ *                         started in that slot
  *     Late [i, s]         the same
  *     Order [i]           cell i becomes the number of the run, from 1
  *     Stamp [i]           cell i becomes the monotonic time of the run's first instruction
@@ -42,7 +44,7 @@ struct slot {
 
 struct probe {
     struct slot slots[SLOTS];
-    _Atomic int64_t order;
+    _Atomic int64_t order, runs;
 };
 
 static struct probe *probe;
@@ -83,18 +85,39 @@ static _Atomic int64_t *cell(struct ftl_run *run)
     return &cells[index];
 }
 
+static void raise_cell(_Atomic int64_t *counter)
+{
+    atomic_fetch_add(counter, 1);
+    atomic_fetch_add(&probe->runs, 1);
+}
+
 static int count(struct ftl_run *run)
 {
-    atomic_fetch_add(cell(run), 1);
+    raise_cell(cell(run));
     return 0;
+}
+
+static struct slot *slot(struct ftl_run *run, size_t index)
+{
+    size_t number_of_slot = (size_t)number(run, index);
+    ftl_assert(number_of_slot < SLOTS);
+    return &probe->slots[number_of_slot];
+}
+
+static int tally(struct ftl_run *run)
+{
+    atomic_fetch_add(&slot(run, 1)->done, 1);
+    return count(run);
 }
 
 static int linger(struct ftl_run *run)
 {
     _Atomic int64_t *counter = cell(run);
+    if (json_array_size(ftl_run_args(run)) > 2)
+        atomic_fetch_add(&slot(run, 2)->started, 1);
     int status = ftl_sleep((int64_t)(number(run, 1) * (double)FTL_S));
     if (status == 0)
-        atomic_fetch_add(counter, 1);
+        raise_cell(counter);
     return status;
 }
 
@@ -119,19 +142,17 @@ static void leave(void *arg)
 
 static int hold(struct ftl_run *run)
 {
-    size_t index = (size_t)number(run, 0);
+    struct slot *held = slot(run, 0);
     double seconds = number(run, 1);
-    ftl_assert(index < SLOTS);
-    struct slot *slot = &probe->slots[index];
-    atomic_fetch_add(&slot->started, 1);
-    int64_t now = atomic_fetch_add(&slot->running, 1) + 1;
-    FTL_DEFER(leave, slot);
-    int64_t most = atomic_load(&slot->most);
-    while (now > most && !atomic_compare_exchange_weak(&slot->most, &most, now))
+    atomic_fetch_add(&held->started, 1);
+    int64_t now = atomic_fetch_add(&held->running, 1) + 1;
+    FTL_DEFER(leave, held);
+    int64_t most = atomic_load(&held->most);
+    while (now > most && !atomic_compare_exchange_weak(&held->most, &most, now))
         ;
     int status = ftl_sleep((int64_t)(seconds * (double)FTL_S));
     if (status == 0)
-        atomic_fetch_add(&slot->done, 1);
+        atomic_fetch_add(&held->done, 1);
     return status;
 }
 
@@ -248,8 +269,8 @@ static int never(struct ftl_run *run)
     return ftl_run_fail_forever(run, "ProbeError", "%s", text != NULL ? text : "never");
 }
 
-FTL_MODULE("probe", {"Count", count}, {"Linger", linger}, {"Order", order}, {"Stamp", stamp},
-           {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Heed", heed},
+FTL_MODULE("probe", {"Count", count}, {"Tally", tally}, {"Linger", linger}, {"Order", order},
+           {"Stamp", stamp}, {"Hold", hold}, {"Kill", kill_process}, {"Steps", steps}, {"Heed", heed},
            {"Swamp", swamp}, {"Later", later}, {"Never", never}, {"Insist", insist},
            {"Panics", panics}, {"Spins", spins}, {"Blocks", blocks}, {"Chatter", chatter},
            {"Late", linger}, {"Forgets", forget});
