@@ -130,17 +130,13 @@ static uint64_t count_left(const struct ftl__daemon *daemon)
     return left == 0 && unsure ? 1 : left;
 }
 
-/* Gives the registration up. Redis knows best: what it still has of ours is left, too. */
+/* Gives the registration up, or leaves it to its lease; if Redis refuses to take it, that is told by
+ * who asked. Redis knows best: what it still has of ours is left, too. */
 static void leave(struct ftl__daemon *daemon, int64_t deadline, uint64_t *left)
 {
-    int code = ftl__roster_leave(daemon->roster, deadline);
-    int retired = *left == 0 ? ftl__lease_retire(daemon->lease, deadline) : 0;
-
-    if (retired == FTL_EAGAIN)
+    (void)ftl__roster_leave(daemon->roster, deadline);
+    if (*left == 0 && ftl__lease_retire(daemon->lease, deadline) == FTL_EAGAIN)
         *left = 1;
-    else if (code != 0 || retired != 0)
-        ftl__log(FTL__EV_REDIS_ERROR, FTL__STR("command", "retire"),
-                 FTL__STR("reason", "the registration is left to its lease"));
 }
 
 /* To the service manager it is no stop. The promoter would write jobs from memory. */

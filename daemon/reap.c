@@ -60,7 +60,9 @@ static int read_batches(const struct ftl__reap_options *options, const struct ft
                                  "HGETALL %b", key->text, key->size);
     if (status != 0)
         return status;
-    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, "HGETALL");
+    char what[sizeof key->text + 16]; /* the complaint names the owner */
+    snprintf(what, sizeof what, "HGETALL %s", key->text);
+    status = ftl__reply_check(reply, REDIS_REPLY_ARRAY, what);
     struct batch *batches = status == 0 ? malloc((reply->elements + 1) * sizeof *batches) : NULL;
     if (status == 0 && batches == NULL)
         status = FTL_ENOMEM;

@@ -27,7 +27,8 @@ struct ftl__reap_victim {
 
 /* All its batches, the youngest first, so that at last the oldest job is next; then its field
  * in fettle:fenced. A batch that Redis refuses to touch (logged) is left, and the field with it. 0,
- * or what ended it early: it may be repeated. `invoke` is scratch. */
+ * or what ended it early (FTL_EPROTO: Redis refuses to read or to forget this owner's batches, logged):
+ * it may be repeated. `invoke` is scratch. */
 int ftl__reap(const struct ftl__reap_options *options, struct ftl__invoke *invoke,
               const struct ftl__reap_victim *victim);
 

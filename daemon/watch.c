@@ -200,6 +200,15 @@ static int fence(struct ftl__watch *watch, const struct peer *peer, bool *ret_fe
     return status;
 }
 
+/* One whose keys Redis refuses to touch (told) stays; the others need not wait for that. */
+static int reap(struct ftl__watch *watch, const struct ftl__reap_options *options, const char *id,
+                const char *format)
+{
+    const struct ftl__reap_victim victim = {id, format};
+    int status = ftl__reap(options, &watch->invoke, &victim);
+    return status == FTL_EPROTO ? 0 : status;
+}
+
 /* They are not among the fenced of this tick. */
 static int fence_silent(struct ftl__watch *watch, const struct ftl__reap_options *options)
 {
@@ -214,8 +223,7 @@ static int fence_silent(struct ftl__watch *watch, const struct ftl__reap_options
         if (status == 0)
             status = watch->options.tend(watch->options.arg);
         if (status == 0 && fenced)
-            status = ftl__reap(options, &watch->invoke,
-                               &(struct ftl__reap_victim){peer->id, peer->format});
+            status = reap(watch, options, peer->id, peer->format);
     }
     return status;
 }
@@ -241,8 +249,7 @@ static int reap_fenced(struct ftl__watch *watch, const struct ftl__reap_options 
         char format[FTL__FORMAT_MAX + 1];
         if (id->len <= FTL__ID_MAX && strlen(id->str) == id->len &&
             parse_fenced(fenced->element[i + 1], format))
-            status = ftl__reap(options, &watch->invoke,
-                               &(struct ftl__reap_victim){id->str, format});
+            status = reap(watch, options, id->str, format);
     }
     return status;
 }

@@ -148,6 +148,20 @@ def test_stop_while_redis_is_absent(t):
     in_time(took, 2)
 
 
+def test_stop_after_redis_has_gone(t):
+    """The registration is left to its lease. A Redis that says nothing has answered no error. (Exit 3 is
+    right, too: a claim may be on its way when Redis goes.)"""
+    redisd = t.use(Redisd())
+    daemon = t.use(Fettled(redisd, shutdown_timeout=1))
+    daemon.wait_ready()
+    redisd.kill()
+    for link in "work", "beat", "side":
+        daemon.wait_event("redis.lost", link=link)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait_exit() in (0, 3), daemon.exit_code
+    equal(daemon.find("redis.error"), [], "errors of Redis")
+
+
 def test_hung_redis(t):
     """A server that accepts and does not answer is noticed by a deadline; work resumes after it."""
     redisd, probe = t.use(Redisd()), t.use(Probe(2))

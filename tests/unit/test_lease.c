@@ -253,6 +253,35 @@ static void *two_ttls_task(void *arg)
     return NULL;
 }
 
+/* Three come before it whose keys are no hashes: already fenced ones, and one that is silent. */
+START_TEST(an_owner_that_cannot_be_reaped_stops_no_other)
+{
+    static const char *const bad[] = {"bad:1:x", "bad:2:x", "bad:3:x"};
+    for (int i = 0; i < 3; i++) {
+        freeReplyObject(unit_redis_call(redis, "SET fettle:batches:%s text", bad[i]));
+        if (i < 2)
+            freeReplyObject(unit_redis_call(redis, "HSET fettle:fenced %s 1", bad[i]));
+    }
+    freeReplyObject(unit_redis_call(redis, "HSET fettle:owners bad:3:x %s", "1 1500"));
+    freeReplyObject(unit_redis_call(redis, "HSET fettle:beat bad:3:x 7"));
+    plant("dead:1:x", "1 1500", "silent");
+    plant("dead:2:x", "1 1500", "fenced");
+    freeReplyObject(unit_redis_call(redis, "HDEL fettle:owners dead:2:x"));
+    freeReplyObject(unit_redis_call(redis, "HSET fettle:fenced dead:2:x 1"));
+    open_lease(&one);
+    unit_redis_await(redis, 2, "LLEN queue:fenced");
+    unit_redis_await(redis, 2, "LLEN queue:silent");
+    unit_redis_await(redis, 3, "HLEN fettle:fenced"); /* they stay, to be tried again */
+    /* And whoever was fenced himself takes his counts back behind them. */
+    freeReplyObject(unit_redis_call(redis, "EVAL %s 1 fettle:recoveries %s",
+                                    "redis.call('HSET', KEYS[1], 'h', '1 ' .. ARGV[1])", one.id));
+    freeReplyObject(unit_redis_call(redis, "HDEL fettle:owners %s", one.id));
+    unit_on_control(redis, wait_task, &one);
+    unit_redis_await(redis, 0, "HEXISTS fettle:recoveries h");
+    close_lease(&one);
+}
+END_TEST
+
 START_TEST(the_living_and_the_unknown_are_left_alone)
 {
     plant("future:1:x", "2 1500", "default");
@@ -346,6 +375,7 @@ static void add_cases(Suite *suite)
     CASE(suite, several_batches_come_back_in_their_order);
     CASE(suite, a_job_that_was_recovered_too_often_goes_to_dead);
     CASE(suite, one_that_was_not_alone_does_not);
+    CASE(suite, an_owner_that_cannot_be_reaped_stops_no_other);
     CASE(suite, the_living_and_the_unknown_are_left_alone);
     CASE(suite, an_outage_of_redis_expires_nobody);
     CASE(suite, a_clean_exit_gives_the_lease_up);
