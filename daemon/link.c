@@ -243,6 +243,8 @@ static void break_on(struct ftl__link *link, const char *what, int status, int e
         return;
     }
     const char *text = status == FTL_ESYS ? strerrordesc_np(error) : ftl_error_text(status);
+    if (status == FTL_EPROTO && ftl__connection_reason(link->connection)[0] != '\0')
+        text = ftl__connection_reason(link->connection);
     snprintf(reason, sizeof reason, "%s: %s", what, text != NULL ? text : "error");
     ftl__link_break(link, reason);
 }

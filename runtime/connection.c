@@ -139,3 +139,8 @@ int ftl__connection_write_all(struct ftl__connection *connection, const void *by
     int rc = ftl__tls_write(connection->tls, bytes, size);
     return rc == 0 ? send_out(connection, deadline, ret_errno) : rc;
 }
+
+const char *ftl__connection_reason(const struct ftl__connection *connection)
+{
+    return connection->tls ? ftl__tls_reason(connection->tls) : "";
+}

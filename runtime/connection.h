@@ -28,5 +28,7 @@ ssize_t ftl__connection_read(struct ftl__connection *connection, void *bytes, si
                              int64_t deadline, int *ret_errno);
 int ftl__connection_write_all(struct ftl__connection *connection, const void *bytes, size_t size,
                               int64_t deadline, int *ret_errno);
+/* After FTL_EPROTO of these: what broke the session, one line; otherwise "". */
+const char *ftl__connection_reason(const struct ftl__connection *connection);
 
 #endif

@@ -58,6 +58,7 @@ struct ftl__tls_context {
 struct ftl__tls {
     SSL *ssl;
     BIO *in, *out; /* the session's */
+    char reason[128]; /* of what has broken it after the handshake */
 };
 
 /* ---- the library ------------------------------------------------------------------------ */
@@ -277,6 +278,18 @@ static int judge(struct ftl__tls *tls, int result)
     return error == SSL_ERROR_ZERO_RETURN ? 0 : FTL_EPROTO;
 }
 
+/* An alert of the peer, say, who wants a certificate: with TLS 1.3 it comes after the handshake. */
+static int broken(struct ftl__tls *tls)
+{
+    snprintf(tls->reason, sizeof tls->reason, "TLS: %s", why());
+    return FTL_EPROTO;
+}
+
+const char *ftl__tls_reason(const struct ftl__tls *tls)
+{
+    return tls->reason;
+}
+
 int ftl__tls_handshake(struct ftl__tls *tls, char *reason, size_t reason_size)
 {
     lib.ERR_clear_error();
@@ -311,7 +324,10 @@ ssize_t ftl__tls_read(struct ftl__tls *tls, void *bytes, size_t size)
     size_t count;
     lib.ERR_clear_error();
     int result = lib.SSL_read_ex(tls->ssl, bytes, size, &count);
-    return result == 1 ? (ssize_t)count : judge(tls, result);
+    if (result == 1)
+        return (ssize_t)count;
+    int rc = judge(tls, result);
+    return rc == FTL_EPROTO ? broken(tls) : rc;
 }
 
 int ftl__tls_write(struct ftl__tls *tls, const void *bytes, size_t size)
@@ -319,7 +335,7 @@ int ftl__tls_write(struct ftl__tls *tls, const void *bytes, size_t size)
     size_t count;
     lib.ERR_clear_error();
     if (size > 0 && lib.SSL_write_ex(tls->ssl, bytes, size, &count) != 1)
-        return FTL_EPROTO; /* a memory BIO takes all or has no memory */
+        return broken(tls); /* a memory BIO takes all or has no memory */
     return 0;
 }
 
@@ -365,6 +381,12 @@ int ftl__tls_handshake(struct ftl__tls *tls, char *reason, size_t reason_size)
 {
     (void)tls, (void)reason, (void)reason_size;
     return FTL_EPROTO;
+}
+
+const char *ftl__tls_reason(const struct ftl__tls *tls)
+{
+    (void)tls;
+    return "";
 }
 
 int ftl__tls_feed(struct ftl__tls *tls, const void *bytes, size_t size)

@@ -52,6 +52,8 @@ int ftl__tls_feed(struct ftl__tls *tls, const void *bytes, size_t size);
 ssize_t ftl__tls_read(struct ftl__tls *tls, void *bytes, size_t size);
 /* Encrypts all of it, to be taken. FTL_EPROTO, FTL_ENOMEM: the session is broken. */
 int ftl__tls_write(struct ftl__tls *tls, const void *bytes, size_t size);
+/* Why the session is broken, one line, after FTL_EPROTO of read or write; before it is "". */
+const char *ftl__tls_reason(const struct ftl__tls *tls);
 /* Moves what is to be sent to the peer into `bytes`; 0: nothing is left. */
 size_t ftl__tls_take(struct ftl__tls *tls, void *bytes, size_t size);
 
