@@ -8,11 +8,12 @@
 
 #define FTL__COMPLAINTS_MAX 1024 /* a minute, of all kinds together */
 
-/* Logs redis.error, unless the same was told less than a minute ago, or too much was. `queue` may be NULL. From
- * tasks of the control runtime. */
+/* Logs redis.error, unless the same was told less than a minute ago, or too much was. `queue` may be
+ * NULL. From tasks of the control runtime. */
 void ftl__complain(const char *command, const char *queue, const char *reason);
 
-/* Is this to be told, since it was not in the last minute? Then from now on it was. `text`: at most 255 bytes count. */
+/* Is this to be told, since it was not in the last minute? Then from now on it was. `text`: at most
+ * 255 bytes count. */
 bool ftl__complaint_is_news(const char *text);
 
 #endif
