@@ -11,7 +11,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from fettled import FETTLE, Fettled, job
+from fettled import FETTLE, FETTLED, Fettled, job
 from notify import Notify
 from redisd import PASSWORD, Redisd, available
 from resp import RedisError
@@ -202,6 +202,9 @@ def test_a_user_without_a_password(t):
         error = daemon.wait_event("redis.error", link=link, command="AUTH")
         assert "WRONGPASS" in error["reason"], error
     assert "WRONGPASS" in fettle(daemon)
+    checked = subprocess.run([FETTLED, "--config", daemon.config, "--check-config"], capture_output=True,
+                             text=True, timeout=patience(60))
+    equal(checked.returncode, 0, checked.stderr)  # the password may be one that only the service gets
     redisd.client.call("ACL", "SETUSER", "fettled", "nopass")
     daemon.wait_ready()
     users = {line.split("user=")[1].split()[0]
