@@ -34,16 +34,18 @@ def shipped_users(more=""):
 
 
 class Redisd:
-    """Whoever uses .url is the user fettled of the shipped ACL; .client may do everything.
+    """Whoever uses .url is the user fettled of the shipped ACL, on the database `db`; .client may do
+    everything there. url_at(): the same by way of another socket.
 
     `options` are redis.conf directives: appendonly="yes", maxmemory="10mb", …; a list value
     repeats its directive (user=["a on …", "b on …"])."""
 
-    def __init__(self, start=True, **options):
+    def __init__(self, start=True, db=0, **options):
         self.directory = tempfile.mkdtemp(prefix="fettle-redis-")
         self.socket = os.path.join(self.directory, "redis.sock")
         self.log = os.path.join(self.directory, "redis.log")
-        self.url = "unix://fettled:%s@%s" % (PASSWORD, self.socket)
+        self._db = db
+        self.url = self.url_at(self.socket)
         self.open_url = "unix://" + self.socket  # as the user default, who may do everything
         self.process = None
         self._client = None
@@ -61,6 +63,9 @@ class Redisd:
 
     def __exit__(self, *_):
         self.close()
+
+    def url_at(self, socket):
+        return "unix://fettled:%s@%s%s" % (PASSWORD, socket, "?db=%d" % self._db if self._db else "")
 
     def _write_config(self):
         self._config = os.path.join(self.directory, "redis.conf")
@@ -92,8 +97,7 @@ class Redisd:
         return self._client
 
     def connect(self, **options):
-        options.setdefault("timeout", patience(30))
-        return Redis(self.socket, **options)
+        return Redis(self.socket, **{"timeout": patience(30), "db": self._db, **options})
 
     def _forget_client(self):
         if self._client is not None:
