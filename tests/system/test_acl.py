@@ -11,9 +11,12 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from fettled import SRCDIR, Fettled, job
+from places import places
+from probe import Probe
 from redisd import PASSWORD, Redisd, available, shipped_users
 from resp import RedisError
 from tap import equal, main, raises
+from wait import until
 
 
 KEYS_OF_OTHERS = ("session:1", "queues:x", "retry2", "a:b", "sidekiq", "host:1:0123456789a", "stat")
@@ -138,6 +141,42 @@ def test_a_wrong_password(t):
     equal(daemon.hasty("redis.error", link="work"), [], "complaints, told again")
     redisd.client.call("ACL", "SETUSER", "fettled", ">" + PASSWORD)
     daemon.wait_ready()
+
+
+def connections(client):
+    """How many there have been."""
+    return int(re.search(rb"total_connections_received:(\d+)", client.call("INFO", "stats")).group(1))
+
+
+def test_refused_at_a_reconnect(t):
+    """Said once for each connection, which is tried on; what runs runs on. When it is let in again, it
+    tells the end of that, and goes on with what has come meanwhile."""
+    for url, command, said, closed, opened in (
+            ("url", "AUTH", "WRONGPASS", ("ACL", "SETUSER", "fettled", "<" + PASSWORD, ">other"),
+             ("ACL", "SETUSER", "fettled", ">" + PASSWORD)),
+            ("url", "PING", "NOPERM", ("ACL", "SETUSER", "fettled", "-ping"),
+             ("ACL", "SETUSER", "fettled", "+ping")),
+            ("open_url", "PING", "NOAUTH", ("CONFIG", "SET", "requirepass", "other"),
+             ("CONFIG", "SET", "requirepass", ""))):
+        redisd, probe = t.use(Redisd()), t.use(Probe(2))
+        client = redisd.client
+        daemon = t.use(Fettled(getattr(redisd, url), **probe.settings()))
+        daemon.wait_ready()
+        client.call("LPUSH", "queue:default", job("Linger", [0, 0.5]))
+        daemon.wait_event("job.start")
+        client.call(*closed)
+        client.call("CLIENT", "KILL", "TYPE", "normal")
+        error = daemon.wait_event("redis.error", link="work", command=command)
+        assert said in error["reason"], error
+        before = connections(client)
+        client.call("LPUSH", "queue:default", job("Count", [1]))
+        until(lambda: connections(client) >= before + 12, what="tries of the four connections")
+        told = [event["link"] for event in daemon.find("redis.error", command=command)]
+        equal(len(told), len(set(told)), "complaints, told once: %s" % told)
+        client.call(*opened)
+        until(lambda: not places(client), 20, "both jobs to end")
+        equal(probe.cells(), (1, 1), "runs")
+        equal(daemon.find("job.refused"), [], "refused")
 
 
 def test_the_password_is_nowhere_to_be_seen(t):
