@@ -29,7 +29,8 @@ def stage(t, cells, daemons, jobs="none", **options):
                           log={"level": "info", "format": "json", "jobs": jobs}, queues=queues(n),
                           **probe.settings(DEADLY))) for n in range(daemons)]
     load = t.use(Load(t, redisd, probe, own=daemons, **options))
-    until(lambda: redisd.client.call("HLEN", "fettle:owners") == daemons, what="all to be there")
+    for daemon in crew:
+        daemon.wait_ready()
     return redisd, load, crew
 
 

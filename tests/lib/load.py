@@ -25,6 +25,8 @@ from wait import FULL, RELAXED, Timeout, in_time, until
 
 SHARD, SHARDS = map(int, os.environ.get("FTL_SHARD", "0/1").split("/"))
 
+SPARE = 10000  # cells that pushing() leaves for jobs of the caller's own, however long it takes
+
 
 def amount(check, full):
     """How often a fault is tried: in `make check` (less under sanitizers), or in full, of which a
@@ -88,15 +90,15 @@ class Load:
 
     # ---- pushing ------------------------------------------------------------------------------
 
-    def _take(self, count):
+    def _take(self, count, spare=SPARE):
         with self._lock:
             first = self._next
-            self._next = min(first + count, self.probe.count)
+            self._next = max(first, min(first + count, self.probe.count - spare))
             return range(first, self._next)
 
     def take(self):
         """A number for a job of the caller's own."""
-        return self._take(1)[0]
+        return self._take(1, spare=0)[0]
 
     def push(self, count, client=None):
         """Pushes so many more, 20 in each LPUSH. Raises what the connection raises."""
@@ -158,7 +160,7 @@ class Load:
             yield self
         finally:
             self._halt()
-            assert not FULL or self._next < self.probe.count, "there was not room for the load"
+            assert not FULL or self._next < self.probe.count - SPARE, "there was not room for the load"
 
     # ---- the sum ------------------------------------------------------------------------------
 
