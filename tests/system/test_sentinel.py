@@ -67,7 +67,7 @@ def fail_over(t, store, probe):
     until(lambda: b"state=online" in store.servers[first].client.call("INFO", "replication"), 60,
           "a replica", pause=0.1)
     before = probe.runs()
-    until(lambda: probe.runs() > before + 2000, 30, "load")
+    until(lambda: probe.runs() > before + 400, 30, "load")
     killed = time.monotonic()
     store.servers[first].kill()
     store.await_other(first)
