@@ -96,6 +96,9 @@ class Load:
             self._next = max(first, min(first + count, self.probe.count - spare))
             return range(first, self._next)
 
+    def _full(self):
+        return self._next >= self.probe.count - SPARE
+
     def take(self):
         """A number for a job of the caller's own."""
         return self._take(1, spare=0)[0]
@@ -160,7 +163,7 @@ class Load:
             yield self
         finally:
             self._halt()
-            assert not FULL or self._next < self.probe.count - SPARE, "there was not room for the load"
+            assert not (FULL and self._full()), "there was not room for the load"
 
     # ---- the sum ------------------------------------------------------------------------------
 
@@ -172,8 +175,8 @@ class Load:
         the fault had not yet been lifted, must be below `most` seconds."""
         before = [self.probe.slot(n).done for n in range(self._own)]
         for n, done in enumerate(before):
-            until(lambda: self.probe.slot(n).done > done, most + 20, "daemon %d to resume" % n)
-        assert before and self._next < self.probe.count, "there was not room for the load"
+            until(lambda: self.probe.slot(n).done > done or self._full(), most + 20, "daemon %d to resume" % n)
+        assert before and not (FULL and self._full()), "there was not room for the load"
         took = time.monotonic() - since
         in_time(took, most, "to resume")
         return took
