@@ -62,7 +62,7 @@ def test_killed(t):
 def test_stopped(t):
     """SIGTERM under load, while some runs last longer than the timeout: each ends within that and a second;
     what was cut off is back, and nothing is repeated."""
-    stops = amount(10, 1000)
+    stops = amount(20, 1000)
     redisd, load, crew = stage(t, room(3000, stops, 1.5), 2)
     longest = 0
     with load.pushing(rate=3000):
