@@ -13,7 +13,7 @@ import threading
 import time
 
 from load import number
-from places import BATCH, batches, now
+from places import BATCH, batches
 from wait import in_time, until
 
 
@@ -120,16 +120,26 @@ class Deaths:
         load.check(repeats=lambda i: self._seen[i] + spare, dead=len(buried))
 
 
+def _tokens(client, owner):
+    """Token → number of the job, of all that it holds."""
+    entries = client.call("HGETALL", "fettle:batches:" + owner)
+    found = {}
+    for seq, entry in zip(entries[::2], entries[1::2]):
+        raws = client.call("LRANGE", "%s%s:%s" % (BATCH.decode(), owner, seq.decode()), 0, -1)
+        found.update((int(entry.split()[0]) + i, number(json.loads(raw)))
+                     for i, raw in enumerate(raws) if raw != owner.encode())
+    return found
+
+
 class Fenced:
     """What a daemon holds that can do nothing just now, and is about to be taken for dead. It logs all
     jobs."""
 
     def __init__(self, redisd, daemon):
-        self._client = client = redisd.client
-        _flush(client)
+        self._client = redisd.client
+        _flush(self._client)
         self.daemon, self.owner = daemon, daemon.owner()
-        self.jobs = _numbers(_records(client)[self.owner])
-        self._until = int(now(client) * 1e6)  # all tokens of what it claims anew are above it
+        self.held = _tokens(self._client, self.owner)
 
     def wait(self):
         """Until others have taken it for dead."""
@@ -139,13 +149,15 @@ class Fenced:
     def tokens(self, *names):
         """Of such events about what it held."""
         return {event["token"] for name in names for event in self.daemon.find(name)
-                if event["token"] <= self._until and "jid" in event and number(event) in self.jobs}
+                if event["token"] in self.held}
 
 
-def check_fenced(fences, load):
-    """What they held, and had begun, has been refused to settle, and nothing else has: only that has run
-    again. Returns how much that was."""
+def check_fenced(fences, load, answers_lost=False):
+    """What they held, and had begun, has been refused to settle, and nothing else has, but for what they
+    had settled before without getting the answer: only what they held has run again. Returns how much
+    was refused."""
     crew = {fence.daemon for fence in fences}
+    held = {token for fence in fences for token in fence.held}
 
     def of(*names):
         return {token for fence in fences for token in fence.tokens(*names)}
@@ -156,10 +168,9 @@ def check_fenced(fences, load):
     assert not settled, "settled by a fenced daemon: %s" % sorted(settled)
     until(lambda: of("job.start", "job.done") <= refused(), pause=0.2,
           what="what a fenced daemon had begun to be refused")
-    held = of("job.start", "job.refused")
     spare = sum(len(daemon.find("lease.fenced")) for daemon in crew) - len(fences)
-    strange = refused() - held if spare == 0 else set()
+    strange = refused() - held if spare == 0 and not answers_lost else set()
     assert not strange, "refused, and not held: %s" % sorted(strange)
-    times = collections.Counter(i for fence in fences for i in fence.jobs)
+    times = collections.Counter(i for fence in fences for i in fence.held.values())
     load.check(repeats=lambda i: times[i] + spare)
     return len(refused() & held)
