@@ -152,10 +152,10 @@ class Fenced:
                 if event["token"] in self.held}
 
 
-def check_fenced(fences, load, answers_lost=False):
-    """What they held, and had begun, has been refused to settle, and nothing else has, but for what they
-    had settled before without getting the answer: only what they held has run again. Returns how much
-    was refused."""
+def check_fenced(fences, load):
+    """What they held, and had begun, has been refused to settle, and nothing else has, unless connections
+    have broken: then also what they had settled before without getting the answer. Only what they held
+    has run again. Returns how much was refused."""
     crew = {fence.daemon for fence in fences}
     held = {token for fence in fences for token in fence.held}
 
@@ -169,7 +169,8 @@ def check_fenced(fences, load, answers_lost=False):
     until(lambda: of("job.start", "job.done") <= refused(), pause=0.2,
           what="what a fenced daemon had begun to be refused")
     spare = sum(len(daemon.find("lease.fenced")) for daemon in crew) - len(fences)
-    strange = refused() - held if spare == 0 and not answers_lost else set()
+    unsure = spare > 0 or any(daemon.find("redis.lost") for daemon in crew)
+    strange = set() if unsure else refused() - held
     assert not strange, "refused, and not held: %s" % sorted(strange)
     times = collections.Counter(i for fence in fences for i in fence.held.values())
     load.check(repeats=lambda i: times[i] + spare)
